@@ -1,0 +1,51 @@
+// The pages of one sequence in one lane class, by position. A value: copy it at a block border to
+// fork, move or snapshot a lane's state. Pure; page ids come from a BlockPool.
+//
+// A step over positions [committed, committed + n) reads through the table as it is and writes
+// through the table that Advance returns: pages that the window leaves are reused for the new
+// blocks, so that a step never needs more pages than it keeps. That is safe because a lane's new
+// keys are written only after all of its reads of this step are done.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "cache/block_pool.h"
+#include "cache/policy.h"
+
+namespace headlong {
+
+class BlockTable {
+ public:
+  explicit BlockTable(const LaneRule& rule) : rule_(rule) {}
+
+  const LaneRule& rule() const { return rule_; }
+  int64_t committed() const { return committed_; }
+  int64_t pages_held() const;
+
+  // True where `position` is kept in a page of this table: position < S or >= window_begin().
+  bool Holds(int64_t position) const;
+  // First position of the window that is kept: lo(committed - 1); 0 when nothing is committed.
+  int64_t window_begin() const;
+  // REQUIRES: Holds(position). Page and slot inside it.
+  int32_t PageOf(int64_t position) const;
+  int SlotOf(int64_t position) const { return static_cast<int>(position % rule_.page_tokens()); }
+
+  // The table once `new_tokens` more positions are committed. Pages that leave are reused or
+  // released, missing ones are allocated. RESOURCE_EXHAUSTED (and the pool unchanged) when the pool
+  // has too few.
+  absl::StatusOr<BlockTable> Advance(int64_t new_tokens, BlockPool& pool) const;
+
+  // Gives every page back. The table is empty afterwards.
+  void Release(BlockPool& pool);
+
+ private:
+  LaneRule rule_;
+  int64_t committed_ = 0;
+  std::vector<int32_t> sink_pages_;    // blocks [0, sink_pages_.size())
+  int64_t first_window_block_ = 0;     // block number of window_pages_[0]
+  std::vector<int32_t> window_pages_;
+};
+
+}  // namespace headlong

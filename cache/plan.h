@@ -1,0 +1,73 @@
+// A plan: which head of a model gets which policy. Depends on the model, not on the cluster.
+// Immutable once made; readable from any thread.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "cache/policy.h"
+
+namespace headlong {
+
+struct PlanShape {
+  int layers = 0;
+  int kv_heads = 0;
+  std::string model_fingerprint;  // checked when the plan names one and this is not empty
+};
+
+class Plan {
+ public:
+  // Every head in full.
+  static Plan Full(int layers, int kv_heads);
+  // Every head local: sinks 4, window 256, mean compensation, streaming prefill.
+  static Plan Local(int layers, int kv_heads);
+
+  // Parses and validates plan.json (DESIGN section 12). INVALID_ARGUMENT names the entry: unknown
+  // fields, unknown policies, heads out of range or named twice, another shape than the model's,
+  // values out of range. `source` is how errors name the text.
+  static absl::StatusOr<Plan> FromJson(std::string_view text, const PlanShape& shape,
+                                       std::string_view source);
+
+  // "full", "local", or a path. Empty: plan.json of the model folder if there is one, else full.
+  static absl::StatusOr<Plan> Load(const std::string& name, const std::filesystem::path& model_dir,
+                                   const PlanShape& shape);
+
+  // Canonical text: FromJson(ToJson()) gives an equal plan.
+  std::string ToJson() const;
+
+  int layers() const { return layers_; }
+  int kv_heads() const { return kv_heads_; }
+  int block_tokens() const { return block_tokens_; }
+  PrefillMode prefill() const { return prefill_; }
+  const std::vector<HeadPolicy>& policies() const { return policies_; }  // sorted by name
+
+  // Index into policies().
+  int policy_index(int layer, int head) const { return heads_[layer * kv_heads_ + head]; }
+  const HeadPolicy& policy(int layer, int head) const {
+    return policies_[policy_index(layer, head)];
+  }
+  LaneRule rule(int policy_index, int64_t prompt_tokens) const {
+    return RuleFor(policies_[policy_index], prefill_, block_tokens_, prompt_tokens);
+  }
+
+  // Bytes of all lanes of a sequence: the sum of LaneBytes over layers x heads.
+  int64_t SequenceBytes(int64_t length, int64_t prompt_tokens, int head_dim,
+                        int element_bytes) const;
+  int64_t FullSequenceBytes(int64_t length, int head_dim, int element_bytes) const;
+
+ private:
+  int layers_ = 0;
+  int kv_heads_ = 0;
+  int block_tokens_ = kBlockTokens;
+  PrefillMode prefill_ = PrefillMode::kStreaming;
+  std::string default_policy_;
+  std::string model_fingerprint_;
+  std::vector<HeadPolicy> policies_;
+  std::vector<int> heads_;  // [layer * kv_heads + head] -> index into policies_
+};
+
+}  // namespace headlong

@@ -1,0 +1,68 @@
+// What one head keeps, as arithmetic: pure, no state. DESIGN: "What a local head sees".
+//
+// Positions are absolute and 0-based. A local head keeps S sinks and a window of at least W
+// positions whose start moves in whole blocks of B; what it dropped is one more key, the
+// compensation token. A full head keeps everything.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace headlong {
+
+inline constexpr int kBlockTokens = 16;           // unit of hashing, copying and dropping
+inline constexpr int kFullPageTokens = 64;        // page of a class that keeps everything
+inline constexpr int kLocalPageTokens = kBlockTokens;
+inline constexpr int64_t kExactMinWindow = 4000;  // RazorAttention: W = max(4000, N div 5)
+
+enum class Compensation { kNone, kMean };
+enum class PrefillMode { kStreaming, kExact };
+
+// One entry of "policies" in a plan.
+struct HeadPolicy {
+  std::string name;
+  int sinks = 0;
+  std::optional<int64_t> window_tokens;  // absent: keeps everything
+  Compensation compensation = Compensation::kMean;
+
+  bool full() const { return !window_tokens.has_value(); }
+};
+
+// A policy made concrete for one sequence.
+struct LaneRule {
+  bool full = true;
+  int64_t sinks = 0;
+  int64_t window = 0;  // W >= 1 when not full
+  int64_t block_tokens = kBlockTokens;
+  Compensation compensation = Compensation::kMean;
+
+  int page_tokens() const { return full ? kFullPageTokens : kLocalPageTokens; }
+};
+
+// In kExact mode a local head's window is max(4000, prompt_tokens div 5) and `window_tokens` of the
+// policy is ignored. `prompt_tokens` is N, the request's original prompt length.
+LaneRule RuleFor(const HeadPolicy& policy, PrefillMode prefill, int block_tokens,
+                 int64_t prompt_tokens);
+
+// lo(m): first kept position of the window when the query is at position m >= 0. A full head: 0.
+//   lo(m) = max(S, floor((m + 1 - W) / B) * B)
+// Values <= S mean that nothing is dropped.
+int64_t WindowStart(const LaneRule& rule, int64_t m);
+
+// N_d(m): number of positions in [S, lo(m)), the ones the compensation token stands for.
+int64_t DroppedTokens(const LaneRule& rule, int64_t m);
+
+// Pages that one lane holds once `length` positions are committed (0 for length 0): blocks with
+// sinks, and blocks from lo(length - 1) on. A block that holds both is counted once.
+int64_t PagesHeld(const LaneRule& rule, int64_t length);
+
+// The most pages one sequence of at most `max_context` positions ever holds, one spare included for
+// local rules.
+int64_t PagesReserved(const LaneRule& rule, int64_t max_context);
+
+// Bytes of one lane at `length`: pages of K and V and, where the rule compensates, the fp32 sums
+// (2 * head_dim floats). `element_bytes` is that of the storage type.
+int64_t LaneBytes(const LaneRule& rule, int64_t length, int head_dim, int element_bytes);
+
+}  // namespace headlong

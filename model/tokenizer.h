@@ -1,0 +1,56 @@
+// Byte-level BPE from a Hugging Face tokenizer.json. Thread-safe after Load (const methods only).
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace headlong {
+
+using TokenId = uint32_t;
+
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+
+  // Ids of UTF-8 `text`; added tokens inside the text are recognised as Hugging Face does. With
+  // `add_special_tokens` the post-processor's template is applied (e.g. BOS in front).
+  // INVALID_ARGUMENT when `text` is not valid UTF-8, naming the byte.
+  virtual absl::StatusOr<std::vector<TokenId>> Encode(std::string_view text,
+                                                      bool add_special_tokens) const = 0;
+  // Text of `ids`; incomplete UTF-8 becomes U+FFFD. Special tokens are left out unless kept.
+  // INVALID_ARGUMENT for an id outside the vocabulary.
+  virtual absl::StatusOr<std::string> Decode(std::span<const TokenId> ids,
+                                             bool keep_special_tokens) const = 0;
+  // The bytes a token adds to a text (not necessarily whole characters); empty for special tokens
+  // and unknown ids.
+  virtual std::string TokenBytes(TokenId id) const = 0;
+  virtual bool IsSpecial(TokenId id) const = 0;
+  virtual int vocab_size() const = 0;  // largest id + 1
+};
+
+// A model folder (its tokenizer.json) or a tokenizer.json file itself. Errors name the file and the
+// JSON field; what is not supported is UNIMPLEMENTED by the name of the field and its value.
+absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::filesystem::path& path);
+
+// Turns a stream of tokens into a stream of whole UTF-8 characters.
+class StreamDecoder {
+ public:
+  explicit StreamDecoder(const Tokenizer* tokenizer) : tokenizer_(tokenizer) {}
+  // Whole characters that `id` completes; bytes that can never become a character give U+FFFD.
+  std::string Push(TokenId id);
+  // What is still held back, as U+FFFD when incomplete.
+  std::string Flush();
+
+ private:
+  const Tokenizer* tokenizer_;
+  std::string pending_;
+};
+
+}  // namespace headlong

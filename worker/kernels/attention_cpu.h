@@ -1,0 +1,58 @@
+// Attention of a tile of query rows over runs of keys: one kernel for prefill and decode, full and
+// local heads. Online softmax in fp32 (Milakov and Gimelshein 2018; FlashAttention's tiling).
+//
+// A row is one query head at one position; the `group` query heads of a KV head stand next to each
+// other, so row r is position first_position + r / group. A key at position p is visible to a query
+// at position m when p <= m; whatever else bounds what a head sees is said by which runs are given.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "cache/storage.h"
+
+namespace headlong::cpu {
+
+// `count` consecutive key positions, rows of head_dim elements of the storage type, contiguous.
+struct AttentionRun {
+  const std::byte* keys = nullptr;
+  const std::byte* values = nullptr;
+  int64_t position = 0;
+  int64_t count = 0;
+};
+
+// The compensation token: one more key and value in fp32, its logit q.k * scale + log_count. It is
+// visible to every row of the tile and is the initial state of the online softmax.
+struct CompensationToken {
+  const float* key = nullptr;    // [head_dim]; null: there is none
+  const float* value = nullptr;  // [head_dim]
+  float log_count = 0;           // ln(N_d)
+};
+
+struct AttentionTile {
+  const float* q = nullptr;  // row r at q + (r / group) * q_stride + (r % group) * head_dim
+  int64_t q_stride = 0;      // floats from one position to the next
+  int rows = 0;              // 1 .. kMaxTileRows; a multiple of group
+  int group = 1;
+  int head_dim = 0;          // a multiple of 8, at most 256
+  int64_t first_position = 0;
+  float scale = 1.0f;        // 1 / sqrt(head_dim) as a rule
+  Storage storage = Storage::kFloat32;
+  std::span<const AttentionRun> runs;
+  CompensationToken compensation;
+  float* out = nullptr;      // same addressing as q, with out_stride
+  int64_t out_stride = 0;
+  float* lse = nullptr;      // [rows], natural log of the softmax denominator; may be null
+};
+
+inline constexpr int kMaxTileRows = 64;
+
+// Runs on the calling thread; allocates nothing (scratch is thread-local and fixed). A row that sees
+// no key at all gets out = 0 and lse = -inf. Picks AVX-512, AVX2 or the portable build at run time.
+void AttendTile(const AttentionTile& tile);
+
+// "avx512" | "avx2" | "generic": what AttendTile runs on this machine. HEADLONG_ISA overrides.
+const char* AttentionIsa();
+
+}  // namespace headlong::cpu

@@ -1,0 +1,33 @@
+// The CPU operations of the forward pass. All activations are fp32, row-major; shapes stand beside
+// the buffers. Threads: OpenMP, as many as omp_get_max_threads() of the caller; one caller at a time.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "cache/storage.h"
+
+namespace headlong::cpu {
+
+// out[r] = x[r] / sqrt(mean(x[r]^2) + eps) * weight.   x, out: [rows][dim]; may be the same buffer.
+void RmsNorm(const float* x, const float* weight, int rows, int dim, float eps, float* out);
+
+// cos_sin[r] = {cos(p * f_0).., sin(p * f_0)..} for p = positions[r]: [rows][2][half], where
+// half = head_dim / 2. Angles are made in fp32 as p * f, as Hugging Face transformers does.
+void RopeTable(const int32_t* positions, int rows, const float* inverse_frequencies, int half,
+               float* cos_sin);
+
+// Rotates pairs (i, i + half) of each head in place.   x: [rows][row_stride], heads next to each other.
+void ApplyRope(float* x, int64_t row_stride, int rows, int heads, int half, const float* cos_sin);
+
+// out = silu(gate) * up.   gate_up: [rows][2 * columns], gate first; out: [rows][columns].
+void SiluMul(const float* gate_up, int rows, int columns, float* out);
+
+// x += y, n floats.
+void Add(float* x, const float* y, int64_t n);
+
+// Rounds rows of `count` floats to the storage type.   x: [rows][row_stride] -> out: [rows][count].
+void StoreRows(const float* x, int64_t row_stride, int rows, int count, Storage storage,
+               std::byte* out);
+
+}  // namespace headlong::cpu

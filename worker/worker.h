@@ -1,0 +1,28 @@
+// The worker role: holds a share of the weights and caches, computes steps, talks to one coordinator.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include "absl/status/status.h"
+
+namespace headlong {
+
+struct WorkerOptions {
+  std::filesystem::path model_dir;
+  std::string coordinator = "127.0.0.1:7001";  // its worker port
+  std::string worker_id;                       // [A-Za-z0-9._-]{1,64}
+  std::string host = "127.0.0.1";              // where peers reach this worker's collectives
+  std::string device = "auto";                 // "auto" | "cpu"
+  int threads = 0;                             // 0: all cores
+  int64_t memory_limit_bytes = 0;              // 0: half of the free memory
+  double coordinator_timeout_s = 60;           // give up when no coordinator is reached for so long
+};
+
+// Serves until the coordinator says to stop, `stop` becomes true, or the coordinator stays
+// unreachable for coordinator_timeout_s (DEADLINE_EXCEEDED). Weights are kept while reconnecting.
+absl::Status RunWorker(const WorkerOptions& options, const std::atomic<bool>& stop);
+
+}  // namespace headlong
