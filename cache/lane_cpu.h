@@ -13,17 +13,10 @@
 #include <vector>
 
 #include "cache/block_table.h"
+#include "cache/key_run.h"
 #include "cache/slab_cpu.h"
 
 namespace headlong {
-
-// `count` consecutive positions from `position` on, rows of head_dim elements, contiguous.
-struct KeyRun {
-  const std::byte* keys = nullptr;
-  const std::byte* values = nullptr;
-  int64_t position = 0;
-  int64_t count = 0;
-};
 
 // Keys and values of the step's new tokens for one lane, already rounded to the storage type:
 // contiguous rows of head_dim elements, row i is position begin + i.

@@ -10,17 +10,12 @@
 #include <cstdint>
 #include <span>
 
+#include "cache/key_run.h"
 #include "cache/storage.h"
 
 namespace headlong::cpu {
 
-// `count` consecutive key positions, rows of head_dim elements of the storage type, contiguous.
-struct AttentionRun {
-  const std::byte* keys = nullptr;
-  const std::byte* values = nullptr;
-  int64_t position = 0;
-  int64_t count = 0;
-};
+using AttentionRun = KeyRun;
 
 // The compensation token: one more key and value in fp32, its logit q.k * scale + log_count. It is
 // visible to every row of the tile and is the initial state of the online softmax.

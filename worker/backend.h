@@ -1,0 +1,101 @@
+// What a device must do for the forward pass. Two implementations: CPU (backend_cpu) and, to come,
+// CUDA. Calls are made by the step thread only, in program order; on a device with queues they may
+// return before the work is done, ReadLogits waits.
+//
+// Activations are row-major [rows][columns] in a number type of the backend's choosing. Everything is
+// allocated at load; nothing is allocated in a step.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "cache/lane_class.h"
+#include "cache/plan.h"
+#include "cache/storage.h"
+#include "worker/batch.h"
+#include "worker/lane_tables.h"
+
+namespace headlong {
+
+// Memory of the backend: activations of max_rows x columns.
+struct Activations {
+  void* data = nullptr;
+  int columns = 0;
+};
+
+// A weight matrix or vector of the backend. Empty: no outputs or no inputs.
+class DeviceMatrix {
+ public:
+  virtual ~DeviceMatrix() = default;
+  virtual int64_t bytes() const = 0;
+};
+class DeviceVector {
+ public:
+  virtual ~DeviceVector() = default;
+};
+
+// Shapes of one worker's attention, fixed within an epoch.
+struct AttentionShape {
+  int head_dim = 0;
+  int group = 1;                        // query heads per KV head
+  std::vector<std::vector<int>> heads;  // [layer] -> KV heads held, ascending
+  std::vector<float> inverse_frequencies;
+  int64_t max_context = 0;
+  int max_rows = 0;
+};
+
+struct CacheShape {
+  const Plan* plan = nullptr;              // outlives the backend's caches
+  const std::vector<LaneClass>* classes = nullptr;
+  std::vector<int32_t> class_pages;
+  int max_sequences = 0;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  // ---- load ----
+  // `weights`: [outputs][inputs] fp32, row-major; not needed afterwards.
+  virtual absl::StatusOr<std::unique_ptr<DeviceMatrix>> LoadMatrix(const float* weights,
+                                                                   int outputs, int inputs) = 0;
+  virtual absl::StatusOr<std::unique_ptr<DeviceVector>> LoadVector(
+      std::span<const float> values) = 0;
+  // Rows of the input embedding: [rows][hidden] fp32, the tokens [first_token, first_token + rows).
+  virtual absl::StatusOr<std::unique_ptr<DeviceMatrix>> LoadEmbedding(const float* rows,
+                                                                      int row_count, int hidden) = 0;
+  virtual absl::StatusOr<Activations> NewActivations(int rows, int columns) = 0;
+  // Takes the memory of all caches. Earlier caches and activations are gone.
+  virtual absl::Status NewCaches(const AttentionShape& attention, const CacheShape& cache) = 0;
+
+  // ---- one sequence ----
+  virtual void ResetSums(int slot) = 0;
+
+  // ---- one batch ----
+  // Makes the rotary table of the batch and keeps what Attend needs of it.
+  virtual void BeginBatch(const Batch& batch, const LaneTables& tables) = 0;
+  // out[r] = embedding of tokens[r] where this worker has it, else 0.   out: [rows][hidden]
+  virtual void Embed(const DeviceMatrix& embedding, int first_token, std::span<const uint32_t> tokens,
+                     Activations out) = 0;
+  virtual void RmsNorm(Activations x, const DeviceVector& weight, float eps, int rows,
+                       Activations out) = 0;
+  // y = x W^T; zeros where W has no inputs.   x: [rows][inputs], y: [rows][outputs]
+  virtual void MatMul(DeviceMatrix& weights, Activations x, int rows, Activations y) = 0;
+  // Rotates q and k, attends as each head's policy says, writes what the caches keep.
+  // qkv: [rows][q of held heads | k | v], out: [rows][q of held heads]
+  virtual void Attend(int layer, Activations qkv, Activations out) = 0;
+  virtual void SiluMul(Activations gate_up, int rows, int columns, Activations out) = 0;
+  virtual void Add(Activations x, Activations y, int rows, int columns) = 0;
+  // out[i] = x[rows[i]]
+  virtual void GatherRows(Activations x, std::span<const int> rows, int columns,
+                          Activations out) = 0;
+  // Saves rows to / loads them from the hidden states of the exact prefill in progress.
+  virtual void SaveHidden(Activations x, const Chunk& chunk) = 0;
+  virtual void LoadHidden(const Chunk& chunk, Activations x) = 0;
+};
+
+}  // namespace headlong

@@ -1,0 +1,32 @@
+// A batch as the forward pass sees it: rows of new tokens, grouped by sequence. Plain values.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace headlong {
+
+// New tokens of one sequence: rows [first_row, first_row + count) of the batch hold its positions
+// [position, position + count).
+struct Chunk {
+  uint64_t sequence_id = 0;
+  int first_row = 0;
+  int count = 0;
+  int64_t position = 0;
+  bool sample = false;  // the logits after its last row are wanted
+  bool exact = false;   // `prefill: exact` below N: every query sees everything before it
+
+  int64_t end() const { return position + count; }
+};
+
+struct Batch {
+  std::vector<uint32_t> tokens;    // [rows]
+  std::vector<int32_t> positions;  // [rows]
+  std::vector<Chunk> chunks;
+  int layer_begin = 0;  // a unit of an exact prefill covers one layer; else all
+  int layer_end = 0;
+
+  int rows() const { return static_cast<int>(tokens.size()); }
+};
+
+}  // namespace headlong
