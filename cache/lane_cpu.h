@@ -6,7 +6,8 @@
 //   local rule:  for each group of queries with equal lo(m), in position order:
 //                  FoldDropped(...) up to lo(m); attention over [0,S) and [lo(m), m] read from the
 //                  cache (positions < a, `before`) and from the step's scratch (>= a), with the
-//                  compensation token made by MeanOfSums; after the last group WriteKept(...).
+//                  compensation token sums / N_d; after the last group of every lane of the
+//                  layer WriteKept(...).
 #pragma once
 
 #include <cstdint>

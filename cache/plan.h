@@ -28,7 +28,9 @@ class Plan {
 
   // Parses and validates plan.json (DESIGN section 12). INVALID_ARGUMENT names the entry: unknown
   // fields, unknown policies, heads out of range or named twice, another shape than the model's,
-  // values out of range. `source` is how errors name the text.
+  // values out of range. `source` is how errors name the text. Absent fields: block_tokens 16,
+  // prefill streaming, no heads; in a policy with a window sinks 0, compensation mean. A policy
+  // without a window has no other field.
   static absl::StatusOr<Plan> FromJson(std::string_view text, const PlanShape& shape,
                                        std::string_view source);
 
@@ -36,7 +38,7 @@ class Plan {
   static absl::StatusOr<Plan> Load(const std::string& name, const std::filesystem::path& model_dir,
                                    const PlanShape& shape);
 
-  // Canonical text: FromJson(ToJson()) gives an equal plan.
+  // Canonical text, one line: FromJson(ToJson()) gives an equal plan.
   std::string ToJson() const;
 
   int layers() const { return layers_; }
@@ -60,6 +62,8 @@ class Plan {
   int64_t FullSequenceBytes(int64_t length, int head_dim, int element_bytes) const;
 
  private:
+  static Plan Uniform(int layers, int kv_heads, const HeadPolicy& policy);
+
   int layers_ = 0;
   int kv_heads_ = 0;
   int block_tokens_ = kBlockTokens;

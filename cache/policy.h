@@ -11,8 +11,8 @@
 
 namespace headlong {
 
-inline constexpr int kBlockTokens = 16;           // unit of hashing, copying and dropping
-inline constexpr int kFullPageTokens = 64;        // page of a class that keeps everything
+inline constexpr int kBlockTokens = 16;     // unit of hashing, copying and dropping
+inline constexpr int kFullPageTokens = 64;  // page of a class that keeps everything
 inline constexpr int kLocalPageTokens = kBlockTokens;
 inline constexpr int64_t kExactMinWindow = 4000;  // RazorAttention: W = max(4000, N div 5)
 
@@ -38,6 +38,8 @@ struct LaneRule {
   Compensation compensation = Compensation::kMean;
 
   int page_tokens() const { return full ? kFullPageTokens : kLocalPageTokens; }
+  // True where a lane has fp32 sums.
+  bool compensates() const { return !full && compensation == Compensation::kMean; }
 };
 
 // In kExact mode a local head's window is max(4000, prompt_tokens div 5) and `window_tokens` of the
@@ -53,16 +55,28 @@ int64_t WindowStart(const LaneRule& rule, int64_t m);
 // N_d(m): number of positions in [S, lo(m)), the ones the compensation token stands for.
 int64_t DroppedTokens(const LaneRule& rule, int64_t m);
 
-// Pages that one lane holds once `length` positions are committed (0 for length 0): blocks with
-// sinks, and blocks from lo(length - 1) on. A block that holds both is counted once.
+// Page numbers (position / page_tokens) that a lane holds: [0, sink_end) and [window_begin, end).
+// Disjoint: a page with sinks and window positions is a sink page. A full lane has no sink pages.
+struct HeldPages {
+  int64_t sink_end = 0;
+  int64_t window_begin = 0;
+  int64_t end = 0;
+  int64_t count() const { return sink_end + end - window_begin; }
+};
+
+// Pages held once `length` positions are committed (none for length 0): those with sinks, and those
+// from lo(length - 1) on. Each of the three numbers never falls while `length` grows.
+HeldPages HeldPagesAt(const LaneRule& rule, int64_t length);
 int64_t PagesHeld(const LaneRule& rule, int64_t length);
 
-// The most pages one sequence of at most `max_context` positions ever holds, one spare included for
-// local rules.
+// The most pages one sequence of at most `max_context` positions ever holds, and for local rules
+// one spare: min(ceil(S/16) + ceil((W-1)/B) * B/16 + B/16, ceil(max_context/16)) + 1. For kExact
+// pass the rule of N = max_context: W grows with N, so that rule bounds every shorter prompt.
 int64_t PagesReserved(const LaneRule& rule, int64_t max_context);
 
 // Bytes of one lane at `length`: pages of K and V and, where the rule compensates, the fp32 sums
-// (2 * head_dim floats). `element_bytes` is that of the storage type.
+// (2 * head_dim floats, there from the first token on). `element_bytes` is that of the storage
+// type.
 int64_t LaneBytes(const LaneRule& rule, int64_t length, int head_dim, int element_bytes);
 
 }  // namespace headlong

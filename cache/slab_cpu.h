@@ -1,6 +1,6 @@
 // The memory of one lane class on a CPU worker: pages of keys and values, and the fp32 sums of what
-// local lanes dropped. Taken once at load. Not thread-safe for the same (page, lane) or (slot, lane);
-// different lanes may be used from different threads.
+// local lanes dropped. Taken once at load. Not thread-safe for the same (page, lane) or (slot,
+// lane); different lanes may be used from different threads.
 //
 // Layout: [page][lane][K|V][page_tokens][head_dim], element type = storage; sums
 // [slot][lane][K|V][head_dim] fp32, one slot per running sequence.

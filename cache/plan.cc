@@ -1,0 +1,72 @@
+#include "cache/plan.h"
+
+#include <system_error>
+
+#include "cache/check.h"
+#include "common/json.h"
+#include "common/status.h"
+
+namespace headlong {
+
+using cache_internal::Check;
+
+Plan Plan::Uniform(int layers, int kv_heads, const HeadPolicy& policy) {
+  Check(layers > 0 && kv_heads > 0, "a model has heads");
+  Plan plan;
+  plan.layers_ = layers;
+  plan.kv_heads_ = kv_heads;
+  plan.default_policy_ = policy.name;
+  plan.policies_ = {policy};
+  plan.heads_.assign(static_cast<size_t>(layers) * kv_heads, 0);
+  return plan;
+}
+
+Plan Plan::Full(int layers, int kv_heads) {
+  HeadPolicy policy;
+  policy.name = "retrieval";
+  return Uniform(layers, kv_heads, policy);
+}
+
+Plan Plan::Local(int layers, int kv_heads) {
+  HeadPolicy policy;
+  policy.name = "local";
+  policy.sinks = 4;
+  policy.window_tokens = 256;
+  return Uniform(layers, kv_heads, policy);
+}
+
+absl::StatusOr<Plan> Plan::Load(const std::string& name, const std::filesystem::path& model_dir,
+                                const PlanShape& shape) {
+  if (name == "full") return Full(shape.layers, shape.kv_heads);
+  if (name == "local") return Local(shape.layers, shape.kv_heads);
+  std::filesystem::path path = name;
+  if (name.empty()) {
+    path = model_dir / "plan.json";
+    // A link that leads nowhere is a broken model folder, not one without a plan.
+    std::error_code error;
+    const std::filesystem::file_status status = std::filesystem::symlink_status(path, error);
+    if (status.type() == std::filesystem::file_type::not_found) {
+      return Full(shape.layers, shape.kv_heads);
+    }
+  }
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  return FromJson(text, shape, path.string());
+}
+
+int64_t Plan::SequenceBytes(int64_t length, int64_t prompt_tokens, int head_dim,
+                            int element_bytes) const {
+  std::vector<int64_t> lane_bytes;
+  for (int policy = 0; policy < static_cast<int>(policies_.size()); ++policy) {
+    lane_bytes.push_back(LaneBytes(rule(policy, prompt_tokens), length, head_dim, element_bytes));
+  }
+  int64_t bytes = 0;
+  for (int policy : heads_) bytes += lane_bytes[policy];
+  return bytes;
+}
+
+int64_t Plan::FullSequenceBytes(int64_t length, int head_dim, int element_bytes) const {
+  return static_cast<int64_t>(heads_.size()) *
+         LaneBytes(LaneRule{}, length, head_dim, element_bytes);
+}
+
+}  // namespace headlong

@@ -1,0 +1,85 @@
+#include "cache/policy.h"
+
+#include <algorithm>
+
+#include "cache/check.h"
+
+namespace headlong {
+namespace {
+
+using cache_internal::Check;
+
+int64_t CeilDiv(int64_t value, int64_t divisor) { return (value + divisor - 1) / divisor; }
+
+// Largest multiple of `step` that is not above `value`, which may be negative.
+int64_t FloorTo(int64_t value, int64_t step) {
+  const int64_t remainder = value % step;
+  return value - (remainder < 0 ? remainder + step : remainder);
+}
+
+}  // namespace
+
+LaneRule RuleFor(const HeadPolicy& policy, PrefillMode prefill, int block_tokens,
+                 int64_t prompt_tokens) {
+  Check(block_tokens > 0 && block_tokens % kBlockTokens == 0, "whole blocks leave a window");
+  Check(prompt_tokens >= 0, "a prompt has a length");
+  LaneRule rule;
+  rule.block_tokens = block_tokens;
+  if (policy.full()) {
+    rule.compensation = Compensation::kNone;
+    return rule;
+  }
+  rule.full = false;
+  rule.sinks = policy.sinks;
+  rule.compensation = policy.compensation;
+  rule.window = prefill == PrefillMode::kExact ? std::max(kExactMinWindow, prompt_tokens / 5)
+                                               : *policy.window_tokens;
+  Check(rule.sinks >= 0 && rule.window >= 1, "a local head sees its own position");
+  return rule;
+}
+
+int64_t WindowStart(const LaneRule& rule, int64_t m) {
+  if (rule.full) return 0;
+  return std::max(rule.sinks, FloorTo(m + 1 - rule.window, rule.block_tokens));
+}
+
+int64_t DroppedTokens(const LaneRule& rule, int64_t m) {
+  return rule.full ? 0 : WindowStart(rule, m) - rule.sinks;
+}
+
+HeldPages HeldPagesAt(const LaneRule& rule, int64_t length) {
+  Check(length >= 0, "a lane has a length");
+  if (length == 0) return {};
+  HeldPages held;
+  held.end = CeilDiv(length, rule.page_tokens());
+  if (rule.full) return held;
+  held.sink_end = std::min(CeilDiv(rule.sinks, kLocalPageTokens), held.end);
+  // While nothing is dropped lo is S, which may lie inside the last sink page; afterwards lo is a
+  // block border beyond it.
+  const int64_t window_page = WindowStart(rule, length - 1) / kLocalPageTokens;
+  held.window_begin = std::min(std::max(window_page, held.sink_end), held.end);
+  return held;
+}
+
+int64_t PagesHeld(const LaneRule& rule, int64_t length) {
+  return HeldPagesAt(rule, length).count();
+}
+
+int64_t PagesReserved(const LaneRule& rule, int64_t max_context) {
+  const int64_t whole_context = CeilDiv(max_context, rule.page_tokens());
+  if (rule.full) return whole_context;
+  // The window holds W to W + B - 1 positions from a multiple of B on.
+  const int64_t window_blocks = CeilDiv(rule.window - 1, rule.block_tokens) + 1;
+  const int64_t bounded = CeilDiv(rule.sinks, kLocalPageTokens) +
+                          window_blocks * (rule.block_tokens / kLocalPageTokens);
+  constexpr int64_t kSpare = 1;
+  return std::min(bounded, whole_context) + kSpare;
+}
+
+int64_t LaneBytes(const LaneRule& rule, int64_t length, int head_dim, int element_bytes) {
+  const int64_t row_elements = int64_t{2} * head_dim;  // K and V
+  const int64_t pages = PagesHeld(rule, length) * rule.page_tokens() * row_elements * element_bytes;
+  return pages + (rule.compensates() ? row_elements * int64_t{sizeof(float)} : 0);
+}
+
+}  // namespace headlong

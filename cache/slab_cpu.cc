@@ -1,0 +1,105 @@
+#include "cache/slab_cpu.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <new>
+
+#include "cache/check.h"
+#include "common/status.h"
+
+namespace headlong {
+namespace {
+
+using cache_internal::Check;
+
+constexpr size_t kCacheLineBytes = 64;
+constexpr size_t kHugePageBytes = size_t{2} << 20;
+constexpr int64_t kMostBytes = int64_t{1} << 46;  // half of what a process can address on x86-64
+
+// Product of non-negative factors; kMostBytes + 1 when it is larger than kMostBytes.
+int64_t BoundedProduct(std::initializer_list<int64_t> factors) {
+  int64_t product = 1;
+  for (int64_t factor : factors) {
+    if (__builtin_mul_overflow(product, factor, &product)) product = kMostBytes + 1;
+    product = std::min(product, kMostBytes + 1);
+    if (product == 0) return 0;
+  }
+  return product;
+}
+
+int64_t PageTableBytes(const SlabShape& shape) {
+  return BoundedProduct({shape.pages, shape.lanes, 2, shape.page_tokens, shape.head_dim,
+                         ElementBytes(shape.storage)});
+}
+
+int64_t SumsBytes(const SlabShape& shape) {
+  return BoundedProduct({shape.sum_slots, shape.lanes, 2, shape.head_dim, int64_t{sizeof(float)}});
+}
+
+// Untouched memory: the system gives a page when it is first written.
+void* Reserve(int64_t bytes) {
+  const auto size = static_cast<size_t>(bytes);
+  const size_t alignment = size >= kHugePageBytes ? kHugePageBytes : kCacheLineBytes;
+  void* memory = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+  // Advice only: rows of a lane lie far apart, and small pages cost a TLB miss for each.
+  if (memory != nullptr && alignment == kHugePageBytes) madvise(memory, size, MADV_HUGEPAGE);
+  return memory;
+}
+
+}  // namespace
+
+absl::StatusOr<SlabCpu> SlabCpu::Create(const SlabShape& shape) {
+  Check(shape.pages >= 0 && shape.lanes > 0 && shape.page_tokens > 0 && shape.head_dim > 0 &&
+            shape.sum_slots >= 0,
+        "a slab has a shape");
+  const int64_t page_bytes = PageTableBytes(shape);
+  const int64_t sum_bytes = SumsBytes(shape);
+  const auto refused = [&] {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("cache: ", page_bytes > kMostBytes ? "more than " : "", page_bytes,
+                     " bytes for ", shape.pages, " pages and ", sum_bytes, " bytes for sums of ",
+                     shape.lanes, " lanes cannot be had"));
+  };
+  if (page_bytes > kMostBytes || sum_bytes > kMostBytes) return refused();
+
+  SlabCpu slab;
+  slab.shape_ = shape;
+  if (page_bytes > 0) {
+    slab.pages_ = {static_cast<std::byte*>(Reserve(page_bytes)), &std::free};
+    if (slab.pages_ == nullptr) return refused();
+  }
+  if (sum_bytes > 0) {
+    slab.sums_.reset(new (std::nothrow) float[sum_bytes / sizeof(float)]());
+    if (slab.sums_ == nullptr) return refused();
+  }
+  return slab;
+}
+
+int64_t SlabCpu::bytes() const { return PageTableBytes(shape_) + SumsBytes(shape_); }
+
+std::byte* SlabCpu::keys(int32_t page, int lane) {
+  Check(page >= 0 && page < shape_.pages && lane >= 0 && lane < shape_.lanes,
+        "a page and a lane of this slab");
+  const int64_t row_block =
+      int64_t{shape_.page_tokens} * shape_.head_dim * ElementBytes(shape_.storage);
+  return pages_.get() + (int64_t{page} * shape_.lanes + lane) * 2 * row_block;
+}
+
+std::byte* SlabCpu::values(int32_t page, int lane) {
+  return keys(page, lane) +
+         int64_t{shape_.page_tokens} * shape_.head_dim * ElementBytes(shape_.storage);
+}
+
+float* SlabCpu::sums(int slot, int lane) {
+  Check(slot >= 0 && slot < shape_.sum_slots && lane >= 0 && lane < shape_.lanes,
+        "a slot and a lane of this slab");
+  return sums_.get() + (int64_t{slot} * shape_.lanes + lane) * 2 * shape_.head_dim;
+}
+
+void SlabCpu::ResetSums(int slot) {
+  std::fill_n(sums(slot, 0), int64_t{shape_.lanes} * 2 * shape_.head_dim, 0.0f);
+}
+
+}  // namespace headlong
