@@ -1,6 +1,6 @@
 // The tensors of a Hugging Face model folder: model.safetensors, or the shards named by
-// model.safetensors.index.json. Files are mapped, not read; every field of a header is checked before
-// anything is allocated. Immutable after Open; readable from any thread.
+// model.safetensors.index.json. Files are mapped, not read; every field of a header is checked
+// before anything is allocated. Immutable after Open; readable from any thread.
 #pragma once
 
 #include <cstdint>

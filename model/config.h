@@ -18,9 +18,11 @@ struct RopeConfig {
   RopeType type = RopeType::kDefault;
   double theta = 10000.0;
   double factor = 1.0;
-  double low_freq_factor = 1.0;                 // llama3
-  double high_freq_factor = 4.0;                // llama3
+  double low_freq_factor = 1.0;                  // llama3
+  double high_freq_factor = 4.0;                 // llama3
   int64_t original_max_position_embeddings = 0;  // llama3
+
+  bool operator==(const RopeConfig&) const = default;
 };
 
 struct ModelConfig {
@@ -50,8 +52,8 @@ absl::StatusOr<ModelConfig> ParseModelConfig(const std::string& json_text,
                                              const std::string& source);
 
 // Inverse frequencies of the rotary embedding after scaling, head_dim / 2 values in fp32
-// (computed in fp64). Sources: RoFormer (Su et al.), position interpolation (Chen et al.), Llama 3.1's
-// frequency bands as in Hugging Face transformers' modeling_rope_utils.
+// (computed in fp64). Sources: RoFormer (Su et al.), position interpolation (Chen et al.),
+// Llama 3.1's frequency bands as in Hugging Face transformers' modeling_rope_utils.
 std::vector<float> RopeInverseFrequencies(const ModelConfig& config);
 
 }  // namespace headlong
