@@ -11,12 +11,6 @@ using cache_internal::Check;
 
 int64_t CeilDiv(int64_t value, int64_t divisor) { return (value + divisor - 1) / divisor; }
 
-// Largest multiple of `step` that is not above `value`, which may be negative.
-int64_t FloorTo(int64_t value, int64_t step) {
-  const int64_t remainder = value % step;
-  return value - (remainder < 0 ? remainder + step : remainder);
-}
-
 }  // namespace
 
 LaneRule RuleFor(const HeadPolicy& policy, PrefillMode prefill, int block_tokens,
@@ -40,7 +34,9 @@ LaneRule RuleFor(const HeadPolicy& policy, PrefillMode prefill, int block_tokens
 
 int64_t WindowStart(const LaneRule& rule, int64_t m) {
   if (rule.full) return 0;
-  return std::max(rule.sinks, FloorTo(m + 1 - rule.window, rule.block_tokens));
+  const int64_t beyond = m + 1 - rule.window;
+  // Truncates; that differs from the floor only below zero, where S decides.
+  return std::max(rule.sinks, beyond / rule.block_tokens * rule.block_tokens);
 }
 
 int64_t DroppedTokens(const LaneRule& rule, int64_t m) {

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <initializer_list>
+#include <limits>
 #include <new>
 
 #include "cache/check.h"
@@ -18,24 +20,25 @@ constexpr size_t kCacheLineBytes = 64;
 constexpr size_t kHugePageBytes = size_t{2} << 20;
 constexpr int64_t kMostBytes = int64_t{1} << 46;  // half of what a process can address on x86-64
 
-// Product of non-negative factors; kMostBytes + 1 when it is larger than kMostBytes.
-int64_t BoundedProduct(std::initializer_list<int64_t> factors) {
+// Product of non-negative factors; the largest int64_t when it is larger.
+int64_t SaturatedProduct(std::initializer_list<int64_t> factors) {
   int64_t product = 1;
   for (int64_t factor : factors) {
-    if (__builtin_mul_overflow(product, factor, &product)) product = kMostBytes + 1;
-    product = std::min(product, kMostBytes + 1);
-    if (product == 0) return 0;
+    if (__builtin_mul_overflow(product, factor, &product)) {
+      product = std::numeric_limits<int64_t>::max();
+    }
   }
   return product;
 }
 
 int64_t PageTableBytes(const SlabShape& shape) {
-  return BoundedProduct({shape.pages, shape.lanes, 2, shape.page_tokens, shape.head_dim,
-                         ElementBytes(shape.storage)});
+  return SaturatedProduct({shape.pages, shape.lanes, 2, shape.page_tokens, shape.head_dim,
+                           ElementBytes(shape.storage)});
 }
 
 int64_t SumsBytes(const SlabShape& shape) {
-  return BoundedProduct({shape.sum_slots, shape.lanes, 2, shape.head_dim, int64_t{sizeof(float)}});
+  return SaturatedProduct(
+      {shape.sum_slots, shape.lanes, 2, shape.head_dim, int64_t{sizeof(float)}});
 }
 
 // Untouched memory: the system gives a page when it is first written.
@@ -58,9 +61,8 @@ absl::StatusOr<SlabCpu> SlabCpu::Create(const SlabShape& shape) {
   const int64_t sum_bytes = SumsBytes(shape);
   const auto refused = [&] {
     return absl::ResourceExhaustedError(
-        absl::StrCat("cache: ", page_bytes > kMostBytes ? "more than " : "", page_bytes,
-                     " bytes for ", shape.pages, " pages and ", sum_bytes, " bytes for sums of ",
-                     shape.lanes, " lanes cannot be had"));
+        absl::StrCat("cache: ", page_bytes, " bytes for ", shape.pages, " pages and ", sum_bytes,
+                     " bytes for sums of ", shape.lanes, " lanes cannot be had"));
   };
   if (page_bytes > kMostBytes || sum_bytes > kMostBytes) return refused();
 
