@@ -96,6 +96,10 @@ std::string JsonExcerpt(const Json& value) {
 }
 
 absl::StatusOr<Json> ParseJson(std::string_view text, std::string_view what, JsonLimits limits) {
+  // The parser takes a NUL byte for the end of the text, whatever follows it.
+  if (const std::size_t nul = text.find('\0'); nul != std::string_view::npos) {
+    return absl::InvalidArgumentError(absl::StrCat(Av(what), ": not valid JSON at byte ", nul + 1));
+  }
   ShapeCheck check(limits);
   if (!Json::sax_parse(text.begin(), text.end(), &check)) {
     return absl::InvalidArgumentError(absl::StrCat(Av(what), ": ", check.error()));
