@@ -5,17 +5,16 @@
 
 #include <cstdio>
 #include <cstdlib>
-#include <source_location>
 
 namespace headlong::cache_internal {
 
-inline void Check(bool holds, const char* invariant,
-                  std::source_location where = std::source_location::current()) {
+// `file` and `line` are the caller's (clang 14 has no std::source_location).
+inline void Check(bool holds, const char* invariant, const char* file = __builtin_FILE(),
+                  int line = __builtin_LINE()) {
   if (holds) [[likely]] {
     return;
   }
-  std::fprintf(stderr, "%s:%u: broken invariant: %s\n", where.file_name(),
-               static_cast<unsigned>(where.line()), invariant);
+  std::fprintf(stderr, "%s:%d: broken invariant: %s\n", file, line, invariant);
   std::abort();
 }
 
