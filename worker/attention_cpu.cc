@@ -1,0 +1,293 @@
+#include "worker/attention_cpu.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <new>
+
+#include "common/status.h"
+#include "worker/kernels/op_cpu.h"
+
+namespace headlong {
+namespace {
+
+// First position after `m` whose window begins elsewhere, at most `end`.
+int64_t GroupEnd(const LaneRule& rule, int64_t m, int64_t end) {
+  const int64_t window_begin = WindowStart(rule, m);
+  while (m < end && WindowStart(rule, m) == window_begin) ++m;
+  return m;
+}
+
+// Where the window began for the last committed query; the sums hold [S, this).
+int64_t FoldedUntil(const LaneRule& rule, int64_t committed) {
+  return committed == 0 ? rule.sinks : WindowStart(rule, committed - 1);
+}
+
+}  // namespace
+
+AttentionCpu::AttentionCpu(const AttentionShape& attention, const CacheShape& cache,
+                           Storage storage)
+    : shape_(attention),
+      storage_(storage),
+      row_bytes_(int64_t{attention.head_dim} * ElementBytes(storage)) {
+  places_.resize(shape_.heads.size());
+  for (size_t layer = 0; layer < shape_.heads.size(); ++layer) {
+    places_[layer].resize(shape_.heads[layer].size());
+    max_heads_ = std::max(max_heads_, static_cast<int>(shape_.heads[layer].size()));
+  }
+  for (size_t c = 0; c < cache.classes->size(); ++c) {
+    const LaneClass& lane_class = (*cache.classes)[c];
+    if (!cache.plan->policies()[lane_class.policy].full()) {
+      exact_ |= cache.plan->prefill() == PrefillMode::kExact;
+    }
+    for (size_t lane = 0; lane < lane_class.lanes.size(); ++lane) {
+      const LaneId id = lane_class.lanes[lane];
+      const std::vector<int>& heads = shape_.heads[id.layer];
+      const auto held = std::lower_bound(heads.begin(), heads.end(), id.head) - heads.begin();
+      places_[id.layer][held] = {static_cast<int>(c), static_cast<int>(lane)};
+    }
+  }
+}
+
+absl::StatusOr<std::unique_ptr<AttentionCpu>> AttentionCpu::Create(const AttentionShape& attention,
+                                                                   const CacheShape& cache,
+                                                                   Storage storage) {
+  std::unique_ptr<AttentionCpu> result(new AttentionCpu(attention, cache, storage));
+  RETURN_IF_ERROR(result->TakeMemory(cache));
+  return result;
+}
+
+absl::Status AttentionCpu::TakeMemory(const CacheShape& cache) {
+  for (size_t c = 0; c < cache.classes->size(); ++c) {
+    const LaneClass& lane_class = (*cache.classes)[c];
+    const LaneRule rule = cache.plan->rule(lane_class.policy, shape_.max_context);
+    SlabShape slab;
+    slab.pages = cache.class_pages[c];
+    slab.lanes = static_cast<int>(lane_class.lanes.size());
+    slab.page_tokens = rule.page_tokens();
+    slab.head_dim = shape_.head_dim;
+    const bool compensates = !rule.full && rule.compensation == Compensation::kMean;
+    slab.sum_slots = compensates ? cache.max_sequences : 0;
+    slab.storage = storage_;
+    ASSIGN_OR_RETURN(SlabCpu created, SlabCpu::Create(slab));
+    slabs_.push_back(std::move(created));
+  }
+  const int64_t new_bytes = 2 * max_heads_ * row_bytes_ * shape_.max_rows;
+  const int64_t exact_bytes = exact_ ? 2 * max_heads_ * row_bytes_ * shape_.max_context : 0;
+  new_rows_.reset(new (std::nothrow) std::byte[new_bytes]);
+  exact_rows_.reset(new (std::nothrow) std::byte[exact_bytes]);
+  if (new_rows_ == nullptr || exact_rows_ == nullptr) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no memory for ", new_bytes + exact_bytes, " bytes of attention scratch"));
+  }
+  return absl::OkStatus();
+}
+
+void AttentionCpu::ResetSums(int slot) {
+  for (SlabCpu& slab : slabs_) {
+    if (slab.shape().sum_slots > 0) slab.ResetSums(slot);
+  }
+}
+
+void AttentionCpu::BeginBatch(const Batch& batch, const LaneTables& tables) {
+  batch_ = &batch;
+  tables_ = &tables;
+}
+
+void AttentionCpu::Run(int layer, const float* qkv, float* out) {
+  const int heads = static_cast<int>(shape_.heads[layer].size());
+  if (heads == 0) return;
+  const int lanes = heads * static_cast<int>(batch_->chunks.size());
+  if (static_cast<int>(works_.size()) < lanes) works_.resize(lanes);
+  RoundNewRows(layer, qkv);
+  for (int i = 0; i < lanes; ++i) {
+    LaneWork& work = works_[i];
+    work.chunk = &batch_->chunks[i / heads];
+    work.tables = &tables_->tables(work.chunk->sequence_id);
+    work.head = i % heads;
+    work.layer_heads = heads;
+    work.place = places_[layer][work.head];
+    const int64_t first = work.chunk->first_row * row_bytes_;
+    work.rows = {new_keys(work.head) + first, new_values(work.head) + first, work.chunk->position,
+                 work.chunk->end()};
+  }
+#pragma omp parallel
+  {
+#pragma omp for schedule(dynamic)
+    for (int i = 0; i < lanes; ++i) Prepare(works_[i]);
+#pragma omp single
+    {
+      tiles_.clear();
+      for (int i = 0; i < lanes; ++i) {
+        for (Tile& tile : works_[i].tiles) {
+          tile.work = i;
+          tiles_.push_back(tile);
+        }
+      }
+    }
+#pragma omp for schedule(dynamic)
+    for (size_t i = 0; i < tiles_.size(); ++i) AttendOne(tiles_[i], qkv, out);
+#pragma omp for schedule(dynamic)
+    for (int i = 0; i < lanes; ++i) Finish(works_[i]);
+  }
+}
+
+// k and v of the batch, rounded to the storage type before any use, head by head.
+void AttentionCpu::RoundNewRows(int layer, const float* qkv) {
+  const int heads = static_cast<int>(shape_.heads[layer].size());
+  const int d = shape_.head_dim;
+  const int64_t columns = int64_t{heads} * (shape_.group + 2) * d;
+  const float* keys = qkv + int64_t{heads} * shape_.group * d;
+  const float* values = keys + int64_t{heads} * d;
+  for (int head = 0; head < heads; ++head) {
+    cpu::StoreRows(keys + head * d, columns, batch_->rows(), d, storage_, new_keys(head));
+    cpu::StoreRows(values + head * d, columns, batch_->rows(), d, storage_, new_values(head));
+  }
+}
+
+void AttentionCpu::Prepare(LaneWork& work) {
+  work.runs.clear();
+  work.tiles.clear();
+  work.tokens.clear();
+  if (before(work).rule().full) {
+    PrepareFull(work);
+  } else if (work.chunk->exact) {
+    PrepareExact(work);
+  } else {
+    PrepareLocal(work);
+  }
+}
+
+// Everything is kept: write first, then read all of it from the cache.
+void AttentionCpu::PrepareFull(LaneWork& work) {
+  SlabCpu& slab = slabs_[work.place.lane_class];
+  WriteKept(after(work), slab, work.place.lane, work.rows);
+  KeptRuns(after(work), slab, work.place.lane, 0, work.chunk->end(), work.runs);
+  Tile tile;
+  tile.position = work.chunk->position;
+  tile.run_end = work.runs.size();
+  AddTiles(work, tile, work.chunk->end());
+}
+
+// RazorAttention's prefill: all of the prompt is at hand for this one layer.
+void AttentionCpu::PrepareExact(LaneWork& work) {
+  const Chunk& chunk = *work.chunk;
+  std::byte* keys = exact_keys(work.head);
+  std::byte* values = exact_values(work.head);
+  const int64_t bytes = chunk.count * row_bytes_;
+  std::memcpy(keys + chunk.position * row_bytes_, work.rows.keys, bytes);
+  std::memcpy(values + chunk.position * row_bytes_, work.rows.values, bytes);
+  work.rows = {keys, values, 0, chunk.end()};
+  work.runs.push_back({keys, values, 0, chunk.end()});
+  Tile tile;
+  tile.position = chunk.position;
+  tile.run_end = 1;
+  AddTiles(work, tile, chunk.end());
+}
+
+// Queries with the same window share one set of runs and one compensation token.
+void AttentionCpu::PrepareLocal(LaneWork& work) {
+  const LaneRule& rule = before(work).rule();
+  SlabCpu& slab = slabs_[work.place.lane_class];
+  const bool compensates = rule.compensation == Compensation::kMean;
+  if (compensates) {
+    const float* sums = slab.sums(work.tables->slot, work.place.lane);
+    work.running.assign(sums, sums + 2 * shape_.head_dim);
+  }
+  int64_t folded = FoldedUntil(rule, work.chunk->position);
+  for (int64_t begin = work.chunk->position; begin < work.chunk->end();) {
+    const int64_t end = GroupEnd(rule, begin, work.chunk->end());
+    const int64_t window_begin = WindowStart(rule, begin);
+    if (compensates && window_begin > folded) {
+      FoldDropped(before(work), slab, work.place.lane, work.rows, folded, window_begin,
+                  work.running.data());
+    }
+    folded = std::max(folded, window_begin);
+    AddGroup(work, begin, end, window_begin);
+    begin = end;
+  }
+}
+
+void AttentionCpu::AddGroup(LaneWork& work, int64_t begin, int64_t end, int64_t window_begin) {
+  const LaneRule& rule = before(work).rule();
+  SlabCpu& slab = slabs_[work.place.lane_class];
+  const int64_t cached = work.chunk->position;
+  Tile tile;
+  tile.position = begin;
+  tile.run_begin = work.runs.size();
+  // Sinks, then window; each first from the cache, then from this step's rows.
+  const int64_t ranges[2][2] = {{0, std::min(rule.sinks, end)}, {window_begin, end}};
+  for (const auto& [from, to] : ranges) {
+    if (from < std::min(to, cached)) {
+      KeptRuns(before(work), slab, work.place.lane, from, std::min(to, cached), work.runs);
+    }
+    const int64_t fresh = std::max(from, cached);
+    if (fresh < to) {
+      const int64_t offset = (fresh - work.rows.begin) * row_bytes_;
+      work.runs.push_back(
+          {work.rows.keys + offset, work.rows.values + offset, fresh, to - fresh});
+    }
+  }
+  tile.run_end = work.runs.size();
+  if (rule.compensation == Compensation::kMean) {
+    tile.dropped = DroppedTokens(rule, begin);
+    tile.token = work.tokens.size();
+    const float inverse = 1.0f / static_cast<float>(std::max<int64_t>(tile.dropped, 1));
+    for (float sum : work.running) work.tokens.push_back(sum * inverse);
+  }
+  AddTiles(work, tile, end);
+}
+
+void AttentionCpu::AddTiles(LaneWork& work, Tile tile, int64_t end) {
+  const int64_t most = std::max(1, cpu::kMaxTileRows / shape_.group);
+  while (tile.position < end) {
+    tile.count = static_cast<int>(std::min(most, end - tile.position));
+    work.tiles.push_back(tile);
+    tile.position += tile.count;
+  }
+}
+
+void AttentionCpu::AttendOne(const Tile& tile, const float* qkv, float* out) const {
+  const LaneWork& work = works_[tile.work];
+  const int d = shape_.head_dim;
+  const int heads = work.layer_heads;
+  const int64_t row = work.chunk->first_row + (tile.position - work.chunk->position);
+  cpu::AttentionTile kernel;
+  kernel.q_stride = int64_t{heads} * (shape_.group + 2) * d;
+  kernel.out_stride = int64_t{heads} * shape_.group * d;
+  kernel.q = qkv + row * kernel.q_stride + int64_t{work.head} * shape_.group * d;
+  kernel.out = out + row * kernel.out_stride + int64_t{work.head} * shape_.group * d;
+  kernel.rows = tile.count * shape_.group;
+  kernel.group = shape_.group;
+  kernel.head_dim = d;
+  kernel.first_position = tile.position;
+  kernel.scale = 1.0f / std::sqrt(static_cast<float>(d));
+  kernel.storage = storage_;
+  kernel.runs = std::span(work.runs).subspan(tile.run_begin, tile.run_end - tile.run_begin);
+  if (tile.dropped > 0) {
+    kernel.compensation = {&work.tokens[tile.token], &work.tokens[tile.token + d],
+                           std::log(static_cast<float>(tile.dropped))};
+  }
+  cpu::AttendTile(kernel);
+}
+
+// After all reads of the lane: the sums and what the window keeps.
+void AttentionCpu::Finish(LaneWork& work) {
+  const LaneRule& rule = before(work).rule();
+  if (rule.full) return;
+  SlabCpu& slab = slabs_[work.place.lane_class];
+  const bool compensates = rule.compensation == Compensation::kMean;
+  float* sums = compensates ? slab.sums(work.tables->slot, work.place.lane) : nullptr;
+  if (work.chunk->exact) {
+    if (work.chunk->end() < work.tables->prompt_tokens) return;
+    const int64_t window_begin = WindowStart(rule, work.chunk->end() - 1);
+    if (compensates) {
+      FoldDropped(before(work), slab, work.place.lane, work.rows, rule.sinks, window_begin, sums);
+    }
+  } else if (compensates) {
+    std::copy(work.running.begin(), work.running.end(), sums);
+  }
+  WriteKept(after(work), slab, work.place.lane, work.rows);
+}
+
+}  // namespace headlong

@@ -1,0 +1,102 @@
+// Attention of one layer for a whole batch on the CPU: every held head of every chunk, as its policy
+// says, and what its cache keeps afterwards. Owns the slabs. One caller; uses OpenMP inside.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "cache/lane_cpu.h"
+#include "cache/slab_cpu.h"
+#include "worker/backend.h"
+#include "worker/kernels/attention_cpu.h"
+
+namespace headlong {
+
+class AttentionCpu {
+ public:
+  // Takes the memory of the slabs and of the step's scratch.
+  static absl::StatusOr<std::unique_ptr<AttentionCpu>> Create(const AttentionShape& attention,
+                                                              const CacheShape& cache,
+                                                              Storage storage);
+
+  void ResetSums(int slot);
+  // `batch` and `tables` must outlive the batch's layers.
+  void BeginBatch(const Batch& batch, const LaneTables& tables);
+  // qkv: [rows][q of held heads | k | v] after rotation. out: [rows][q of held heads].
+  void Run(int layer, const float* qkv, float* out);
+
+ private:
+  struct LanePlace {  // where a held head's lanes are
+    int lane_class = 0;
+    int lane = 0;
+  };
+
+  // One tile: positions [position, position + count) over runs [run_begin, run_end) of its lane.
+  struct Tile {
+    int work = 0;
+    int64_t position = 0;
+    int count = 0;
+    size_t run_begin = 0;
+    size_t run_end = 0;
+    int64_t dropped = 0;    // N_d; 0: no compensation token
+    size_t token = 0;       // offset of the mean key and value in `tokens`
+  };
+
+  // One lane of one chunk.
+  struct LaneWork {
+    const Chunk* chunk = nullptr;
+    const SequenceTables* tables = nullptr;
+    int head = 0;         // index among the layer's held heads
+    int layer_heads = 0;  // how many those are
+    LanePlace place;
+    NewRows rows;
+    std::vector<KeyRun> runs;
+    std::vector<Tile> tiles;
+    std::vector<float> tokens;   // [group of queries][K|V][head_dim] means of what was dropped
+    std::vector<float> running;  // [K|V][head_dim] sums after the last group
+  };
+
+  AttentionCpu(const AttentionShape& attention, const CacheShape& cache, Storage storage);
+
+  absl::Status TakeMemory(const CacheShape& cache);
+  void RoundNewRows(int layer, const float* qkv);
+  void Prepare(LaneWork& work);
+  void PrepareFull(LaneWork& work);
+  void PrepareExact(LaneWork& work);
+  void PrepareLocal(LaneWork& work);
+  void AddGroup(LaneWork& work, int64_t begin, int64_t end, int64_t window_begin);
+  void AddTiles(LaneWork& work, Tile tile, int64_t end);
+  void AttendOne(const Tile& tile, const float* qkv, float* out) const;
+  void Finish(LaneWork& work);
+
+  const BlockTable& before(const LaneWork& work) const {
+    return work.tables->before[work.place.lane_class];
+  }
+  const BlockTable& after(const LaneWork& work) const {
+    return work.tables->after[work.place.lane_class];
+  }
+  std::byte* new_keys(int head) { return &new_rows_[2 * head * row_bytes_ * shape_.max_rows]; }
+  std::byte* new_values(int head) { return new_keys(head) + row_bytes_ * shape_.max_rows; }
+  std::byte* exact_keys(int head) { return &exact_rows_[2 * head * row_bytes_ * shape_.max_context]; }
+  std::byte* exact_values(int head) { return exact_keys(head) + row_bytes_ * shape_.max_context; }
+
+  const AttentionShape shape_;
+  const Storage storage_;
+  const int64_t row_bytes_;  // of one key: head_dim elements
+  int max_heads_ = 0;        // held heads of the layer that holds most
+  bool exact_ = false;       // the plan prefills local heads exactly
+  std::vector<std::vector<LanePlace>> places_;  // [layer][held head]
+  std::vector<SlabCpu> slabs_;                  // by lane class
+
+  // Scratch of a step, reused by every layer.
+  std::unique_ptr<std::byte[]> new_rows_;    // [held head][K|V][max_rows][head_dim]
+  std::unique_ptr<std::byte[]> exact_rows_;  // [held head][K|V][max_context][head_dim]
+  std::vector<LaneWork> works_;
+  std::vector<Tile> tiles_;
+  const Batch* batch_ = nullptr;
+  const LaneTables* tables_ = nullptr;
+};
+
+}  // namespace headlong

@@ -1,0 +1,185 @@
+#include "worker/backend_cpu.h"
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include "common/status.h"
+#include "worker/attention_cpu.h"
+#include "worker/kernels/matmul_cpu.h"
+#include "worker/kernels/op_cpu.h"
+
+namespace headlong {
+namespace {
+
+class CpuMatrix final : public DeviceMatrix {
+ public:
+  explicit CpuMatrix(cpu::PackedMatrix matrix) : packed(std::move(matrix)) {}
+  int64_t bytes() const override { return packed.bytes(); }
+
+  cpu::PackedMatrix packed;
+};
+
+// No inputs (a worker without heads in a layer): the product is zero.
+class ZeroMatrix final : public DeviceMatrix {
+ public:
+  int64_t bytes() const override { return 0; }
+};
+
+class CpuEmbedding final : public DeviceMatrix {
+ public:
+  CpuEmbedding(const float* values, int row_count, int width)
+      : rows(row_count), hidden(width), table(values, values + int64_t{row_count} * width) {}
+  int64_t bytes() const override { return static_cast<int64_t>(table.size()) * 4; }
+
+  const int rows;
+  const int hidden;
+  const std::vector<float> table;  // [rows][hidden]
+};
+
+struct CpuVector final : public DeviceVector {
+  explicit CpuVector(std::span<const float> from) : values(from.begin(), from.end()) {}
+  const std::vector<float> values;
+};
+
+float* Floats(Activations x) { return static_cast<float*>(x.data); }
+
+class CpuBackend final : public Backend {
+ public:
+  explicit CpuBackend(Storage storage) : storage_(storage) {}
+
+  absl::StatusOr<std::unique_ptr<DeviceMatrix>> LoadMatrix(const float* weights, int outputs,
+                                                           int inputs) override {
+    if (inputs == 0) return std::make_unique<ZeroMatrix>();
+    const auto type = storage_ == Storage::kBfloat16 ? cpu::MatMulType::kBfloat16
+                                                     : cpu::MatMulType::kFloat32;
+    ASSIGN_OR_RETURN(cpu::PackedMatrix packed,
+                     cpu::PackedMatrix::Create(weights, outputs, inputs, type));
+    return std::make_unique<CpuMatrix>(std::move(packed));
+  }
+
+  absl::StatusOr<std::unique_ptr<DeviceVector>> LoadVector(std::span<const float> values) override {
+    return std::make_unique<CpuVector>(values);
+  }
+
+  absl::StatusOr<std::unique_ptr<DeviceMatrix>> LoadEmbedding(const float* rows, int row_count,
+                                                              int hidden) override {
+    return std::make_unique<CpuEmbedding>(rows, row_count, hidden);
+  }
+
+  absl::StatusOr<Activations> NewActivations(int rows, int columns) override {
+    const int64_t count = int64_t{rows} * columns;
+    buffers_.emplace_back(new (std::nothrow) float[count]);
+    if (buffers_.back() == nullptr) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("no memory for activations of ", rows, " x ", columns));
+    }
+    std::fill_n(buffers_.back().get(), count, 0.0f);
+    return Activations{buffers_.back().get(), columns};
+  }
+
+  absl::Status NewCaches(const AttentionShape& attention, const CacheShape& cache) override {
+    buffers_.clear();
+    attention_.reset();  // the old caches go before the new ones come
+    shape_ = attention;
+    ASSIGN_OR_RETURN(attention_, AttentionCpu::Create(attention, cache, storage_));
+    cos_sin_.resize(int64_t{attention.max_rows} * attention.head_dim);
+    return absl::OkStatus();
+  }
+
+  void ResetSums(int slot) override { attention_->ResetSums(slot); }
+
+  void BeginBatch(const Batch& batch, const LaneTables& tables) override {
+    rows_ = batch.rows();
+    cpu::RopeTable(batch.positions.data(), rows_, shape_.inverse_frequencies.data(),
+                   shape_.head_dim / 2, cos_sin_.data());
+    attention_->BeginBatch(batch, tables);
+  }
+
+  void Embed(const DeviceMatrix& embedding, int first_token, std::span<const uint32_t> tokens,
+             Activations out) override {
+    const auto& table = static_cast<const CpuEmbedding&>(embedding);
+    float* row = Floats(out);
+    for (uint32_t token : tokens) {
+      const int64_t index = int64_t{token} - first_token;
+      if (index >= 0 && index < table.rows) {
+        std::copy_n(&table.table[index * table.hidden], table.hidden, row);
+      } else {
+        std::fill_n(row, out.columns, 0.0f);
+      }
+      row += out.columns;
+    }
+  }
+
+  void RmsNorm(Activations x, const DeviceVector& weight, float eps, int rows,
+               Activations out) override {
+    const auto& values = static_cast<const CpuVector&>(weight).values;
+    cpu::RmsNorm(Floats(x), values.data(), rows, static_cast<int>(values.size()), eps,
+                 Floats(out));
+  }
+
+  void MatMul(DeviceMatrix& weights, Activations x, int rows, Activations y) override {
+    if (auto* matrix = dynamic_cast<CpuMatrix*>(&weights)) {
+      matrix->packed.Run(Floats(x), rows, Floats(y));
+    } else {
+      std::fill_n(Floats(y), int64_t{rows} * y.columns, 0.0f);
+    }
+  }
+
+  void Attend(int layer, Activations qkv, Activations out) override {
+    const int heads = static_cast<int>(shape_.heads[layer].size());
+    if (heads == 0) return;
+    const int64_t columns = int64_t{heads} * (shape_.group + 2) * shape_.head_dim;
+    // q and k stand next to each other: one call rotates both.
+    cpu::ApplyRope(Floats(qkv), columns, rows_, heads * (shape_.group + 1), shape_.head_dim / 2,
+                   cos_sin_.data());
+    attention_->Run(layer, Floats(qkv), Floats(out));
+  }
+
+  void SiluMul(Activations gate_up, int rows, int columns, Activations out) override {
+    cpu::SiluMul(Floats(gate_up), rows, columns, Floats(out));
+  }
+
+  void Add(Activations x, Activations y, int rows, int columns) override {
+    cpu::Add(Floats(x), Floats(y), int64_t{rows} * columns);
+  }
+
+  void GatherRows(Activations x, std::span<const int> rows, int columns,
+                  Activations out) override {
+    for (size_t i = 0; i < rows.size(); ++i) {
+      std::copy_n(Floats(x) + int64_t{rows[i]} * columns, columns,
+                  Floats(out) + static_cast<int64_t>(i) * columns);
+    }
+  }
+
+  void SaveHidden(Activations x, const Chunk& chunk) override {
+    const int64_t needed = chunk.end() * x.columns;
+    if (static_cast<int64_t>(hidden_.size()) < needed) hidden_.resize(shape_.max_context * x.columns);
+    std::memcpy(&hidden_[chunk.position * x.columns],
+                Floats(x) + int64_t{chunk.first_row} * x.columns,
+                sizeof(float) * chunk.count * x.columns);
+  }
+
+  void LoadHidden(const Chunk& chunk, Activations x) override {
+    std::memcpy(Floats(x) + int64_t{chunk.first_row} * x.columns,
+                &hidden_[chunk.position * x.columns], sizeof(float) * chunk.count * x.columns);
+  }
+
+ private:
+  const Storage storage_;
+  AttentionShape shape_;
+  int rows_ = 0;
+  std::vector<std::unique_ptr<float[]>> buffers_;
+  std::vector<float> cos_sin_;  // [rows][2][head_dim / 2]
+  std::vector<float> hidden_;   // [max_context][hidden], taken at the first exact prefill
+  std::unique_ptr<AttentionCpu> attention_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> MakeCpuBackend(Storage storage) {
+  return std::make_unique<CpuBackend>(storage);
+}
+
+}  // namespace headlong

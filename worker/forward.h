@@ -1,0 +1,70 @@
+// The forward pass of a decoder-only transformer over one worker's share: one function for every
+// family, branching on the config's fields only. One owner: the step thread.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "model/config.h"
+#include "worker/backend.h"
+#include "worker/batch.h"
+#include "worker/collective.h"
+#include "worker/share.h"
+#include "worker/weights.h"
+
+namespace headlong {
+
+struct ForwardOptions {
+  const ModelConfig* config = nullptr;
+  const Share* share = nullptr;
+  int max_rows = 0;
+  std::atomic<uint64_t>* progress = nullptr;  // grows with every layer done
+};
+
+class Forward {
+ public:
+  // All of these outlive the object. Takes the memory of the activations: NewCaches comes first.
+  static absl::StatusOr<std::unique_ptr<Forward>> Create(const ForwardOptions& options,
+                                                         Weights& weights, Backend& backend,
+                                                         Collective& collective);
+
+  // Runs `batch` through its layers. On the leader `logits` holds afterwards one row of
+  // [vocab_size] for each chunk with `sample`, in order; it is left alone where no chunk samples.
+  // UNAVAILABLE when a peer vanished.
+  absl::Status Run(const Batch& batch, const LaneTables& tables, std::vector<float>& logits);
+
+  // Time spent in collectives since the object was made.
+  double collective_ms() const { return collective_ms_; }
+
+ private:
+  Forward(const ForwardOptions& options, Weights& weights, Backend& backend,
+          Collective& collective);
+
+  absl::Status TakeMemory();
+  absl::Status Enter(const Batch& batch);
+  absl::Status RunLayer(int layer, int rows);
+  absl::Status Leave(const Batch& batch, std::vector<float>& logits);
+  absl::Status Sum(Activations x, int64_t count);
+
+  const ForwardOptions options_;
+  Weights& weights_;
+  Backend& backend_;
+  Collective& collective_;
+  double collective_ms_ = 0;
+  std::vector<int> vocab_columns_;  // by rank
+
+  Activations x_;        // [rows][hidden]: the residual stream
+  Activations normed_;   // [rows][hidden]
+  Activations qkv_;      // [rows][(q + k + v) of the layer's held heads]
+  Activations heads_;    // [rows][q of the layer's held heads]
+  Activations y_;        // [rows][hidden]: this worker's part of a sum
+  Activations gate_up_;  // [rows][2 * held columns]
+  Activations mlp_;      // [rows][held columns]
+  Activations last_;     // [sampled rows][hidden]
+  Activations logits_;   // [sampled rows][held vocabulary rows]
+};
+
+}  // namespace headlong

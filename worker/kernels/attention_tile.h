@@ -1,0 +1,46 @@
+// The builds of AttendTile, one per instruction set, and the scratch they work in.
+#pragma once
+
+#include <cstdint>
+
+#include "worker/kernels/attention_cpu.h"
+#include "worker/kernels/isa.h"
+
+namespace headlong::cpu {
+
+inline constexpr int kMaxHeadDim = 256;
+inline constexpr int kBlockKeys = 96;       // keys scored at a time, from as many runs as it takes
+inline constexpr int kMaxPanelRows = 32;    // rows that share registers: at most two vectors
+inline constexpr int kFewRows = 16;         // below one vector of rows, lanes run along head_dim
+
+// About 460 KiB; one per thread. Contents mean nothing between tiles.
+struct alignas(64) TileScratch {
+  float q[kMaxTileRows * kMaxHeadDim];
+  float out[kMaxTileRows * kMaxHeadDim];
+  float keys[kBlockKeys * kMaxHeadDim];    // fp32 copies of a block of bf16 keys
+  float values[kBlockKeys * kMaxHeadDim];
+  float scores[kMaxPanelRows * (kBlockKeys + 32)];
+  float max[kMaxTileRows];
+  float sum[kMaxTileRows];
+  int32_t row_offset[kMaxTileRows];        // position of a row less the tile's first
+};
+
+using AttendTileFunction = void (*)(const AttentionTile& tile, TileScratch& scratch);
+
+namespace generic {
+void AttendTile(const AttentionTile& tile, TileScratch& scratch);
+}
+namespace avx2 {
+void AttendTile(const AttentionTile& tile, TileScratch& scratch);
+}
+namespace avx512 {
+void AttendTile(const AttentionTile& tile, TileScratch& scratch);
+}
+
+// REQUIRES: IsaSupported(isa), for the function to be called.
+AttendTileFunction AttendTileFor(Isa isa);
+
+// The calling thread's scratch, taken on its first tile.
+TileScratch& ThreadTileScratch();
+
+}  // namespace headlong::cpu

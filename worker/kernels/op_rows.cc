@@ -1,0 +1,164 @@
+#include "worker/kernels/op_rows.h"
+
+#include "worker/kernels/vector.h"
+
+// Nothing but the table leaves this file, and the table's name differs from build to build.
+namespace headlong::cpu::HEADLONG_ISA {
+namespace {
+
+using Vector = Float<kLanes>;
+
+void RmsNorm(const float* x, const float* weight, int dim, float eps, float* out) {
+  Vector sums[4] = {};
+  int i = 0;
+  for (; i + 4 * kLanes <= dim; i += 4 * kLanes) {
+    for (int k = 0; k < 4; ++k) {
+      const Vector v = Load<kLanes>(x + i + k * kLanes);
+      sums[k] += v * v;
+    }
+  }
+  float sum = HorizontalSum<kLanes>((sums[0] + sums[1]) + (sums[2] + sums[3]));
+  for (; i < dim; ++i) sum += x[i] * x[i];
+  const float inverse = 1.0f / __builtin_sqrtf(sum / static_cast<float>(dim) + eps);
+#pragma omp simd
+  for (int k = 0; k < dim; ++k) out[k] = x[k] * inverse * weight[k];
+}
+
+void Rotate(float* x, int heads, int half, const float* cos_sin) {
+  const float* sin = cos_sin + half;
+  for (int head = 0; head < heads; ++head) {
+    float* low = x + int64_t{2} * head * half;
+    float* high = low + half;
+#pragma omp simd
+    for (int i = 0; i < half; ++i) {
+      const float a = low[i], b = high[i];
+      low[i] = a * cos_sin[i] - b * sin[i];
+      high[i] = b * cos_sin[i] + a * sin[i];
+    }
+  }
+}
+
+// gate / (1 + e^-gate) * up. Beyond -86 silu is under 1e-35; the clamp keeps e^-gate finite there.
+Vector SiluMulOf(Vector gate, Vector up) {
+  const Vector e = Exp<kLanes>(-Max(gate, Splat<kLanes>(-86.0f)));
+  return gate / (1.0f + e) * up;
+}
+
+void SiluMul(const float* gate, const float* up, int64_t n, float* out) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    Store<kLanes>(out + i, SiluMulOf(Load<kLanes>(gate + i), Load<kLanes>(up + i)));
+  }
+  if (i == n) return;
+  Vector last_gate = {}, last_up = {};
+  __builtin_memcpy(&last_gate, gate + i, (n - i) * sizeof(float));
+  __builtin_memcpy(&last_up, up + i, (n - i) * sizeof(float));
+  const Vector last = SiluMulOf(last_gate, last_up);
+  __builtin_memcpy(out + i, &last, (n - i) * sizeof(float));
+}
+
+void Add(float* x, const float* y, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) x[i] += y[i];
+}
+
+void Round(const float* x, int64_t n, uint16_t* out) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const auto bits = RoundToBfloat16<kLanes>(Load<kLanes>(x + i));
+    __builtin_memcpy(out + i, &bits, sizeof bits);
+  }
+  if (i == n) return;
+  Vector last = {};
+  __builtin_memcpy(&last, x + i, (n - i) * sizeof(float));
+  const auto bits = RoundToBfloat16<kLanes>(last);
+  __builtin_memcpy(out + i, &bits, (n - i) * sizeof(uint16_t));
+}
+
+void RoundInPlace(float* x, int64_t n) {
+  uint16_t bits[kLanes];
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const int64_t count = n - i < kLanes ? n - i : kLanes;
+    Round(x + i, count, bits);
+    for (int64_t k = 0; k < count; ++k) {
+      const uint32_t wide = uint32_t{bits[k]} << 16;
+      __builtin_memcpy(x + i + k, &wide, sizeof wide);
+    }
+  }
+}
+
+constexpr int kOutputsAtOnce = 4;
+
+// R rows against four outputs: 4 R sums in registers, lanes over the inputs.
+template <int R>
+void FourOutputs(const RowKernels::Product& p, int row, int output) {
+  const float* weights = p.weights + int64_t{output} * p.inputs;
+  const float* x = p.x + int64_t{row} * p.inputs;
+  Vector sums[R][kOutputsAtOnce] = {};
+  int i = 0;
+  for (; i + kLanes <= p.inputs; i += kLanes) {
+    Vector w[kOutputsAtOnce];
+#pragma GCC unroll 4
+    for (int o = 0; o < kOutputsAtOnce; ++o) w[o] = Load<kLanes>(weights + int64_t{o} * p.inputs + i);
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) {
+      const Vector v = Load<kLanes>(x + int64_t{r} * p.inputs + i);
+#pragma GCC unroll 4
+      for (int o = 0; o < kOutputsAtOnce; ++o) sums[r][o] += v * w[o];
+    }
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) {
+    Float<4> sum = Sum4<kLanes>(sums[r][0], sums[r][1], sums[r][2], sums[r][3]);
+    for (int k = i; k < p.inputs; ++k) {
+      for (int o = 0; o < kOutputsAtOnce; ++o) {
+        sum[o] += x[int64_t{r} * p.inputs + k] * weights[int64_t{o} * p.inputs + k];
+      }
+    }
+    __builtin_memcpy(p.y + (row + r) * p.y_stride + output, &sum, sizeof sum);
+  }
+}
+
+void OneOutput(const RowKernels::Product& p, int row, int output) {
+  const float* weights = p.weights + int64_t{output} * p.inputs;
+  const float* x = p.x + int64_t{row} * p.inputs;
+  Vector sums = {};
+  int i = 0;
+  for (; i + kLanes <= p.inputs; i += kLanes) {
+    sums += Load<kLanes>(x + i) * Load<kLanes>(weights + i);
+  }
+  float sum = HorizontalSum<kLanes>(sums);
+  for (; i < p.inputs; ++i) sum += x[i] * weights[i];
+  p.y[row * p.y_stride + output] = sum;
+}
+
+void FewRowsProduct(const RowKernels::Product& p) {
+  int output = 0;
+  for (; output + kOutputsAtOnce <= p.outputs; output += kOutputsAtOnce) {
+    // The four rows of weights stay in the cache while all rows of x pass.
+    for (int row = 0; row < p.rows;) {
+      const int left = p.rows - row;
+      if (left == 1) {
+        FourOutputs<1>(p, row, output);
+        row += 1;
+      } else if (left == 2 || left == 4) {
+        FourOutputs<2>(p, row, output);
+        row += 2;
+      } else {
+        FourOutputs<3>(p, row, output);
+        row += 3;
+      }
+    }
+  }
+  for (; output < p.outputs; ++output) {
+    for (int row = 0; row < p.rows; ++row) OneOutput(p, row, output);
+  }
+}
+
+}  // namespace
+
+extern const RowKernels kRowKernels;
+const RowKernels kRowKernels = {RmsNorm,      Rotate,        SiluMul, Add, Round,
+                                RoundInPlace, FewRowsProduct};
+
+}  // namespace headlong::cpu::HEADLONG_ISA

@@ -1,0 +1,211 @@
+#include "worker/weights.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "common/status.h"
+
+namespace headlong {
+namespace {
+
+// Rows or columns of a tensor, gathered into one fp32 matrix.
+class Slice {
+ public:
+  Slice(const Checkpoint& checkpoint, int64_t inputs) : checkpoint_(checkpoint), inputs_(inputs) {}
+
+  // Appends rows [begin, end) of a [rows][inputs] tensor.
+  void AddRows(const std::string& name, int64_t begin, int64_t end) {
+    const TensorView& tensor = checkpoint_.tensor(name);
+    const size_t old = values_.size();
+    values_.resize(old + (end - begin) * inputs_);
+    ToFloat32(tensor, begin * inputs_, (end - begin) * inputs_, values_.data() + old);
+  }
+
+  const float* data() const { return values_.data(); }
+  int outputs() const { return static_cast<int>(values_.size() / inputs_); }
+  int inputs() const { return static_cast<int>(inputs_); }
+
+ private:
+  const Checkpoint& checkpoint_;
+  const int64_t inputs_;
+  std::vector<float> values_;
+};
+
+// Columns [begin, end) of every row, for each of `ranges`, side by side: [rows][sum of sizes].
+std::vector<float> TakeColumns(const TensorView& tensor, const std::vector<IndexRange>& ranges) {
+  const int64_t rows = tensor.shape[0];
+  const int64_t columns = tensor.shape[1];
+  int64_t kept = 0;
+  for (const IndexRange& range : ranges) kept += range.size();
+  std::vector<float> values(rows * kept);
+  float* out = values.data();
+  for (int64_t row = 0; row < rows; ++row) {
+    for (const IndexRange& range : ranges) {
+      ToFloat32(tensor, row * columns + range.begin, range.size(), out);
+      out += range.size();
+    }
+  }
+  return values;
+}
+
+std::vector<float> WholeVector(const TensorView& tensor) {
+  std::vector<float> values(tensor.elements());
+  ToFloat32(tensor, 0, tensor.elements(), values.data());
+  return values;
+}
+
+// Loads one worker's share, part by part, counting bytes.
+class ShareLoader {
+ public:
+  ShareLoader(const Checkpoint& checkpoint, const ModelConfig& config, Backend& backend,
+              const Weights::Progress& progress)
+      : checkpoint_(checkpoint), config_(config), backend_(backend), progress_(progress) {}
+
+  void ExpectAttention(const std::vector<int>& heads) { total_ += AttentionBytes(heads); }
+  void ExpectMlp(IndexRange columns) { total_ += MlpBytes(columns); }
+  void ExpectVocabulary(IndexRange rows) { total_ += VocabularyBytes(rows); }
+  void Begin() const { progress_(0, total_); }
+
+  absl::Status LoadAttention(int layer, const std::vector<int>& heads, LayerWeights& out) {
+    const std::string prefix = absl::StrCat("model.layers.", layer, ".self_attn.");
+    const int64_t d = config_.head_dim;
+    const int64_t q = d * config_.group();
+    Slice qkv(checkpoint_, config_.hidden_size);
+    for (int head : heads) qkv.AddRows(prefix + "q_proj.weight", head * q, (head + 1) * q);
+    for (int head : heads) qkv.AddRows(prefix + "k_proj.weight", head * d, (head + 1) * d);
+    for (int head : heads) qkv.AddRows(prefix + "v_proj.weight", head * d, (head + 1) * d);
+    ASSIGN_OR_RETURN(out.qkv, backend_.LoadMatrix(qkv.data(), qkv.outputs(), qkv.inputs()));
+    std::vector<IndexRange> columns;
+    for (int head : heads) {
+      columns.push_back({static_cast<int>(head * q), static_cast<int>((head + 1) * q)});
+    }
+    const auto values = TakeColumns(checkpoint_.tensor(prefix + "o_proj.weight"), columns);
+    ASSIGN_OR_RETURN(out.out, backend_.LoadMatrix(values.data(), config_.hidden_size,
+                                                  static_cast<int>(heads.size() * q)));
+    Count(AttentionBytes(heads));
+    return LoadNorm(absl::StrCat("model.layers.", layer, ".input_layernorm.weight"),
+                    out.attention_norm);
+  }
+
+  absl::Status LoadMlp(int layer, IndexRange columns, LayerWeights& out) {
+    const std::string prefix = absl::StrCat("model.layers.", layer, ".mlp.");
+    Slice gate_up(checkpoint_, config_.hidden_size);
+    gate_up.AddRows(prefix + "gate_proj.weight", columns.begin, columns.end);
+    gate_up.AddRows(prefix + "up_proj.weight", columns.begin, columns.end);
+    ASSIGN_OR_RETURN(out.gate_up,
+                     backend_.LoadMatrix(gate_up.data(), gate_up.outputs(), gate_up.inputs()));
+    const auto values = TakeColumns(checkpoint_.tensor(prefix + "down_proj.weight"), {columns});
+    ASSIGN_OR_RETURN(out.down,
+                     backend_.LoadMatrix(values.data(), config_.hidden_size, columns.size()));
+    Count(MlpBytes(columns));
+    return LoadNorm(absl::StrCat("model.layers.", layer, ".post_attention_layernorm.weight"),
+                    out.mlp_norm);
+  }
+
+  absl::Status LoadVocabulary(IndexRange rows, std::unique_ptr<DeviceMatrix>& embedding,
+                              std::unique_ptr<DeviceMatrix>& output) {
+    Slice input(checkpoint_, config_.hidden_size);
+    input.AddRows("model.embed_tokens.weight", rows.begin, rows.end);
+    ASSIGN_OR_RETURN(embedding,
+                     backend_.LoadEmbedding(input.data(), input.outputs(), input.inputs()));
+    if (config_.tied_embeddings) {
+      ASSIGN_OR_RETURN(output, backend_.LoadMatrix(input.data(), input.outputs(), input.inputs()));
+    } else {
+      Slice head(checkpoint_, config_.hidden_size);
+      head.AddRows("lm_head.weight", rows.begin, rows.end);
+      ASSIGN_OR_RETURN(output, backend_.LoadMatrix(head.data(), head.outputs(), head.inputs()));
+    }
+    Count(VocabularyBytes(rows));
+    return absl::OkStatus();
+  }
+
+  absl::Status LoadNorm(const std::string& name, std::unique_ptr<DeviceVector>& out) {
+    ASSIGN_OR_RETURN(out, backend_.LoadVector(WholeVector(checkpoint_.tensor(name))));
+    return absl::OkStatus();
+  }
+
+ private:
+  int64_t AttentionBytes(const std::vector<int>& heads) const {
+    return int64_t{2} * config_.hidden_size * config_.head_dim * (config_.group() + 1) *
+           static_cast<int64_t>(heads.size()) * 4;
+  }
+  int64_t MlpBytes(IndexRange columns) const {
+    return int64_t{3} * config_.hidden_size * columns.size() * 4;
+  }
+  int64_t VocabularyBytes(IndexRange rows) const {
+    return int64_t{2} * config_.hidden_size * rows.size() * 4;
+  }
+  void Count(int64_t bytes) {
+    done_ += bytes;
+    progress_(done_, total_);
+  }
+
+  const Checkpoint& checkpoint_;
+  const ModelConfig& config_;
+  Backend& backend_;
+  const Weights::Progress& progress_;
+  int64_t done_ = 0;
+  int64_t total_ = 0;
+};
+
+}  // namespace
+
+absl::Status Weights::Load(const Checkpoint& checkpoint, const ModelConfig& config,
+                           const Share& share, Backend& backend, const Progress& progress) {
+  ShareLoader loader(checkpoint, config, backend, progress);
+  const bool first = layers_.empty();
+  layers_.resize(config.layers);
+  const auto new_heads = [&](int layer) {
+    return first || share_.heads[layer] != share.heads[layer];
+  };
+  const auto new_columns = [&](int layer) {
+    return first || share_.mlp_columns[layer] != share.mlp_columns[layer];
+  };
+  const bool new_vocabulary = first || share_.vocab_rows != share.vocab_rows;
+  for (int layer = 0; layer < config.layers; ++layer) {
+    if (new_heads(layer)) loader.ExpectAttention(share.heads[layer]);
+    if (new_columns(layer)) loader.ExpectMlp(share.mlp_columns[layer]);
+  }
+  if (new_vocabulary) loader.ExpectVocabulary(share.vocab_rows);
+  loader.Begin();
+  for (int layer = 0; layer < config.layers; ++layer) {
+    const std::string what = absl::StrCat("loading layer ", layer);
+    if (new_heads(layer)) {
+      const auto status = loader.LoadAttention(layer, share.heads[layer], layers_[layer]);
+      if (!status.ok()) return Forget(Annotate(status, what));
+    }
+    if (new_columns(layer)) {
+      const auto status = loader.LoadMlp(layer, share.mlp_columns[layer], layers_[layer]);
+      if (!status.ok()) return Forget(Annotate(status, what));
+    }
+  }
+  if (new_vocabulary) {
+    const auto status = loader.LoadVocabulary(share.vocab_rows, embedding_, output_);
+    if (!status.ok()) return Forget(Annotate(status, "loading the vocabulary"));
+  }
+  if (first) RETURN_IF_ERROR(loader.LoadNorm("model.norm.weight", final_norm_));
+  share_ = share;
+  return absl::OkStatus();
+}
+
+// A share that is half there is no share: the next Load begins anew.
+absl::Status Weights::Forget(absl::Status status) {
+  *this = Weights();
+  return status;
+}
+
+int64_t Weights::bytes() const {
+  int64_t bytes = 0;
+  const auto count = [&](const std::unique_ptr<DeviceMatrix>& matrix) {
+    if (matrix != nullptr) bytes += matrix->bytes();
+  };
+  for (const LayerWeights& layer : layers_) {
+    for (const auto* matrix : {&layer.qkv, &layer.out, &layer.gate_up, &layer.down}) count(*matrix);
+  }
+  count(embedding_);
+  count(output_);
+  return bytes;
+}
+
+}  // namespace headlong
