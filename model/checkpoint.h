@@ -45,7 +45,7 @@ class Checkpoint {
 
   // REQUIRES: `name` is one of the family's tensors.
   const TensorView& tensor(const std::string& name) const;
-  // SHA-256 over the headers of all files in name order, lower-case hex.
+  // SHA-256 over the headers (length fields included) of all files in name order, lower-case hex.
   const std::string& fingerprint() const { return fingerprint_; }
   int64_t parameters() const { return parameters_; }
   int64_t bytes() const { return bytes_; }

@@ -29,6 +29,10 @@ class Descriptor {
 
 absl::Status OsError(const std::filesystem::path& path) {
   const int code = errno;
+  std::error_code ignored;
+  if (code == ENOENT && std::filesystem::is_symlink(path, ignored)) {
+    return absl::NotFoundError(absl::StrCat(path.string(), ": is a link to a missing file"));
+  }
   if (code == ENOENT) return absl::NotFoundError(absl::StrCat(path.string(), ": no such file"));
   return absl::UnavailableError(
       absl::StrCat(path.string(), ": ", std::system_category().message(code)));

@@ -21,6 +21,13 @@ bool Exists(const std::filesystem::path& path) {
   return std::filesystem::exists(path, error);
 }
 
+// Also a link whose file is missing, as a broken download leaves in a hub cache: opening it says
+// so.
+bool IsListed(const std::filesystem::path& path) {
+  std::error_code error;
+  return std::filesystem::exists(std::filesystem::symlink_status(path, error));
+}
+
 // A name that cannot lead out of the folder, whatever the system makes of it.
 bool IsPlainFileName(std::string_view name) {
   constexpr std::string_view kEnding = ".safetensors";
@@ -79,7 +86,7 @@ absl::StatusOr<WeightFiles> ParseWeightIndex(const std::string& json_text,
 }
 
 absl::StatusOr<WeightFiles> FindWeightFiles(const std::filesystem::path& model_dir) {
-  if (Exists(model_dir / kSingleFile)) return WeightFiles{.names = {kSingleFile}, .shard_of = {}};
+  if (IsListed(model_dir / kSingleFile)) return WeightFiles{.names = {kSingleFile}, .shard_of = {}};
   const std::filesystem::path index_path = model_dir / kIndexFile;
   if (!Exists(index_path)) {
     return absl::NotFoundError(absl::StrCat(model_dir.string(), ": no weights: neither ",

@@ -146,6 +146,10 @@ TEST(Checkpoint, HalfAFolder) {
   folder.Write("pytorch_model.bin", "x");
   status = Checkpoint::Open(folder.path(), TinyConfig()).status();
   EXPECT_THAT(std::string(status.message()), HasSubstr("pytorch_model.bin is there, but"));
+  std::filesystem::create_symlink("../blobs/gone", folder.path() / "model.safetensors");
+  status = Checkpoint::Open(folder.path(), TinyConfig()).status();
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("model.safetensors: is a link to a missing file"));
 }
 
 TEST(Checkpoint, TensorOutlivesNothingButItsCheckpoint) {

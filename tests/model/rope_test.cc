@@ -82,7 +82,8 @@ TEST(ParseRope, LayoutOfTransformers4) {
   EXPECT_EQ(*Parse(R"({"rope_theta": 10000, "rope_scaling": {"type": "linear", "factor": 2.5}})"),
             (RopeConfig{.type = RopeType::kLinear, .factor = 2.5}));
   EXPECT_EQ(*Parse(R"({"rope_theta": 5e5, "rope_scaling": {"rope_type": "llama3", "factor": 8.0,
-      "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}})"),
+      "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+      "original_max_position_embeddings": 8192}})"),
             (RopeConfig{.type = RopeType::kLlama3,
                         .theta = 5e5,
                         .factor = 8,
