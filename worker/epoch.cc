@@ -1,0 +1,238 @@
+#include "worker/epoch.h"
+
+#include <chrono>
+#include <utility>
+
+#include "cache/storage.h"
+#include "common/status.h"
+#include "worker/sampler.h"
+
+namespace headlong {
+namespace {
+
+double MillisecondsSince(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin)
+      .count();
+}
+
+bool HasLocalHead(const Plan& plan) {
+  for (int layer = 0; layer < plan.layers(); ++layer) {
+    for (int head = 0; head < plan.kv_heads(); ++head) {
+      if (!plan.policy(layer, head).full()) return true;
+    }
+  }
+  return false;
+}
+
+absl::Status CheckLimits(const v1::Configure& configure, const ModelConfig& config) {
+  if (configure.max_sequences() == 0 || configure.max_batch_tokens() == 0) {
+    return absl::InvalidArgumentError("configure: max_sequences and max_batch_tokens must be set");
+  }
+  if (configure.max_context() == 0 || configure.max_context() > config.max_context) {
+    return absl::InvalidArgumentError(absl::StrCat("configure: max_context ",
+                                                   configure.max_context(), " is not in [1, ",
+                                                   config.max_context, "]"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Epoch>> Epoch::Begin(const v1::Configure& configure,
+                                                    const EpochResources& resources,
+                                                    const Weights::Progress& progress) {
+  const ModelConfig& config = *resources.config;
+  RETURN_IF_ERROR(CheckLimits(configure, config));
+  std::unique_ptr<Epoch> epoch(new Epoch(configure.epoch(), resources));
+  ASSIGN_OR_RETURN(epoch->share_,
+                   MakeShare(configure.placement(), static_cast<int>(configure.rank()), config));
+  const PlanShape shape{config.layers, config.kv_heads, resources.checkpoint->fingerprint()};
+  ASSIGN_OR_RETURN(Plan plan, Plan::FromJson(configure.plan_json(), shape, "configure: plan"));
+  epoch->plan_ = std::make_unique<Plan>(std::move(plan));
+  ASSIGN_OR_RETURN(const Storage storage, StorageFromName(configure.dtype()));
+  epoch->element_bytes_ = ElementBytes(storage);
+  Device& device = *resources.device;
+  device.Use(storage);
+  RETURN_IF_ERROR(device.weights().Load(*resources.checkpoint, config, epoch->share_,
+                                        device.backend(), progress));
+  RETURN_IF_ERROR(epoch->TakeCaches(configure));
+  RETURN_IF_ERROR(epoch->Connect());
+  return epoch;
+}
+
+absl::Status Epoch::TakeCaches(const v1::Configure& configure) {
+  const ModelConfig& config = *resources_.config;
+  max_batch_tokens_ = static_cast<int>(configure.max_batch_tokens());
+  max_context_ = configure.max_context();
+  exact_prefill_ = plan_->prefill() == PrefillMode::kExact && HasLocalHead(*plan_);
+
+  std::vector<LaneClass> classes = BuildLaneClasses(*plan_, share_.lanes());
+  if (classes.size() != share_.class_pages.size()) {
+    return absl::InvalidArgumentError(absl::StrCat("placement: pages of ",
+                                                   share_.class_pages.size(),
+                                                   " lane classes instead of ", classes.size()));
+  }
+  AttentionShape attention;
+  attention.head_dim = config.head_dim;
+  attention.group = config.group();
+  attention.heads = share_.heads;
+  attention.inverse_frequencies = RopeInverseFrequencies(config);
+  attention.max_context = max_context_;
+  attention.max_rows = max_batch_tokens_;
+  CacheShape cache;
+  cache.plan = plan_.get();
+  cache.classes = &classes;
+  cache.class_pages = share_.class_pages;
+  cache.max_sequences = static_cast<int>(configure.max_sequences());
+  RETURN_IF_ERROR(resources_.device->backend().NewCaches(attention, cache));
+  tables_ = std::make_unique<LaneTables>(*plan_, std::move(classes), share_.class_pages,
+                                         cache.max_sequences);
+  return absl::OkStatus();
+}
+
+absl::Status Epoch::Connect() {
+  if (share_.world == 1) {
+    collective_ = MakeSingleCollective();
+  } else {
+    GlooOptions options;
+    options.rank = share_.rank;
+    options.world = share_.world;
+    options.host = resources_.host;
+    ASSIGN_OR_RETURN(collective_, MakeGlooCollective(options, *resources_.rendezvous));
+  }
+  ForwardOptions options;
+  options.config = resources_.config;
+  options.share = &share_;
+  options.max_rows = max_batch_tokens_;
+  options.progress = resources_.progress;
+  ASSIGN_OR_RETURN(forward_, Forward::Create(options, resources_.device->weights(),
+                                             resources_.device->backend(), *collective_));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::StepDone> Epoch::Run(const v1::Step& step) {
+  const auto begin = std::chrono::steady_clock::now();
+  const double collective_before = forward_->collective_ms();
+  v1::StepDone done;
+  done.set_epoch(number_);
+  done.set_step(step.step());
+  RETURN_IF_ERROR(StartAndEnd(step));
+  // Entries that run through all layers share one batch; units of an exact prefill stand alone.
+  Batch main;
+  main.layer_end = resources_.config->layers;
+  std::vector<Batch> units;
+  for (const v1::BatchEntry& entry : step.entries()) {
+    if (entry.layer_end() == 0) {
+      RETURN_IF_ERROR(AddEntry(entry, main));
+      continue;
+    }
+    Batch& unit = units.emplace_back();
+    unit.layer_begin = static_cast<int>(entry.layer_begin());
+    unit.layer_end = static_cast<int>(entry.layer_end());
+    RETURN_IF_ERROR(AddEntry(entry, unit));
+  }
+  if (main.rows() > 0) RETURN_IF_ERROR(RunBatch(main, done));
+  for (const Batch& unit : units) RETURN_IF_ERROR(RunBatch(unit, done));
+  done.set_cache_bytes_used(tables_->UsedBytes(resources_.config->head_dim, element_bytes_));
+  done.set_collective_ms(forward_->collective_ms() - collective_before);
+  done.set_compute_ms(MillisecondsSince(begin) - done.collective_ms());
+  return done;
+}
+
+absl::Status Epoch::StartAndEnd(const v1::Step& step) {
+  for (uint64_t id : step.ended()) {
+    RETURN_IF_ERROR(tables_->End(id));
+    sequences_.erase(id);
+  }
+  if (sequences_.empty() && !tables_->Balanced()) {
+    return absl::InternalError("pages are missing although no sequence runs");
+  }
+  for (const v1::SequenceStart& start : step.started()) {
+    ASSIGN_OR_RETURN(const int slot, tables_->Start(start.sequence_id(), start.prompt_tokens()));
+    resources_.device->backend().ResetSums(slot);
+    sequences_[start.sequence_id()] = {start.sampling(), start.prompt_tokens()};
+  }
+  return absl::OkStatus();
+}
+
+bool Epoch::Exact(const Sequence& sequence, const v1::BatchEntry& entry) const {
+  return exact_prefill_ && int64_t{entry.position()} < sequence.prompt_tokens;
+}
+
+absl::Status Epoch::AddEntry(const v1::BatchEntry& entry, Batch& batch) const {
+  const auto refuse = [&](const char* why) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("sequence ", entry.sequence_id(), " at ", entry.position(), ": ", why));
+  };
+  const auto sequence = sequences_.find(entry.sequence_id());
+  if (sequence == sequences_.end()) return refuse("was not started");
+  Chunk chunk;
+  chunk.sequence_id = entry.sequence_id();
+  chunk.first_row = batch.rows();
+  chunk.count = entry.tokens_size();
+  chunk.position = entry.position();
+  chunk.sample = entry.sample();
+  chunk.exact = Exact(sequence->second, entry);
+  if (chunk.count == 0) return refuse("no tokens");
+  if (chunk.end() > max_context_) return refuse("beyond the context");
+  if (batch.rows() + chunk.count > max_batch_tokens_) return refuse("more rows than a batch holds");
+  const bool unit = entry.layer_end() != 0;
+  if (unit != chunk.exact) return refuse("units of layers are for an exact prefill, and only they");
+  if (chunk.exact && chunk.end() > sequence->second.prompt_tokens) {
+    return refuse("an exact prefill ends with the prompt");
+  }
+  const uint32_t layers = static_cast<uint32_t>(resources_.config->layers);
+  if (unit && (entry.layer_begin() >= entry.layer_end() || entry.layer_end() > layers)) {
+    return refuse("no such layers");
+  }
+  for (const Chunk& other : batch.chunks) {
+    if (other.sequence_id == chunk.sequence_id) return refuse("stands twice in the step");
+  }
+  for (uint32_t token : entry.tokens()) {
+    if (token >= static_cast<uint32_t>(resources_.config->vocab_size)) {
+      return refuse("a token outside the vocabulary");
+    }
+    batch.positions.push_back(static_cast<int32_t>(chunk.position + batch.rows() - chunk.first_row));
+    batch.tokens.push_back(token);
+  }
+  batch.chunks.push_back(chunk);
+  return absl::OkStatus();
+}
+
+absl::Status Epoch::RunBatch(const Batch& batch, v1::StepDone& done) {
+  for (const Chunk& chunk : batch.chunks) {
+    RETURN_IF_ERROR(tables_->Advance(chunk, batch.layer_begin));
+  }
+  RETURN_IF_ERROR(forward_->Run(batch, *tables_, logits_));
+  const bool last_layer = batch.layer_end == resources_.config->layers;
+  for (const Chunk& chunk : batch.chunks) {
+    const bool prompt_done =
+        last_layer && chunk.end() == sequences_.at(chunk.sequence_id).prompt_tokens;
+    if (!chunk.exact || prompt_done) tables_->Commit(chunk.sequence_id);
+  }
+  if (share_.leader()) Sample(batch, done);
+  return absl::OkStatus();
+}
+
+void Epoch::Sample(const Batch& batch, v1::StepDone& done) {
+  if (batch.layer_end < resources_.config->layers) return;
+  const size_t vocab = resources_.config->vocab_size;
+  size_t row = 0;
+  for (const Chunk& chunk : batch.chunks) {
+    if (!chunk.sample) continue;
+    const std::span<const float> logits(&logits_[row++ * vocab], vocab);
+    const SampledToken sampled =
+        SampleToken(logits, sequences_.at(chunk.sequence_id).sampling, chunk.end());
+    v1::Sample& out = *done.add_samples();
+    out.set_sequence_id(chunk.sequence_id);
+    out.set_token_id(sampled.token);
+    out.set_logprob(sampled.logprob);
+    for (const auto& [token, logprob] : sampled.top) {
+      v1::TokenLogprob& top = *out.add_top();
+      top.set_token_id(token);
+      top.set_logprob(logprob);
+    }
+  }
+}
+
+}  // namespace headlong

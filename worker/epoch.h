@@ -1,0 +1,81 @@
+// Everything a worker holds for one epoch: share, caches, collective, running sequences. Runs steps.
+// One owner: the step thread. The device outlives epochs.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "cache/plan.h"
+#include "headlong/v1/worker.pb.h"
+#include "model/config.h"
+#include "worker/batch.h"
+#include "worker/collective.h"
+#include "worker/device.h"
+#include "worker/forward.h"
+#include "worker/lane_tables.h"
+#include "worker/share.h"
+#include "worker/weights.h"
+
+namespace headlong {
+
+// What outlives an epoch; nothing here is null.
+struct EpochResources {
+  const ModelConfig* config = nullptr;
+  const Checkpoint* checkpoint = nullptr;
+  Device* device = nullptr;
+  Rendezvous* rendezvous = nullptr;
+  std::atomic<uint64_t>* progress = nullptr;
+  std::string host;
+};
+
+class Epoch {
+ public:
+  // Loads what is missing, takes the caches' memory and connects to the peers. Errors name what does
+  // not fit or who is missing.
+  static absl::StatusOr<std::unique_ptr<Epoch>> Begin(const v1::Configure& configure,
+                                                      const EpochResources& resources,
+                                                      const Weights::Progress& progress);
+
+  // FAILED_PRECONDITION when the step is not one this epoch can take; UNAVAILABLE when a peer vanished.
+  // After an error no other step is possible.
+  absl::StatusOr<v1::StepDone> Run(const v1::Step& step);
+
+  uint64_t number() const { return number_; }
+
+ private:
+  struct Sequence {
+    v1::SamplingParams sampling;
+    int64_t prompt_tokens = 0;
+  };
+
+  Epoch(uint64_t number, const EpochResources& resources) : number_(number), resources_(resources) {}
+
+  absl::Status TakeCaches(const v1::Configure& configure);
+  absl::Status Connect();
+  absl::Status StartAndEnd(const v1::Step& step);
+  absl::Status AddEntry(const v1::BatchEntry& entry, Batch& batch) const;
+  absl::Status RunBatch(const Batch& batch, v1::StepDone& done);
+  void Sample(const Batch& batch, v1::StepDone& done);
+  bool Exact(const Sequence& sequence, const v1::BatchEntry& entry) const;
+
+  const uint64_t number_;
+  const EpochResources resources_;
+  Share share_;
+  std::unique_ptr<Plan> plan_;
+  bool exact_prefill_ = false;  // the plan has local heads and prefills them exactly
+  int max_batch_tokens_ = 0;
+  int64_t max_context_ = 0;
+  int element_bytes_ = 4;
+  std::unique_ptr<LaneTables> tables_;
+  std::unique_ptr<Collective> collective_;
+  std::unique_ptr<Forward> forward_;
+  std::unordered_map<uint64_t, Sequence> sequences_;
+  std::vector<float> logits_;  // leader: [sampled rows][vocab]
+};
+
+}  // namespace headlong

@@ -1,0 +1,177 @@
+#include "worker/session.h"
+
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <thread>
+#include <utility>
+
+#include "common/status.h"
+
+namespace headlong {
+namespace {
+
+constexpr std::chrono::seconds kStuckAfter{2};
+constexpr int kStuckExitCode = 75;  // EX_TEMPFAIL: start me again
+
+}  // namespace
+
+void CommandQueue::Push(v1::WorkerCommand command) {
+  const absl::MutexLock lock(&mutex_);
+  commands_.push_back(std::move(command));
+}
+
+void CommandQueue::Close() {
+  const absl::MutexLock lock(&mutex_);
+  closed_ = true;
+}
+
+bool CommandQueue::closed() const {
+  const absl::MutexLock lock(&mutex_);
+  return closed_;
+}
+
+std::optional<v1::WorkerCommand> CommandQueue::Pop() {
+  const auto ready = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+    return closed_ || !commands_.empty();
+  };
+  const absl::MutexLock lock(&mutex_);
+  mutex_.Await(absl::Condition(&ready));
+  if (closed_) return std::nullopt;
+  v1::WorkerCommand command = std::move(commands_.front());
+  commands_.pop_front();
+  return command;
+}
+
+Session::Session(CoordinatorLink& link, const EpochResources& resources,
+                 const std::atomic<bool>& stop)
+    : link_(link),
+      resources_(resources),
+      stop_(stop),
+      rendezvous_(link.stub(), newest_epoch_),
+      moved_at_(std::chrono::steady_clock::now()) {
+  resources_.rendezvous = &rendezvous_;
+}
+
+Session::End Session::Run(std::chrono::milliseconds heartbeat_interval) {
+  std::thread reader([this] { ReadCommands(); });
+  std::thread beat([this, heartbeat_interval] { Beat(heartbeat_interval); });
+  End end = End::kDisconnected;
+  while (std::optional<v1::WorkerCommand> command = queue_.Pop()) {
+    if (command->has_shutdown()) {
+      spdlog::info("the coordinator says stop: {}", command->shutdown().reason());
+      end = End::kShutdown;
+      break;
+    }
+    if (command->has_configure()) Configure(command->configure());
+    if (command->has_step()) RunStep(command->step());
+  }
+  ended_ = true;
+  link_.Cancel();
+  reader.join();
+  beat.join();
+  if (end == End::kDisconnected && stop_) end = End::kStopped;
+  return end;
+}
+
+void Session::ReadCommands() {
+  v1::WorkerCommand command;
+  while (link_.Receive(command)) {
+    if (command.has_configure()) newest_epoch_ = command.configure().epoch();
+    queue_.Push(std::move(command));
+    command.Clear();
+  }
+  const absl::Status status = link_.Finish();
+  if (!ended_ && !stop_) spdlog::warn("stream to the coordinator closed: {}", status.ToString());
+  queue_.Close();
+}
+
+void Session::Beat(std::chrono::milliseconds interval) {
+  while (!ended_) {
+    v1::WorkerEvent event;
+    v1::Heartbeat& beat = *event.mutable_heartbeat();
+    beat.set_epoch(current_epoch_);
+    beat.set_step(current_step_);
+    beat.set_progress(resources_.progress->load());
+    link_.Send(event);
+    EndIfStuck();
+    if (stop_) link_.Cancel();
+    std::this_thread::sleep_for(interval);
+  }
+}
+
+void Session::EndIfStuck() {
+  const auto now = std::chrono::steady_clock::now();
+  const uint64_t progress = resources_.progress->load();
+  const bool unwanted = newest_epoch_ > current_epoch_ || queue_.closed();
+  if (!busy_ || !unwanted || progress != seen_progress_) {
+    seen_progress_ = progress;
+    moved_at_ = now;
+    return;
+  }
+  if (now - moved_at_ < kStuckAfter) return;
+  spdlog::error("stuck in epoch {} while epoch {} waits: ending, to be started again",
+                current_epoch_.load(), newest_epoch_.load());
+  spdlog::shutdown();
+  _exit(kStuckExitCode);
+}
+
+void Session::Configure(const v1::Configure& configure) {
+  if (configure.epoch() < newest_epoch_) return;  // a newer one is queued behind it
+  epoch_.reset();
+  current_epoch_ = configure.epoch();
+  current_step_ = 0;
+  rendezvous_.set_epoch(configure.epoch());
+  spdlog::info("epoch {}: rank {} of {}", configure.epoch(), configure.rank(),
+               configure.placement().workers_size());
+  busy_ = true;
+  auto begun = Epoch::Begin(configure, resources_, [&](int64_t done, int64_t total) {
+    resources_.progress->fetch_add(1);
+    v1::WorkerEvent event;
+    v1::LoadProgress& load = *event.mutable_load_progress();
+    load.set_epoch(configure.epoch());
+    load.set_bytes_done(done);
+    load.set_bytes_total(total);
+    link_.Send(event);
+  });
+  busy_ = false;
+  v1::WorkerEvent event;
+  v1::ConfigureDone& done = *event.mutable_configure_done();
+  done.set_epoch(configure.epoch());
+  if (begun.ok()) {
+    epoch_ = *std::move(begun);
+  } else {
+    spdlog::error("epoch {}: {}", configure.epoch(), begun.status().ToString());
+    done.set_code(static_cast<int>(begun.status().code()));
+    done.set_message(std::string(begun.status().message()));
+  }
+  link_.Send(event);
+}
+
+void Session::RunStep(const v1::Step& step) {
+  if (epoch_ == nullptr || step.epoch() != epoch_->number()) return;
+  current_step_ = step.step();
+  busy_ = true;
+  absl::StatusOr<v1::StepDone> done = epoch_->Run(step);
+  busy_ = false;
+  if (!done.ok()) {
+    spdlog::error("epoch {} step {}: {}", step.epoch(), step.step(), done.status().ToString());
+    epoch_.reset();
+    SendFault(step.epoch(), done.status());
+    return;
+  }
+  v1::WorkerEvent event;
+  *event.mutable_step_done() = *std::move(done);
+  link_.Send(event);
+}
+
+void Session::SendFault(uint64_t epoch, const absl::Status& status) {
+  v1::WorkerEvent event;
+  v1::Fault& fault = *event.mutable_fault();
+  fault.set_epoch(epoch);
+  fault.set_code(static_cast<int>(status.code()));
+  fault.set_message(std::string(status.message()));
+  link_.Send(event);
+}
+
+}  // namespace headlong

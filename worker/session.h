@@ -1,0 +1,74 @@
+// One connection to a coordinator, from registration to the end of the stream. Three threads: the
+// caller computes (steps and epochs), one reads commands into a queue, one beats. The weights and the
+// backend belong to the caller and outlive the session.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "headlong/v1/worker.pb.h"
+#include "worker/epoch.h"
+#include "worker/link.h"
+
+namespace headlong {
+
+// Commands between the reader and the step thread.
+class CommandQueue {
+ public:
+  void Push(v1::WorkerCommand command);
+  void Close();
+  bool closed() const;
+  // Waits; nullopt once closed (what is still queued is dropped then).
+  std::optional<v1::WorkerCommand> Pop();
+
+ private:
+  mutable absl::Mutex mutex_;
+  std::deque<v1::WorkerCommand> commands_ ABSL_GUARDED_BY(mutex_);
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+class Session {
+ public:
+  enum class End { kDisconnected, kShutdown, kStopped };
+
+  // `resources.rendezvous` is set by the session. All arguments outlive it.
+  Session(CoordinatorLink& link, const EpochResources& resources, const std::atomic<bool>& stop);
+
+  // REQUIRES: registered. Serves until the stream closes, a Shutdown comes or `stop` is set.
+  End Run(std::chrono::milliseconds heartbeat_interval);
+
+ private:
+  void ReadCommands();
+  void Beat(std::chrono::milliseconds interval);
+  // Ends the process when the step thread hangs in a collective that no peer will finish: Gloo cannot
+  // be interrupted. Whoever supervises starts the worker anew.
+  void EndIfStuck();
+  void Configure(const v1::Configure& configure);
+  void RunStep(const v1::Step& step);
+  void SendFault(uint64_t epoch, const absl::Status& status);
+
+  CoordinatorLink& link_;
+  EpochResources resources_;
+  const std::atomic<bool>& stop_;
+  LinkRendezvous rendezvous_;
+  CommandQueue queue_;
+  std::unique_ptr<Epoch> epoch_;             // step thread only
+  std::atomic<uint64_t> newest_epoch_{0};    // of the last Configure received
+  std::atomic<uint64_t> current_epoch_{0};   // the step thread works in this one
+  std::atomic<uint64_t> current_step_{0};
+  std::atomic<bool> busy_{false};            // the step thread is inside an epoch's work
+  std::atomic<bool> ended_{false};
+
+  // Beat thread only: what EndIfStuck saw last.
+  uint64_t seen_progress_ = 0;
+  std::chrono::steady_clock::time_point moved_at_;
+};
+
+}  // namespace headlong

@@ -1,0 +1,120 @@
+#include "worker/worker.h"
+
+#include <omp.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <thread>
+
+#include "common/status.h"
+#include "common/wire.h"
+#include "model/checkpoint.h"
+#include "model/config.h"
+#include "worker/device.h"
+#include "worker/kernels/matmul_cpu.h"
+#include "worker/link.h"
+#include "worker/profile.h"
+#include "worker/session.h"
+
+namespace headlong {
+namespace {
+
+constexpr std::chrono::milliseconds kRegisterTimeout{3000};
+constexpr std::chrono::milliseconds kRetryInterval{200};
+
+// Refusals that another try cannot change.
+bool IsFinal(const absl::Status& status) {
+  return absl::IsFailedPrecondition(status) || absl::IsInvalidArgument(status) ||
+         absl::IsPermissionDenied(status) || absl::IsUnauthenticated(status) ||
+         absl::IsUnimplemented(status);
+}
+
+class WorkerProcess {
+ public:
+  WorkerProcess(const WorkerOptions& options, const std::atomic<bool>& stop)
+      : options_(options), stop_(stop) {}
+
+  absl::Status Prepare() {
+    if (options_.device != "auto" && options_.device != "cpu") {
+      return absl::UnimplementedError(
+          absl::StrCat("--device ", options_.device, ": this build runs on \"cpu\" only"));
+    }
+    omp_set_num_threads(options_.threads > 0 ? options_.threads : omp_get_num_procs());
+    ASSIGN_OR_RETURN(config_, LoadModelConfig(options_.model_dir));
+    ASSIGN_OR_RETURN(checkpoint_, Checkpoint::Open(options_.model_dir, config_));
+    Describe();
+    return absl::OkStatus();
+  }
+
+  absl::Status Serve() {
+    auto reached = std::chrono::steady_clock::now();
+    const std::chrono::duration<double> timeout(options_.coordinator_timeout_s);
+    while (!stop_) {
+      CoordinatorLink link(options_.coordinator);
+      const auto registered = link.Register(registration_, kRegisterTimeout);
+      if (registered.ok()) {
+        spdlog::info("registered with {} as {}", options_.coordinator, options_.worker_id);
+        if (ServeSession(link, *registered) != Session::End::kDisconnected) break;
+        reached = std::chrono::steady_clock::now();
+      } else if (IsFinal(registered.status())) {
+        return Annotate(registered.status(), "the coordinator refuses this worker");
+      } else if (std::chrono::steady_clock::now() - reached > timeout) {
+        return absl::DeadlineExceededError(
+            absl::StrCat("no coordinator at ", options_.coordinator, " for ",
+                         options_.coordinator_timeout_s, " s: ", registered.status().message()));
+      }
+      std::this_thread::sleep_for(kRetryInterval);
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  void Describe() {
+    const WorkerProfile profile = MeasureProfile();
+    registration_.set_protocol(kWireProtocol);
+    registration_.set_worker_id(options_.worker_id);
+    registration_.set_pid(getpid());
+    registration_.set_host(options_.host);
+    registration_.set_device("cpu");
+    registration_.set_memory_bytes(options_.memory_limit_bytes > 0 ? options_.memory_limit_bytes
+                                                                   : DefaultMemoryLimit());
+    registration_.set_read_bytes_per_s(profile.read_bytes_per_s);
+    registration_.set_matmul_flops(profile.matmul_flops);
+    registration_.set_model_fingerprint(checkpoint_->fingerprint());
+    registration_.set_threads(omp_get_max_threads());
+    registration_.set_native_bf16(cpu::HasNativeBfloat16());
+  }
+
+  Session::End ServeSession(CoordinatorLink& link, const v1::Registered& registered) {
+    EpochResources resources;
+    resources.config = &config_;
+    resources.checkpoint = checkpoint_.get();
+    resources.device = &device_;
+    resources.progress = &progress_;
+    resources.host = options_.host;
+    Session session(link, resources, stop_);
+    return session.Run(
+        std::chrono::milliseconds(std::clamp(registered.heartbeat_interval_ms(), 20u, 1000u)));
+  }
+
+  const WorkerOptions& options_;
+  const std::atomic<bool>& stop_;
+  ModelConfig config_;
+  std::shared_ptr<const Checkpoint> checkpoint_;
+  v1::Register registration_;
+  std::atomic<uint64_t> progress_{0};
+  Device device_;  // backend and weights, kept across sessions
+};
+
+}  // namespace
+
+absl::Status RunWorker(const WorkerOptions& options, const std::atomic<bool>& stop) {
+  WorkerProcess process(options, stop);
+  RETURN_IF_ERROR(process.Prepare());
+  return process.Serve();
+}
+
+}  // namespace headlong
