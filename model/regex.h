@@ -1,5 +1,6 @@
 // Regular expressions on PCRE2 (UTF, UCP, JIT). A Regex is immutable and shared by threads; a
-// RegexMatcher is the scratch of one call.
+// RegexMatcher is the scratch of one call. Properties are those of PCRE2's Unicode version (14 in
+// 10.42): characters assigned later count as unassigned.
 #pragma once
 
 #include <cstddef>
