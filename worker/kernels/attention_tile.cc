@@ -18,7 +18,7 @@ using Bytes = const std::byte*;
 // Up to kBlockKeys keys that at least the last row sees.
 struct KeyBlock {
   int count = 0;
-  bool masked = false;  // a row does not see all of them
+  bool masked = false;         // a row does not see all of them
   int32_t offset[kBlockKeys];  // position less the tile's first, at least -1
   Bytes key[kBlockKeys];
   Bytes value[kBlockKeys];
@@ -95,13 +95,15 @@ Float<W> ExponentShift(Float<W> max) {
 void StoreLse(const AttentionTile& tile, const TileScratch& scratch) {
   if (tile.lse == nullptr) return;
   for (int r = 0; r < tile.rows; ++r) {
-    tile.lse[r] = scratch.sum[r] > 0 ? scratch.max[r] + __builtin_logf(scratch.sum[r]) : -kInfinity;
+    tile.lse[r] =
+        scratch.sum[r] == 0 ? -kInfinity : scratch.max[r] + __builtin_logf(scratch.sum[r]);
   }
 }
 
 // ---- few rows: lanes along head_dim ---------------------------------------------------------
 
-inline constexpr int kScoreStride = kBlockKeys + 32;  // floats from a row's scores to the next row's
+inline constexpr int kScoreStride =
+    kBlockKeys + 32;  // floats from a row's scores to the next row's
 inline constexpr int kFewRowsBlock = 64;
 static_assert(kFewRowsBlock <= kBlockKeys && kFewRows <= kMaxPanelRows);
 
@@ -127,13 +129,15 @@ void ScoreFourKeys(const KeyBlock& block, int j, const float* q, int head_dim, f
   }
 #pragma GCC unroll 4
   for (int r = 0; r < R; ++r) {
-    Store<4>(scores + r * kScoreStride + j, Sum4<W>(sums[r][0], sums[r][1], sums[r][2], sums[r][3]));
+    Store<4>(scores + r * kScoreStride + j,
+             Sum4<W>(sums[r][0], sums[r][1], sums[r][2], sums[r][3]));
   }
 }
 
 // out[r][i..] += sum over keys of weight * value, for R rows and D vectors from i on.
 template <int W, typename Element, int R, int D>
-void AddWeightedValues(const KeyBlock& block, int i, int head_dim, const float* weights, float* out) {
+void AddWeightedValues(const KeyBlock& block, int i, int head_dim, const float* weights,
+                       float* out) {
   Float<W> sums[R][D];
 #pragma GCC unroll 4
   for (int r = 0; r < R; ++r) {
@@ -239,8 +243,9 @@ void AttendRows(const AttentionTile& tile, const KeyBlock& block, int row, TileS
     ScoreFourKeys<W, Element, R>(block, j, scratch.q + row * d, d, scratch.scores);
   }
   for (int r = row; r < row + R; ++r) {
-    const float shrink = SoftmaxRow(block, r / tile.group, scratch.scores + (r - row) * kScoreStride,
-                                    scratch.max[r], scratch.sum[r]);
+    const float shrink =
+        SoftmaxRow(block, r / tile.group, scratch.scores + (r - row) * kScoreStride, scratch.max[r],
+                   scratch.sum[r]);
     if (shrink != 1) Scale<W>(scratch.out + r * d, d, shrink);
   }
   AddValues<W, Element, R>(block, d, scratch.scores, scratch.out + row * d);
@@ -266,7 +271,7 @@ void AttendFewRows(const AttentionTile& tile, TileScratch& scratch) {
     }
   }
   for (int r = 0; r < tile.rows; ++r) {
-    const float inverse = scratch.sum[r] > 0 ? 1.0f / scratch.sum[r] : 0.0f;
+    const float inverse = scratch.sum[r] == 0 ? 0.0f : 1.0f / scratch.sum[r];
     const float* sum = scratch.out + r * tile.head_dim;
     float* out = OutRow(tile, r);
     for (int i = 0; i < tile.head_dim; i += W) Store<W>(out + i, Load<W>(sum + i) * inverse);
@@ -297,12 +302,14 @@ struct Panel {
 
 // Keys and values of a block in fp32.
 struct FloatBlock {
-  const float* key[kBlockKeys + 16];  // the last one is repeated to a multiple of what is scored at once
+  const float*
+      key[kBlockKeys + 16];  // the last one is repeated to a multiple of what is scored at once
   const float* value[kBlockKeys];
 };
 
 // How many keys, and how many elements of values, go against V vectors of rows at once: as many
-// sums as registers allow beside the operands, and no fewer than the 8 that keep two FMA units busy.
+// sums as registers allow beside the operands, and no fewer than the 8 that keep two FMA units
+// busy.
 template <int V>
 inline constexpr int kKeysAtOnce = kRegisters == 32 ? (V == 2 ? 12 : 16) : (V == 2 ? 6 : 8);
 template <int V>
@@ -465,7 +472,7 @@ template <int V>
 void FinishPanel(const AttentionTile& tile, int first_row, const Panel& panel) {
   constexpr int kRows = V * kLanes;
   for (int r = 0; r < panel.rows; ++r) {
-    const float inverse = panel.sum[r] > 0 ? 1.0f / panel.sum[r] : 0.0f;
+    const float inverse = panel.sum[r] == 0 ? 0.0f : 1.0f / panel.sum[r];
     float* out = OutRow(tile, first_row + r);
     for (int i = 0; i < tile.head_dim; ++i) out[i] = panel.out[i * kRows + r] * inverse;
   }
@@ -474,6 +481,7 @@ void FinishPanel(const AttentionTile& tile, int first_row, const Panel& panel) {
 // fp32 keys and values are used where they lie; bf16 ones are widened into the scratch.
 void Widen(const AttentionTile& tile, const KeyBlock& block, TileScratch& scratch,
            FloatBlock& floats) {
+  constexpr int W = kLanes < 8 ? kLanes : 8;  // divides every head_dim
   const int d = tile.head_dim;
   for (int j = 0; j < block.count; ++j) {
     if (tile.storage == Storage::kFloat32) {
@@ -483,9 +491,9 @@ void Widen(const AttentionTile& tile, const KeyBlock& block, TileScratch& scratc
     }
     const auto* key = reinterpret_cast<const uint16_t*>(block.key[j]);
     const auto* value = reinterpret_cast<const uint16_t*>(block.value[j]);
-    for (int i = 0; i < d; i += 8) {
-      Store<8>(scratch.keys + j * d + i, Load<8>(key + i));
-      Store<8>(scratch.values + j * d + i, Load<8>(value + i));
+    for (int i = 0; i < d; i += W) {
+      Store<W>(scratch.keys + j * d + i, Load<W>(key + i));
+      Store<W>(scratch.values + j * d + i, Load<W>(value + i));
     }
     floats.key[j] = scratch.keys + j * d;
     floats.value[j] = scratch.values + j * d;
@@ -535,11 +543,12 @@ void AttendPanels(const AttentionTile& tile, TileScratch& scratch) {
 void AttendTile(const AttentionTile& tile, TileScratch& scratch) {
   if (tile.rows >= kLanes) {
     AttendPanels(tile, scratch);
-  } else if (tile.head_dim % kLanes == 0) {
-    AttendFewRows<kLanes>(tile, scratch);
-  } else {
-    AttendFewRows<8>(tile, scratch);
+    return;
   }
+  if constexpr (kLanes > 8) {
+    if (tile.head_dim % kLanes != 0) return AttendFewRows<8>(tile, scratch);
+  }
+  AttendFewRows<kLanes>(tile, scratch);
 }
 
 }  // namespace headlong::cpu::HEADLONG_ISA

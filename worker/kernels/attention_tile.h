@@ -9,20 +9,20 @@
 namespace headlong::cpu {
 
 inline constexpr int kMaxHeadDim = 256;
-inline constexpr int kBlockKeys = 96;       // keys scored at a time, from as many runs as it takes
-inline constexpr int kMaxPanelRows = 32;    // rows that share registers: at most two vectors
-inline constexpr int kFewRows = 16;         // below one vector of rows, lanes run along head_dim
+inline constexpr int kBlockKeys = 96;     // keys scored at a time, from as many runs as it takes
+inline constexpr int kMaxPanelRows = 32;  // rows that share registers: at most two vectors
+inline constexpr int kFewRows = 16;       // below one vector of rows, lanes run along head_dim
 
 // About 460 KiB; one per thread. Contents mean nothing between tiles.
 struct alignas(64) TileScratch {
   float q[kMaxTileRows * kMaxHeadDim];
   float out[kMaxTileRows * kMaxHeadDim];
-  float keys[kBlockKeys * kMaxHeadDim];    // fp32 copies of a block of bf16 keys
+  float keys[kBlockKeys * kMaxHeadDim];  // fp32 copies of a block of bf16 keys
   float values[kBlockKeys * kMaxHeadDim];
   float scores[kMaxPanelRows * (kBlockKeys + 32)];
   float max[kMaxTileRows];
   float sum[kMaxTileRows];
-  int32_t row_offset[kMaxTileRows];        // position of a row less the tile's first
+  int32_t row_offset[kMaxTileRows];  // position of a row less the tile's first
 };
 
 using AttendTileFunction = void (*)(const AttentionTile& tile, TileScratch& scratch);

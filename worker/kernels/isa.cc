@@ -11,9 +11,10 @@ Isa IsaOfEnvironment() {
   const char* wanted = std::getenv("HEADLONG_ISA");
   const Isa isa = ChooseIsa(wanted ? wanted : "", IsaSupported);
   if (wanted && std::string_view(wanted) != IsaName(isa)) {
-    spdlog::warn("HEADLONG_ISA \"{}\" is not one of generic, avx2, avx512 or not supported here; "
-                 "using {}",
-                 wanted, IsaName(isa));
+    spdlog::warn(
+        "HEADLONG_ISA \"{}\" is not one of generic, avx2, avx512 or not supported here; "
+        "using {}",
+        wanted, IsaName(isa));
   }
   return isa;
 }

@@ -9,7 +9,8 @@
 namespace headlong::cpu {
 namespace {
 
-// Waking the other threads costs some microseconds; below this many floats one thread is done first.
+// Waking the other threads costs some microseconds; below this many floats one thread is done
+// first.
 constexpr int64_t kFloatsWorthThreads = 64 * 1024;
 
 // Calls row(r) for every r, on all threads where there is enough to do.
@@ -41,9 +42,8 @@ const RowKernels& RowKernelsFor(Isa isa) {
 
 void RmsNorm(const float* x, const float* weight, int rows, int dim, float eps, float* out) {
   const RowKernels& kernels = Kernels();
-  ForRows(rows, dim, [&](int64_t r) {
-    kernels.rms_norm(x + r * dim, weight, dim, eps, out + r * dim);
-  });
+  ForRows(rows, dim,
+          [&](int64_t r) { kernels.rms_norm(x + r * dim, weight, dim, eps, out + r * dim); });
 }
 
 void RopeTable(const int32_t* positions, int rows, const float* inverse_frequencies, int half,

@@ -75,16 +75,17 @@ void Round(const float* x, int64_t n, uint16_t* out) {
   __builtin_memcpy(out + i, &bits, (n - i) * sizeof(uint16_t));
 }
 
-void RoundInPlace(float* x, int64_t n) {
-  uint16_t bits[kLanes];
-  for (int64_t i = 0; i < n; i += kLanes) {
-    const int64_t count = n - i < kLanes ? n - i : kLanes;
-    Round(x + i, count, bits);
-    for (int64_t k = 0; k < count; ++k) {
-      const uint32_t wide = uint32_t{bits[k]} << 16;
-      __builtin_memcpy(x + i + k, &wide, sizeof wide);
-    }
+void RoundWide(const float* x, int64_t n, float* out) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const auto bits = RoundToBfloat16<kLanes>(Load<kLanes>(x + i));
+    Store<kLanes>(out + i, Widen<kLanes>(bits));
   }
+  if (i == n) return;
+  Vector last = {};
+  __builtin_memcpy(&last, x + i, (n - i) * sizeof(float));
+  last = Widen<kLanes>(RoundToBfloat16<kLanes>(last));
+  __builtin_memcpy(out + i, &last, (n - i) * sizeof(float));
 }
 
 constexpr int kOutputsAtOnce = 4;
@@ -99,7 +100,8 @@ void FourOutputs(const RowKernels::Product& p, int row, int output) {
   for (; i + kLanes <= p.inputs; i += kLanes) {
     Vector w[kOutputsAtOnce];
 #pragma GCC unroll 4
-    for (int o = 0; o < kOutputsAtOnce; ++o) w[o] = Load<kLanes>(weights + int64_t{o} * p.inputs + i);
+    for (int o = 0; o < kOutputsAtOnce; ++o)
+      w[o] = Load<kLanes>(weights + int64_t{o} * p.inputs + i);
 #pragma GCC unroll 4
     for (int r = 0; r < R; ++r) {
       const Vector v = Load<kLanes>(x + int64_t{r} * p.inputs + i);
@@ -158,7 +160,6 @@ void FewRowsProduct(const RowKernels::Product& p) {
 }  // namespace
 
 extern const RowKernels kRowKernels;
-const RowKernels kRowKernels = {RmsNorm,      Rotate,        SiluMul, Add, Round,
-                                RoundInPlace, FewRowsProduct};
+const RowKernels kRowKernels = {RmsNorm, Rotate, SiluMul, Add, Round, RoundWide, FewRowsProduct};
 
 }  // namespace headlong::cpu::HEADLONG_ISA

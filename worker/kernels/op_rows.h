@@ -15,8 +15,8 @@ struct RowKernels {
   void (*add)(float* x, const float* y, int64_t n);
   // bf16 bits of x.
   void (*round)(const float* x, int64_t n, uint16_t* out);
-  // Rounds to bf16 and back.
-  void (*round_in_place)(float* x, int64_t n);
+  // Rounded to bf16, as fp32; out may be x.
+  void (*round_wide)(const float* x, int64_t n, float* out);
   // y[r][o] = x[r] . weights[o] for o in [0, outputs). x: [rows][inputs], weights:
   // [outputs][inputs], row r of y at y + r * y_stride. Reads the weights from memory once.
   struct Product {

@@ -31,6 +31,8 @@ using Float = typename VectorOf<W>::Float;
 template <int W>
 using Int = typename VectorOf<W>::Int;
 template <int W>
+using Half = typename VectorOf<W>::Half;
+template <int W>
 using Unsigned = typename VectorOf<W>::Unsigned;
 
 inline constexpr float kInfinity = __builtin_inff();
@@ -47,12 +49,17 @@ inline Float<W> Load(const float* p) {
   return v;
 }
 
-// Elements of type bf16, given by their bits.
+// From the bits of bf16 elements.
+template <int W>
+inline Float<W> Widen(Half<W> bits) {
+  return (Float<W>)(__builtin_convertvector(bits, Unsigned<W>) << 16);
+}
+
 template <int W>
 inline Float<W> Load(const uint16_t* p) {
-  typename VectorOf<W>::Half half;
-  __builtin_memcpy(&half, p, sizeof half);
-  return (Float<W>)(__builtin_convertvector(half, Unsigned<W>) << 16);
+  Half<W> bits;
+  __builtin_memcpy(&bits, p, sizeof bits);
+  return Widen<W>(bits);
 }
 
 template <int W>
@@ -95,8 +102,10 @@ template <int W>
 inline Float<4> Sum4(Float<W> a, Float<W> b, Float<W> c, Float<W> d) {
   if constexpr (W == 4) {
     typedef Int<4> I;
-    const Float<4> ab = __builtin_shuffle(a, b, I{0, 4, 1, 5}) + __builtin_shuffle(a, b, I{2, 6, 3, 7});
-    const Float<4> cd = __builtin_shuffle(c, d, I{0, 4, 1, 5}) + __builtin_shuffle(c, d, I{2, 6, 3, 7});
+    const Float<4> ab =
+        __builtin_shuffle(a, b, I{0, 4, 1, 5}) + __builtin_shuffle(a, b, I{2, 6, 3, 7});
+    const Float<4> cd =
+        __builtin_shuffle(c, d, I{0, 4, 1, 5}) + __builtin_shuffle(c, d, I{2, 6, 3, 7});
     return __builtin_shuffle(ab, cd, I{0, 1, 4, 5}) + __builtin_shuffle(ab, cd, I{2, 3, 6, 7});
   } else if constexpr (W == 8) {
     typedef Int<8> I;
@@ -119,12 +128,12 @@ inline Float<4> Sum4(Float<W> a, Float<W> b, Float<W> c, Float<W> d) {
 }
 
 // e^x for x <= 88, relative error under 2e-7; exactly 0 below -86 (where 2^n would leave the normal
-// range) and at -inf. Cephes' expf: e^x = 2^n e^r with |r| <= ln(2) / 2.
+// range) and at -inf; NaN stays NaN. Cephes' expf: e^x = 2^n e^r with |r| <= ln(2) / 2.
 template <int W>
 inline Float<W> Exp(Float<W> x) {
   constexpr float kLowest = -86.0f;
-  const Int<W> in_range = x >= kLowest;
-  const Float<W> clamped = Max(x, Splat<W>(kLowest));
+  const Int<W> vanishes = x < kLowest;
+  const Float<W> clamped = Max(Splat<W>(kLowest), x);  // in this order: NaN > kLowest is false
   // Adding 1.5 * 2^23 leaves round(x / ln 2) in the low bits.
   const Float<W> shifted = clamped * 1.44269504088896341f + 12582912.0f;
   const Float<W> n = shifted - 12582912.0f;
@@ -137,17 +146,17 @@ inline Float<W> Exp(Float<W> x) {
   p = p * r + 5.0000001201e-1f;
   p = (p * r) * r + (r + 1.0f);
   const Int<W> scaled = (Int<W>)p + ((Int<W>)shifted << 23);
-  return (Float<W>)(scaled & in_range);
+  return (Float<W>)(scaled & ~vanishes);
 }
 
 // bf16 bits of x, rounded to nearest even; NaN stays a quiet NaN of the same sign.
 template <int W>
-inline typename VectorOf<W>::Half RoundToBfloat16(Float<W> x) {
+inline Half<W> RoundToBfloat16(Float<W> x) {
   const Unsigned<W> bits = (Unsigned<W>)x;
   const Unsigned<W> rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
   const Unsigned<W> quiet = (bits >> 16) | 0x40u;
   const Unsigned<W> result = (bits & 0x7fffffffu) > 0x7f800000u ? quiet : rounded;
-  return __builtin_convertvector(result, typename VectorOf<W>::Half);
+  return __builtin_convertvector(result, Half<W>);
 }
 
 }  // namespace headlong::cpu::HEADLONG_ISA
