@@ -218,6 +218,17 @@ TEST(PlanTest, RoundTrip) {
   }
 }
 
+TEST(PlanTest, CanonicalTextNamesOnlyWhatDiffersFromTheDefault) {
+  const auto plan = Plan::FromJson(kExample, kShape, "plan.json");
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_EQ(plan->ToJson(),
+            R"({"version":1,"layers":8,"kv_heads":4,"block_tokens":16,"prefill":"streaming",)"
+            R"("policies":{"local":{"sinks":4,"window_tokens":256,"compensation":"mean"},)"
+            R"("retrieval":{},"wide":{"sinks":4,"window_tokens":1024,"compensation":"mean"}},)"
+            R"("default":"local","heads":[{"layer":0,"heads":[2],"policy":"wide"},)"
+            R"({"layer":6,"heads":[0,1],"policy":"retrieval"}]})");
+}
+
 class PlanLoadTest : public testing::Test {
  protected:
   void SetUp() override {
