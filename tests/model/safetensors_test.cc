@@ -134,6 +134,9 @@ const Hostile kHostile[] = {
     {R"({"v":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},)"
      R"("w":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}})",
      4, "tensor \"w\": data_offsets: overlaps tensor \"v\""},
+    {R"({"v":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},)"
+     R"("w":{"dtype":"U8","shape":[4],"data_offsets":[3,7]}})",
+     7, "tensor \"w\": data_offsets: overlaps tensor \"v\""},
     {R"({"v":{"dtype":"U8","shape":[8],"data_offsets":[0,8]},)"
      R"("w":{"dtype":"U8","shape":[2],"data_offsets":[3,5]}})",
      8, "tensor \"w\": data_offsets: overlaps tensor \"v\""},
