@@ -1,0 +1,444 @@
+// AttendTile against softmax in fp64. Tolerance: 2e-5 of the largest value for the output, 2e-5 for
+// the log-sum-exp (fp32 dot products of up to 256 terms and 1000 keys), on every instruction set
+// that this processor has.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "cache/storage.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "worker/kernels/attention_cpu.h"
+#include "worker/kernels/attention_tile.h"
+
+namespace headlong::cpu {
+namespace {
+
+constexpr double kTolerance = 2e-5;
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+std::vector<Isa> SupportedIsas() {
+  std::vector<Isa> isas;
+  for (Isa isa : kAllIsas) {
+    if (IsaSupported(isa)) isas.push_back(isa);
+  }
+  return isas;
+}
+
+// A tile with its data: keys at positions [0, keys), cut into runs at will.
+struct Case {
+  int rows = 1;
+  int group = 1;
+  int head_dim = 64;
+  int64_t first_position = 0;
+  Storage storage = Storage::kFloat32;
+  float scale = 1;
+  std::vector<float> q;     // [rows][head_dim]
+  std::vector<float> keys;  // [count][head_dim], rounded to the storage type
+  std::vector<float> values;
+  std::vector<int64_t> positions;                 // of the keys, in the order of `keys`
+  std::vector<std::pair<int64_t, int64_t>> runs;  // [begin, end) of rows of `keys`
+  bool compensates = false;
+  std::vector<float> mean_key, mean_value;
+  float log_count = 0;
+};
+
+struct Result {
+  std::vector<double> out;
+  std::vector<double> lse;
+};
+
+float Rounded(float x, Storage storage) {
+  return storage == Storage::kFloat32 ? x : ToFloat(ToBfloat16(x));
+}
+
+Result Reference(const Case& c) {
+  Result result;
+  const int d = c.head_dim;
+  for (int r = 0; r < c.rows; ++r) {
+    std::vector<double> logits, out(d, 0.0);
+    std::vector<const float*> values;
+    const auto score = [&](const float* key) {
+      double dot = 0;
+      for (int i = 0; i < d; ++i) dot += double{c.q[r * d + i]} * key[i];
+      return dot * c.scale;
+    };
+    for (const auto& [begin, end] : c.runs) {
+      for (int64_t j = begin; j < end; ++j) {
+        if (c.positions[j] > c.first_position + r / c.group) continue;
+        logits.push_back(score(&c.keys[j * d]));
+        values.push_back(&c.values[j * d]);
+      }
+    }
+    if (c.compensates) {
+      logits.push_back(score(c.mean_key.data()) + c.log_count);
+      values.push_back(c.mean_value.data());
+    }
+    double peak = -kInfinity, total = 0;
+    for (double logit : logits) peak = std::max(peak, logit);
+    for (size_t j = 0; j < logits.size(); ++j) {
+      const double weight = std::exp(logits[j] - peak);
+      total += weight;
+      for (int i = 0; i < d; ++i) out[i] += weight * values[j][i];
+    }
+    for (double& x : out) x = logits.empty() ? 0 : x / total;
+    result.out.insert(result.out.end(), out.begin(), out.end());
+    result.lse.push_back(logits.empty() ? -kInfinity : peak + std::log(total));
+  }
+  return result;
+}
+
+Result RunTile(const Case& c, Isa isa) {
+  const int d = c.head_dim;
+  const int bytes = ElementBytes(c.storage);
+  // Unaligned on purpose, and just as long as they must be: a sanitizer sees a read past the end.
+  const auto stored = [&](const std::vector<float>& from) {
+    std::vector<std::byte> to(from.size() * bytes);
+    for (size_t i = 0; i < from.size(); ++i) {
+      const Bfloat16 half = ToBfloat16(from[i]);
+      std::memcpy(&to[i * bytes],
+                  c.storage == Storage::kFloat32 ? static_cast<const void*>(&from[i]) : &half,
+                  bytes);
+    }
+    return to;
+  };
+  // Each run in memory of its own, as pages are.
+  std::vector<std::vector<std::byte>> memory;
+  std::vector<AttentionRun> runs;
+  for (const auto& [begin, end] : c.runs) {
+    AttentionRun run;
+    run.count = end - begin;
+    if (run.count > 0) {
+      run.position = c.positions[begin];
+      memory.push_back(stored({c.keys.begin() + begin * d, c.keys.begin() + end * d}));
+      run.keys = memory.back().data();
+      memory.push_back(stored({c.values.begin() + begin * d, c.values.begin() + end * d}));
+      run.values = memory.back().data();
+    }
+    runs.push_back(run);
+  }
+  std::vector<float> out(c.rows * d, NAN), lse(c.rows, NAN);
+  AttentionTile tile;
+  tile.q = c.q.data();
+  tile.q_stride = tile.out_stride = c.group * d;
+  tile.rows = c.rows;
+  tile.group = c.group;
+  tile.head_dim = d;
+  tile.first_position = c.first_position;
+  tile.scale = c.scale;
+  tile.storage = c.storage;
+  tile.runs = runs;
+  if (c.compensates) {
+    tile.compensation = {c.mean_key.data(), c.mean_value.data(), c.log_count};
+  }
+  tile.out = out.data();
+  tile.lse = lse.data();
+  AttendTileFor(isa)(tile, ThreadTileScratch());
+  Result result;
+  result.out.assign(out.begin(), out.end());
+  result.lse.assign(lse.begin(), lse.end());
+  return result;
+}
+
+double Largest(const std::vector<double>& v) {
+  double largest = 1;
+  for (double x : v) largest = std::max(largest, std::abs(x));
+  return largest;
+}
+
+// "" or what differs.
+std::string Difference(const Result& expected, const Result& got, double tolerance) {
+  const double allowed = tolerance * Largest(expected.out);
+  for (size_t i = 0; i < expected.out.size(); ++i) {
+    if (!(std::abs(expected.out[i] - got.out[i]) <= allowed)) {
+      return "out[" + std::to_string(i) + "] is " + std::to_string(got.out[i]) + ", not " +
+             std::to_string(expected.out[i]);
+    }
+  }
+  for (size_t r = 0; r < expected.lse.size(); ++r) {
+    if (expected.lse[r] == got.lse[r]) continue;  // also -inf
+    if (!(std::abs(expected.lse[r] - got.lse[r]) <=
+          tolerance * std::max(1.0, std::abs(expected.lse[r])))) {
+      return "lse[" + std::to_string(r) + "] is " + std::to_string(got.lse[r]) + ", not " +
+             std::to_string(expected.lse[r]);
+    }
+  }
+  return "";
+}
+
+class Cases {
+ public:
+  explicit Cases(uint64_t seed) : random_(seed) {}
+
+  int Int(int low, int high) { return std::uniform_int_distribution<int>(low, high)(random_); }
+
+  std::vector<float> Floats(int64_t n, float size = 1) {
+    std::normal_distribution<float> normal(0, size);
+    std::vector<float> v(n);
+    for (float& x : v) x = normal(random_);
+    return v;
+  }
+
+  // `keys` keys that begin somewhere before or at the queries, cut into random runs.
+  Case Make(int head_dim, int group, int rows, int keys, Storage storage) {
+    Case c;
+    c.head_dim = head_dim;
+    c.group = group;
+    c.rows = rows;
+    c.storage = storage;
+    c.scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
+    c.q = Floats(rows * head_dim);
+    c.keys = Floats(int64_t{keys} * head_dim);
+    c.values = Floats(int64_t{keys} * head_dim);
+    for (float& x : c.keys) x = Rounded(x, storage);
+    for (float& x : c.values) x = Rounded(x, storage);
+    const int64_t begin = Int(0, 3) == 0 ? int64_t{Int(0, 3)} << 33 : Int(0, 1000);
+    // From "all keys are hidden" to "none is".
+    c.first_position = begin + Int(-rows / group - 1, keys + 5);
+    CutIntoRuns(begin, keys, c);
+    c.compensates = Int(0, 1) == 1;
+    if (c.compensates) {
+      c.mean_key = Floats(head_dim, 0.3f);
+      c.mean_value = Floats(head_dim, 0.3f);
+      c.log_count = std::log(static_cast<float>(Int(1, 100000)));
+    }
+    return c;
+  }
+
+ private:
+  void CutIntoRuns(int64_t position, int keys, Case& c) {
+    const int kinds[] = {1, 4, 16, 16, 64, 64, 1000};
+    const int longest = kinds[Int(0, 6)];
+    for (int begin = 0; begin < keys;) {
+      const int count = std::min(keys - begin, Int(longest > 4 ? 0 : 1, longest));
+      if (Int(0, 9) == 0) position += Int(1, 40);  // a gap, as between sinks and window
+      c.runs.emplace_back(begin, begin + count);
+      for (int i = 0; i < count; ++i) c.positions.push_back(position++);
+      begin += count;
+    }
+  }
+
+  std::mt19937_64 random_;
+};
+
+std::string Describe(const Case& c, Isa isa) {
+  return std::string(IsaName(isa)) + " rows " + std::to_string(c.rows) + " group " +
+         std::to_string(c.group) + " head_dim " + std::to_string(c.head_dim) + " keys " +
+         std::to_string(c.positions.size()) + " runs " + std::to_string(c.runs.size()) + " at " +
+         std::to_string(c.first_position) + " " + std::string(StorageName(c.storage)) +
+         (c.compensates ? " compensated" : "");
+}
+
+TEST(AttendTile, EqualsSoftmaxInFp64ForEveryShape) {
+  Cases cases(1);
+  for (int head_dim : {8, 16, 24, 48, 64, 80, 96, 128, 256}) {
+    for (int group = 1; group <= 8; ++group) {
+      for (Storage storage : {Storage::kFloat32, Storage::kBfloat16}) {
+        for (int positions : {1, 2, 3, kMaxTileRows / group}) {
+          const Case c = cases.Make(head_dim, group, positions * group, cases.Int(1, 300), storage);
+          const Result expected = Reference(c);
+          for (Isa isa : SupportedIsas()) {
+            EXPECT_EQ(Difference(expected, RunTile(c, isa), kTolerance), "") << Describe(c, isa);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(AttendTile, EqualsSoftmaxInFp64ForThousandsOfRandomTiles) {
+  Cases cases(2);
+  for (int trial = 0; trial < 4000; ++trial) {
+    const int group = cases.Int(1, 8);
+    const int rows = group * cases.Int(1, kMaxTileRows / group);
+    const Case c = cases.Make(8 * cases.Int(1, trial % 50 == 0 ? 32 : 8), group, rows,
+                              cases.Int(0, trial % 20 == 0 ? 700 : 150),
+                              cases.Int(0, 1) ? Storage::kFloat32 : Storage::kBfloat16);
+    const Result expected = Reference(c);
+    for (Isa isa : SupportedIsas()) {
+      ASSERT_EQ(Difference(expected, RunTile(c, isa), kTolerance), "")
+          << "trial " << trial << ": " << Describe(c, isa);
+    }
+  }
+}
+
+TEST(AttendTile, BuildsForDifferentProcessorsAgree) {
+  Cases cases(3);
+  for (int trial = 0; trial < 200; ++trial) {
+    const int group = cases.Int(1, 8);
+    const int rows = group * cases.Int(1, kMaxTileRows / group);
+    const Case c = cases.Make(64, group, rows, cases.Int(1, 500), Storage::kFloat32);
+    const Result generic = RunTile(c, Isa::kGeneric);
+    for (Isa isa : SupportedIsas()) {
+      ASSERT_EQ(Difference(generic, RunTile(c, isa), 5e-6), "") << Describe(c, isa);
+    }
+  }
+}
+
+TEST(AttendTile, ARowDoesNotDependOnTheOthers) {
+  Cases cases(4);
+  for (int trial = 0; trial < 200; ++trial) {
+    Case c = cases.Make(8 * cases.Int(1, 16), 1, cases.Int(2, kMaxTileRows), cases.Int(1, 300),
+                        Storage::kFloat32);
+    for (Isa isa : SupportedIsas()) {
+      const Result all = RunTile(c, isa);
+      const int row = cases.Int(0, c.rows - 1);
+      Case one = c;
+      one.rows = 1;
+      one.first_position += row;
+      one.q.assign(c.q.begin() + row * c.head_dim, c.q.begin() + (row + 1) * c.head_dim);
+      Result expected;
+      expected.out.assign(all.out.begin() + row * c.head_dim,
+                          all.out.begin() + (row + 1) * c.head_dim);
+      expected.lse.push_back(all.lse[row]);
+      // Another order of summation where a lone row takes the path of decode; else the same bits.
+      ASSERT_EQ(Difference(expected, RunTile(one, isa), 2e-6), "") << Describe(c, isa);
+      Case wild = c;
+      for (int r = 0; r < c.rows; ++r) {
+        if (r == row) continue;
+        for (int i = 0; i < c.head_dim; ++i) wild.q[r * c.head_dim + i] = 1e4f;
+      }
+      const Result other = RunTile(wild, isa);
+      for (int i = 0; i < c.head_dim; ++i) {
+        ASSERT_EQ(other.out[row * c.head_dim + i], expected.out[i]) << Describe(c, isa);
+      }
+    }
+  }
+}
+
+TEST(AttendTile, PartsMergedByLogSumExpEqualTheWhole) {
+  Cases cases(5);
+  for (int trial = 0; trial < 300; ++trial) {
+    const int group = cases.Int(1, 8);
+    const int rows = group * cases.Int(1, kMaxTileRows / group);
+    const Case whole = cases.Make(64, group, rows, cases.Int(2, 400), Storage::kBfloat16);
+    if (whole.runs.size() < 2) continue;
+    Case low = whole, high = whole;
+    const auto middle = cases.Int(0, static_cast<int>(whole.runs.size()));
+    low.runs.resize(middle);
+    high.runs.erase(high.runs.begin(), high.runs.begin() + middle);
+    high.compensates = false;  // the token belongs to exactly one part
+    const Isa isa = SupportedIsas()[0];
+    const Result a = RunTile(low, isa), b = RunTile(high, isa), expected = RunTile(whole, isa);
+    Result merged = a;
+    for (int r = 0; r < rows; ++r) {
+      const double peak = std::max(a.lse[r], b.lse[r]);
+      if (peak == -kInfinity) continue;
+      merged.lse[r] = peak + std::log(std::exp(a.lse[r] - peak) + std::exp(b.lse[r] - peak));
+      for (int i = r * 64; i < (r + 1) * 64; ++i) {
+        merged.out[i] = a.out[i] * std::exp(a.lse[r] - merged.lse[r]) +
+                        b.out[i] * std::exp(b.lse[r] - merged.lse[r]);
+      }
+    }
+    ASSERT_EQ(Difference(expected, merged, 5e-6), "") << Describe(whole, isa);
+  }
+}
+
+TEST(AttendTile, ARowThatSeesNothingIsZeroWithLseMinusInfinity) {
+  for (Isa isa : SupportedIsas()) {
+    for (int rows : {1, 3, 8, 40, 64}) {
+      Cases cases(6);
+      Case c = cases.Make(64, 1, rows, 100, Storage::kFloat32);
+      c.compensates = false;
+      c.first_position = c.positions[0] - rows + 1;  // only the last row sees one key
+      const Result got = RunTile(c, isa);
+      for (int r = 0; r + 1 < rows; ++r) {
+        EXPECT_EQ(got.lse[r], -kInfinity);
+        for (int i = 0; i < 64; ++i) EXPECT_EQ(got.out[r * 64 + i], 0) << IsaName(isa);
+      }
+      for (int i = 0; i < 64; ++i) {
+        EXPECT_FLOAT_EQ(got.out[(rows - 1) * 64 + i], c.values[i]) << IsaName(isa);
+      }
+      c.runs.clear();
+      EXPECT_THAT(RunTile(c, isa).lse, testing::Each(-kInfinity));
+      EXPECT_THAT(RunTile(c, isa).out, testing::Each(0.0));
+    }
+  }
+}
+
+TEST(AttendTile, ExtremeLogitsStayFinite) {
+  Cases cases(7);
+  for (Isa isa : SupportedIsas()) {
+    for (int rows : {1, 2, 3, 7, 8, 33, 64}) {
+      for (float size : {1e3f, 1e6f, 1e15f, 1e18f}) {
+        for (const bool negative : {false, true}) {
+          Case c = cases.Make(32, 1, rows, 150, Storage::kFloat32);
+          c.first_position = c.positions.back();  // all visible
+          c.compensates = false;
+          for (float& x : c.q) x = std::abs(x) * size;
+          for (float& x : c.keys) x = negative ? -std::abs(x) * size : x * size;
+          const Result got = RunTile(c, isa);
+          for (double x : got.out) ASSERT_TRUE(std::isfinite(x)) << Describe(c, isa);
+          for (double x : got.lse) ASSERT_TRUE(std::isfinite(x)) << Describe(c, isa);
+          for (double x : got.out) ASSERT_LE(std::abs(x), 6) << Describe(c, isa);
+        }
+      }
+    }
+  }
+}
+
+TEST(AttendTile, NanInAQueryIsNotHidden) {
+  for (Isa isa : SupportedIsas()) {
+    for (int rows : {1, 2, 16}) {
+      Cases cases(8);
+      Case c = cases.Make(32, 1, rows, 20, Storage::kFloat32);
+      c.first_position = c.positions.back();
+      for (int i = 0; i < 32; ++i) c.q[i] = NAN;
+      const Result got = RunTile(c, isa);
+      EXPECT_TRUE(std::isnan(got.out[0])) << IsaName(isa) << " " << rows;
+      if (rows > 1) {
+        EXPECT_TRUE(std::isfinite(got.out[32])) << IsaName(isa) << " " << rows;
+      }
+    }
+  }
+}
+
+// The compensation token alone is full attention over N equal keys.
+TEST(AttendTile, CompensationTokenStandsForEqualKeys) {
+  Cases cases(9);
+  for (Isa isa : SupportedIsas()) {
+    for (int rows : {1, 4, 16}) {
+      Case full = cases.Make(64, 1, rows, 1, Storage::kFloat32);
+      const std::vector<float> key = full.keys, value = full.values;
+      for (int n = 1; n < 37; ++n) {
+        full.keys.insert(full.keys.end(), key.begin(), key.end());
+        full.values.insert(full.values.end(), value.begin(), value.end());
+      }
+      const std::vector<float> more = cases.Floats(64 * 10);
+      full.keys.insert(full.keys.end(), more.begin(), more.end());
+      full.values.insert(full.values.end(), more.begin(), more.end());
+      full.positions.resize(47);
+      for (int j = 0; j < 47; ++j) full.positions[j] = j;
+      full.first_position = 46;
+      full.compensates = false;
+      full.runs = {{0, 47}};
+      Case compensated = full;
+      compensated.runs = {{37, 47}};
+      compensated.compensates = true;
+      compensated.mean_key = key;
+      compensated.mean_value = value;
+      compensated.log_count = std::log(37.0f);
+      EXPECT_EQ(Difference(Reference(full), RunTile(compensated, isa), kTolerance), "");
+    }
+  }
+}
+
+TEST(Isa, IsTheWantedOneWhereSupportedElseTheBest) {
+  const auto all = [](Isa) { return true; };
+  const auto old = [](Isa isa) { return isa != Isa::kAvx512; };
+  EXPECT_EQ(ChooseIsa("", all), Isa::kAvx512);
+  EXPECT_EQ(ChooseIsa("", old), Isa::kAvx2);
+  EXPECT_EQ(ChooseIsa("generic", all), Isa::kGeneric);
+  EXPECT_EQ(ChooseIsa("avx512", old), Isa::kAvx2);
+  EXPECT_EQ(ChooseIsa("sse9", all), Isa::kAvx512);
+  EXPECT_TRUE(IsaSupported(Isa::kGeneric));
+  EXPECT_TRUE(IsaSupported(CurrentIsa()));
+  EXPECT_STREQ(AttentionIsa(), IsaName(CurrentIsa()));
+}
+
+}  // namespace
+}  // namespace headlong::cpu
