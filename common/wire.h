@@ -1,11 +1,11 @@
-// Numbers that coordinator and workers must agree on.
+// Constants of the wire between the coordinator and its workers (proto/headlong/v1/worker.proto).
 #pragma once
 
 #include <cstdint>
 
 namespace headlong {
 
-// Version of the protocol in proto/headlong/v1/worker.proto. A worker of another one is refused.
+// Grows with every change that an older process would misunderstand.
 inline constexpr uint32_t kWireProtocol = 1;
 
 }  // namespace headlong

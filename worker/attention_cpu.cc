@@ -224,8 +224,7 @@ void AttentionCpu::AddGroup(LaneWork& work, int64_t begin, int64_t end, int64_t 
     const int64_t fresh = std::max(from, cached);
     if (fresh < to) {
       const int64_t offset = (fresh - work.rows.begin) * row_bytes_;
-      work.runs.push_back(
-          {work.rows.keys + offset, work.rows.values + offset, fresh, to - fresh});
+      work.runs.push_back({work.rows.keys + offset, work.rows.values + offset, fresh, to - fresh});
     }
   }
   tile.run_end = work.runs.size();

@@ -1,5 +1,5 @@
-// Attention of one layer for a whole batch on the CPU: every held head of every chunk, as its policy
-// says, and what its cache keeps afterwards. Owns the slabs. One caller; uses OpenMP inside.
+// Attention of one layer for a whole batch on the CPU: every held head of every chunk, as its
+// policy says, and what its cache keeps afterwards. Owns the slabs. One caller; uses OpenMP inside.
 #pragma once
 
 #include <cstddef>
@@ -40,8 +40,8 @@ class AttentionCpu {
     int count = 0;
     size_t run_begin = 0;
     size_t run_end = 0;
-    int64_t dropped = 0;    // N_d; 0: no compensation token
-    size_t token = 0;       // offset of the mean key and value in `tokens`
+    int64_t dropped = 0;  // N_d; 0: no compensation token
+    size_t token = 0;     // offset of the mean key and value in `tokens`
   };
 
   // One lane of one chunk.
@@ -79,14 +79,16 @@ class AttentionCpu {
   }
   std::byte* new_keys(int head) { return &new_rows_[2 * head * row_bytes_ * shape_.max_rows]; }
   std::byte* new_values(int head) { return new_keys(head) + row_bytes_ * shape_.max_rows; }
-  std::byte* exact_keys(int head) { return &exact_rows_[2 * head * row_bytes_ * shape_.max_context]; }
+  std::byte* exact_keys(int head) {
+    return &exact_rows_[2 * head * row_bytes_ * shape_.max_context];
+  }
   std::byte* exact_values(int head) { return exact_keys(head) + row_bytes_ * shape_.max_context; }
 
   const AttentionShape shape_;
   const Storage storage_;
-  const int64_t row_bytes_;  // of one key: head_dim elements
-  int max_heads_ = 0;        // held heads of the layer that holds most
-  bool exact_ = false;       // the plan prefills local heads exactly
+  const int64_t row_bytes_;                     // of one key: head_dim elements
+  int max_heads_ = 0;                           // held heads of the layer that holds most
+  bool exact_ = false;                          // the plan prefills local heads exactly
   std::vector<std::vector<LanePlace>> places_;  // [layer][held head]
   std::vector<SlabCpu> slabs_;                  // by lane class
 

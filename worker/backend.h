@@ -2,8 +2,8 @@
 // CUDA. Calls are made by the step thread only, in program order; on a device with queues they may
 // return before the work is done, ReadLogits waits.
 //
-// Activations are row-major [rows][columns] in a number type of the backend's choosing. Everything is
-// allocated at load; nothing is allocated in a step.
+// Activations are row-major [rows][columns] in a number type of the backend's choosing. Everything
+// is allocated at load; nothing is allocated in a step.
 #pragma once
 
 #include <cstdint>
@@ -49,7 +49,7 @@ struct AttentionShape {
 };
 
 struct CacheShape {
-  const Plan* plan = nullptr;              // outlives the backend's caches
+  const Plan* plan = nullptr;  // outlives the backend's caches
   const std::vector<LaneClass>* classes = nullptr;
   std::vector<int32_t> class_pages;
   int max_sequences = 0;
@@ -67,7 +67,8 @@ class Backend {
       std::span<const float> values) = 0;
   // Rows of the input embedding: [rows][hidden] fp32, the tokens [first_token, first_token + rows).
   virtual absl::StatusOr<std::unique_ptr<DeviceMatrix>> LoadEmbedding(const float* rows,
-                                                                      int row_count, int hidden) = 0;
+                                                                      int row_count,
+                                                                      int hidden) = 0;
   virtual absl::StatusOr<Activations> NewActivations(int rows, int columns) = 0;
   // Takes the memory of all caches. Earlier caches and activations are gone.
   virtual absl::Status NewCaches(const AttentionShape& attention, const CacheShape& cache) = 0;
@@ -79,8 +80,8 @@ class Backend {
   // Makes the rotary table of the batch and keeps what Attend needs of it.
   virtual void BeginBatch(const Batch& batch, const LaneTables& tables) = 0;
   // out[r] = embedding of tokens[r] where this worker has it, else 0.   out: [rows][hidden]
-  virtual void Embed(const DeviceMatrix& embedding, int first_token, std::span<const uint32_t> tokens,
-                     Activations out) = 0;
+  virtual void Embed(const DeviceMatrix& embedding, int first_token,
+                     std::span<const uint32_t> tokens, Activations out) = 0;
   virtual void RmsNorm(Activations x, const DeviceVector& weight, float eps, int rows,
                        Activations out) = 0;
   // y = x W^T; zeros where W has no inputs.   x: [rows][inputs], y: [rows][outputs]

@@ -52,8 +52,8 @@ class CpuBackend final : public Backend {
   absl::StatusOr<std::unique_ptr<DeviceMatrix>> LoadMatrix(const float* weights, int outputs,
                                                            int inputs) override {
     if (inputs == 0) return std::make_unique<ZeroMatrix>();
-    const auto type = storage_ == Storage::kBfloat16 ? cpu::MatMulType::kBfloat16
-                                                     : cpu::MatMulType::kFloat32;
+    const auto type =
+        storage_ == Storage::kBfloat16 ? cpu::MatMulType::kBfloat16 : cpu::MatMulType::kFloat32;
     ASSIGN_OR_RETURN(cpu::PackedMatrix packed,
                      cpu::PackedMatrix::Create(weights, outputs, inputs, type));
     return std::make_unique<CpuMatrix>(std::move(packed));
@@ -115,8 +115,7 @@ class CpuBackend final : public Backend {
   void RmsNorm(Activations x, const DeviceVector& weight, float eps, int rows,
                Activations out) override {
     const auto& values = static_cast<const CpuVector&>(weight).values;
-    cpu::RmsNorm(Floats(x), values.data(), rows, static_cast<int>(values.size()), eps,
-                 Floats(out));
+    cpu::RmsNorm(Floats(x), values.data(), rows, static_cast<int>(values.size()), eps, Floats(out));
   }
 
   void MatMul(DeviceMatrix& weights, Activations x, int rows, Activations y) override {
@@ -145,8 +144,7 @@ class CpuBackend final : public Backend {
     cpu::Add(Floats(x), Floats(y), int64_t{rows} * columns);
   }
 
-  void GatherRows(Activations x, std::span<const int> rows, int columns,
-                  Activations out) override {
+  void GatherRows(Activations x, std::span<const int> rows, int columns, Activations out) override {
     for (size_t i = 0; i < rows.size(); ++i) {
       std::copy_n(Floats(x) + int64_t{rows[i]} * columns, columns,
                   Floats(out) + static_cast<int64_t>(i) * columns);
@@ -155,7 +153,8 @@ class CpuBackend final : public Backend {
 
   void SaveHidden(Activations x, const Chunk& chunk) override {
     const int64_t needed = chunk.end() * x.columns;
-    if (static_cast<int64_t>(hidden_.size()) < needed) hidden_.resize(shape_.max_context * x.columns);
+    if (static_cast<int64_t>(hidden_.size()) < needed)
+      hidden_.resize(shape_.max_context * x.columns);
     std::memcpy(&hidden_[chunk.position * x.columns],
                 Floats(x) + int64_t{chunk.first_row} * x.columns,
                 sizeof(float) * chunk.count * x.columns);

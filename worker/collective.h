@@ -1,5 +1,5 @@
-// Sums and transfers between the workers of one epoch. Two implementations: Gloo (CPU) and, to come,
-// NCCL. Used by the step thread only. Every rank makes the same calls in the same order.
+// Sums and transfers between the workers of one epoch. Two implementations: Gloo (CPU) and, to
+// come, NCCL. Used by the step thread only. Every rank makes the same calls in the same order.
 //
 // Errors (UNAVAILABLE: a peer vanished or the time ran out) poison the object: a new epoch brings a
 // new one.
@@ -24,8 +24,8 @@ class Collective {
   // x = sum over ranks of x, `count` numbers.
   virtual absl::Status Sum(Activations x, int64_t count) = 0;
 
-  // Brings each rank's [rows][columns of the rank] together on rank 0 as [rows][total columns] in host
-  // memory. `columns` by rank; `out` is used on rank 0 only. Waits for the result.
+  // Brings each rank's [rows][columns of the rank] together on rank 0 as [rows][total columns] in
+  // host memory. `columns` by rank; `out` is used on rank 0 only. Waits for the result.
   virtual absl::Status GatherToLeader(Activations x, int rows, const std::vector<int>& columns,
                                       std::vector<float>& out) = 0;
 };
@@ -46,8 +46,8 @@ std::unique_ptr<Collective> MakeSingleCollective();
 struct GlooOptions {
   int rank = 0;
   int world = 1;
-  std::string host;                                 // address peers reach this process at
-  std::chrono::milliseconds timeout{60000};         // of one operation
+  std::string host;                                  // address peers reach this process at
+  std::chrono::milliseconds timeout{60000};          // of one operation
   std::chrono::milliseconds connect_timeout{20000};  // for all peers to appear
 };
 absl::StatusOr<std::unique_ptr<Collective>> MakeGlooCollective(const GlooOptions& options,

@@ -192,7 +192,8 @@ absl::Status Epoch::AddEntry(const v1::BatchEntry& entry, Batch& batch) const {
     if (token >= static_cast<uint32_t>(resources_.config->vocab_size)) {
       return refuse("a token outside the vocabulary");
     }
-    batch.positions.push_back(static_cast<int32_t>(chunk.position + batch.rows() - chunk.first_row));
+    batch.positions.push_back(
+        static_cast<int32_t>(chunk.position + batch.rows() - chunk.first_row));
     batch.tokens.push_back(token);
   }
   batch.chunks.push_back(chunk);

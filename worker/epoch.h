@@ -1,5 +1,5 @@
-// Everything a worker holds for one epoch: share, caches, collective, running sequences. Runs steps.
-// One owner: the step thread. The device outlives epochs.
+// Everything a worker holds for one epoch: share, caches, collective, running sequences. Runs
+// steps. One owner: the step thread. The device outlives epochs.
 #pragma once
 
 #include <atomic>
@@ -35,17 +35,19 @@ struct EpochResources {
 
 class Epoch {
  public:
-  // Loads what is missing, takes the caches' memory and connects to the peers. Errors name what does
-  // not fit or who is missing.
+  // Loads what is missing, takes the caches' memory and connects to the peers. Errors name what
+  // does not fit or who is missing.
   static absl::StatusOr<std::unique_ptr<Epoch>> Begin(const v1::Configure& configure,
                                                       const EpochResources& resources,
                                                       const Weights::Progress& progress);
 
-  // FAILED_PRECONDITION when the step is not one this epoch can take; UNAVAILABLE when a peer vanished.
-  // After an error no other step is possible.
+  // FAILED_PRECONDITION when the step is not one this epoch can take; UNAVAILABLE when a peer
+  // vanished. After an error no other step is possible.
   absl::StatusOr<v1::StepDone> Run(const v1::Step& step);
 
   uint64_t number() const { return number_; }
+  // Leader: logits of the last batch's sampled rows, [sampled rows][vocab_size].
+  const std::vector<float>& logits() const { return logits_; }
 
  private:
   struct Sequence {
@@ -53,7 +55,8 @@ class Epoch {
     int64_t prompt_tokens = 0;
   };
 
-  Epoch(uint64_t number, const EpochResources& resources) : number_(number), resources_(resources) {}
+  Epoch(uint64_t number, const EpochResources& resources)
+      : number_(number), resources_(resources) {}
 
   absl::Status TakeCaches(const v1::Configure& configure);
   absl::Status Connect();

@@ -63,9 +63,9 @@ absl::Status LaneTables::Advance(const Chunk& chunk, int layer_begin) {
   const int64_t new_tokens = chunk.exact ? tables.prompt_tokens : chunk.count;
   for (size_t i = 0; i < pools_.size(); ++i) {
     if (tables.before[i].committed() != chunk.position) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("sequence ", chunk.sequence_id, " stands at ", tables.before[i].committed(),
-                       ", the step begins at ", chunk.position));
+      return absl::FailedPreconditionError(absl::StrCat("sequence ", chunk.sequence_id,
+                                                        " stands at ", tables.before[i].committed(),
+                                                        ", the step begins at ", chunk.position));
     }
     ASSIGN_OR_RETURN(tables.after[i], tables.before[i].Advance(new_tokens, pools_[i]));
   }

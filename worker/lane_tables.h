@@ -1,5 +1,5 @@
-// The block tables of all sequences in all lane classes of this worker, and the page pools they draw
-// from. Host memory, pure. One owner (the step thread); the backend reads it during a step.
+// The block tables of all sequences in all lane classes of this worker, and the page pools they
+// draw from. Host memory, pure. One owner (the step thread); the backend reads it during a step.
 //
 // Invariant while no step is open: used pages of every pool == pages held by its tables.
 #pragma once

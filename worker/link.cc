@@ -27,8 +27,7 @@ std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address) {
 
 absl::Status FromGrpc(const grpc::Status& status) {
   if (status.ok()) return absl::OkStatus();
-  return absl::Status(static_cast<absl::StatusCode>(status.error_code()),
-                      status.error_message());
+  return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
 }
 
 CoordinatorLink::CoordinatorLink(const std::string& address)

@@ -43,8 +43,8 @@ class CoordinatorLink {
   std::unique_ptr<grpc::ClientReaderWriter<v1::WorkerEvent, v1::WorkerCommand>> stream_;
 };
 
-// Keys of one epoch, kept by the coordinator. `newest_epoch` says which epoch the worker was last told
-// of: waiting for a peer ends (ABORTED) once that is a later one.
+// Keys of one epoch, kept by the coordinator. `newest_epoch` says which epoch the worker was last
+// told of: waiting for a peer ends (ABORTED) once that is a later one.
 class LinkRendezvous final : public Rendezvous {
  public:
   LinkRendezvous(v1::WorkerLink::Stub& stub, const std::atomic<uint64_t>& newest_epoch)

@@ -85,8 +85,7 @@ uint32_t Draw(const std::vector<Candidate>& candidates, double uniform) {
   return candidates.back().token;
 }
 
-uint32_t Choose(std::span<const float> logits, const v1::SamplingParams& params,
-                int64_t position) {
+uint32_t Choose(std::span<const float> logits, const v1::SamplingParams& params, int64_t position) {
   if (params.temperature() <= kGreedyTemperature) {
     return static_cast<uint32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
   }

@@ -16,8 +16,8 @@ struct SampledToken {
   std::vector<std::pair<uint32_t, float>> top;  // best first; params.logprobs() entries
 };
 
-// `logits`: [vocab], finite or -inf. `position` is that of the sampled token. The same arguments give
-// the same token.
+// `logits`: [vocab], finite or -inf. `position` is that of the sampled token. The same arguments
+// give the same token.
 SampledToken SampleToken(std::span<const float> logits, const v1::SamplingParams& params,
                          int64_t position);
 

@@ -1,6 +1,6 @@
 // One connection to a coordinator, from registration to the end of the stream. Three threads: the
-// caller computes (steps and epochs), one reads commands into a queue, one beats. The weights and the
-// backend belong to the caller and outlive the session.
+// caller computes (steps and epochs), one reads commands into a queue, one beats. The weights and
+// the backend belong to the caller and outlive the session.
 #pragma once
 
 #include <atomic>
@@ -47,8 +47,8 @@ class Session {
  private:
   void ReadCommands();
   void Beat(std::chrono::milliseconds interval);
-  // Ends the process when the step thread hangs in a collective that no peer will finish: Gloo cannot
-  // be interrupted. Whoever supervises starts the worker anew.
+  // Ends the process when the step thread hangs in a collective that no peer will finish: Gloo
+  // cannot be interrupted. Whoever supervises starts the worker anew.
   void EndIfStuck();
   void Configure(const v1::Configure& configure);
   void RunStep(const v1::Step& step);
@@ -59,11 +59,11 @@ class Session {
   const std::atomic<bool>& stop_;
   LinkRendezvous rendezvous_;
   CommandQueue queue_;
-  std::unique_ptr<Epoch> epoch_;             // step thread only
-  std::atomic<uint64_t> newest_epoch_{0};    // of the last Configure received
-  std::atomic<uint64_t> current_epoch_{0};   // the step thread works in this one
+  std::unique_ptr<Epoch> epoch_;            // step thread only
+  std::atomic<uint64_t> newest_epoch_{0};   // of the last Configure received
+  std::atomic<uint64_t> current_epoch_{0};  // the step thread works in this one
   std::atomic<uint64_t> current_step_{0};
-  std::atomic<bool> busy_{false};            // the step thread is inside an epoch's work
+  std::atomic<bool> busy_{false};  // the step thread is inside an epoch's work
   std::atomic<bool> ended_{false};
 
   // Beat thread only: what EndIfStuck saw last.

@@ -1,5 +1,5 @@
-// What one worker holds of the model in one epoch, in the form the worker computes with. Made from the
-// wire's Placement, checked against the model. Immutable.
+// What one worker holds of the model in one epoch, in the form the worker computes with. Made from
+// the wire's Placement, checked against the model. Immutable.
 #pragma once
 
 #include <cstdint>
@@ -23,8 +23,8 @@ struct IndexRange {
 struct Share {
   int rank = 0;
   int world = 1;
-  std::vector<std::vector<int>> heads;    // [layer] -> KV heads held, ascending
-  std::vector<IndexRange> mlp_columns;    // [layer]
+  std::vector<std::vector<int>> heads;  // [layer] -> KV heads held, ascending
+  std::vector<IndexRange> mlp_columns;  // [layer]
   IndexRange vocab_rows;
   std::vector<IndexRange> vocab_by_rank;  // of every worker, for gathering logits
   std::vector<int32_t> class_pages;       // in the order of BuildLaneClasses
@@ -33,8 +33,8 @@ struct Share {
   std::vector<LaneId> lanes() const;  // all heads held, ascending
 };
 
-// The share of worker `rank`. INVALID_ARGUMENT names what does not fit the model: a head or column out
-// of range, a head twice, vocabulary rows that do not cover the model once.
+// The share of worker `rank`. INVALID_ARGUMENT names what does not fit the model: a head or column
+// out of range, a head twice, vocabulary rows that do not cover the model once.
 absl::StatusOr<Share> MakeShare(const v1::Placement& placement, int rank,
                                 const ModelConfig& config);
 

@@ -9,27 +9,29 @@
 namespace headlong {
 namespace {
 
-// Rows or columns of a tensor, gathered into one fp32 matrix.
-class Slice {
+// Rows of tensors, put one below the other into one fp32 matrix.
+class Rows {
  public:
-  Slice(const Checkpoint& checkpoint, int64_t inputs) : checkpoint_(checkpoint), inputs_(inputs) {}
+  Rows(const Checkpoint& checkpoint, int64_t outputs, int64_t inputs)
+      : checkpoint_(checkpoint), outputs_(outputs), inputs_(inputs), values_(outputs * inputs) {}
 
-  // Appends rows [begin, end) of a [rows][inputs] tensor.
-  void AddRows(const std::string& name, int64_t begin, int64_t end) {
+  // Rows [begin, end) of a [rows][inputs] tensor come next.
+  void Add(const std::string& name, int64_t begin, int64_t end) {
     const TensorView& tensor = checkpoint_.tensor(name);
-    const size_t old = values_.size();
-    values_.resize(old + (end - begin) * inputs_);
-    ToFloat32(tensor, begin * inputs_, (end - begin) * inputs_, values_.data() + old);
+    ToFloat32(tensor, begin * inputs_, (end - begin) * inputs_, values_.data() + filled_);
+    filled_ += (end - begin) * inputs_;
   }
 
   const float* data() const { return values_.data(); }
-  int outputs() const { return static_cast<int>(values_.size() / inputs_); }
+  int outputs() const { return static_cast<int>(outputs_); }
   int inputs() const { return static_cast<int>(inputs_); }
 
  private:
   const Checkpoint& checkpoint_;
+  const int64_t outputs_;
   const int64_t inputs_;
   std::vector<float> values_;
+  int64_t filled_ = 0;
 };
 
 // Columns [begin, end) of every row, for each of `ranges`, side by side: [rows][sum of sizes].
@@ -71,10 +73,10 @@ class ShareLoader {
     const std::string prefix = absl::StrCat("model.layers.", layer, ".self_attn.");
     const int64_t d = config_.head_dim;
     const int64_t q = d * config_.group();
-    Slice qkv(checkpoint_, config_.hidden_size);
-    for (int head : heads) qkv.AddRows(prefix + "q_proj.weight", head * q, (head + 1) * q);
-    for (int head : heads) qkv.AddRows(prefix + "k_proj.weight", head * d, (head + 1) * d);
-    for (int head : heads) qkv.AddRows(prefix + "v_proj.weight", head * d, (head + 1) * d);
+    Rows qkv(checkpoint_, (q + 2 * d) * static_cast<int64_t>(heads.size()), config_.hidden_size);
+    for (int head : heads) qkv.Add(prefix + "q_proj.weight", head * q, (head + 1) * q);
+    for (int head : heads) qkv.Add(prefix + "k_proj.weight", head * d, (head + 1) * d);
+    for (int head : heads) qkv.Add(prefix + "v_proj.weight", head * d, (head + 1) * d);
     ASSIGN_OR_RETURN(out.qkv, backend_.LoadMatrix(qkv.data(), qkv.outputs(), qkv.inputs()));
     std::vector<IndexRange> columns;
     for (int head : heads) {
@@ -90,9 +92,9 @@ class ShareLoader {
 
   absl::Status LoadMlp(int layer, IndexRange columns, LayerWeights& out) {
     const std::string prefix = absl::StrCat("model.layers.", layer, ".mlp.");
-    Slice gate_up(checkpoint_, config_.hidden_size);
-    gate_up.AddRows(prefix + "gate_proj.weight", columns.begin, columns.end);
-    gate_up.AddRows(prefix + "up_proj.weight", columns.begin, columns.end);
+    Rows gate_up(checkpoint_, 2 * columns.size(), config_.hidden_size);
+    gate_up.Add(prefix + "gate_proj.weight", columns.begin, columns.end);
+    gate_up.Add(prefix + "up_proj.weight", columns.begin, columns.end);
     ASSIGN_OR_RETURN(out.gate_up,
                      backend_.LoadMatrix(gate_up.data(), gate_up.outputs(), gate_up.inputs()));
     const auto values = TakeColumns(checkpoint_.tensor(prefix + "down_proj.weight"), {columns});
@@ -105,15 +107,15 @@ class ShareLoader {
 
   absl::Status LoadVocabulary(IndexRange rows, std::unique_ptr<DeviceMatrix>& embedding,
                               std::unique_ptr<DeviceMatrix>& output) {
-    Slice input(checkpoint_, config_.hidden_size);
-    input.AddRows("model.embed_tokens.weight", rows.begin, rows.end);
+    Rows input(checkpoint_, rows.size(), config_.hidden_size);
+    input.Add("model.embed_tokens.weight", rows.begin, rows.end);
     ASSIGN_OR_RETURN(embedding,
                      backend_.LoadEmbedding(input.data(), input.outputs(), input.inputs()));
     if (config_.tied_embeddings) {
       ASSIGN_OR_RETURN(output, backend_.LoadMatrix(input.data(), input.outputs(), input.inputs()));
     } else {
-      Slice head(checkpoint_, config_.hidden_size);
-      head.AddRows("lm_head.weight", rows.begin, rows.end);
+      Rows head(checkpoint_, rows.size(), config_.hidden_size);
+      head.Add("lm_head.weight", rows.begin, rows.end);
       ASSIGN_OR_RETURN(output, backend_.LoadMatrix(head.data(), head.outputs(), head.inputs()));
     }
     Count(VocabularyBytes(rows));

@@ -62,9 +62,9 @@ class WorkerProcess {
       } else if (IsFinal(registered.status())) {
         return Annotate(registered.status(), "the coordinator refuses this worker");
       } else if (std::chrono::steady_clock::now() - reached > timeout) {
-        return absl::DeadlineExceededError(
-            absl::StrCat("no coordinator at ", options_.coordinator, " for ",
-                         options_.coordinator_timeout_s, " s: ", registered.status().message()));
+        return absl::DeadlineExceededError(absl::StrCat("no coordinator at ", options_.coordinator,
+                                                        " for ", options_.coordinator_timeout_s,
+                                                        " s: ", registered.status().message()));
       }
       std::this_thread::sleep_for(kRetryInterval);
     }

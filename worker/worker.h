@@ -1,4 +1,5 @@
-// The worker role: holds a share of the weights and caches, computes steps, talks to one coordinator.
+// The worker role: holds a share of the weights and caches, computes steps, talks to one
+// coordinator.
 #pragma once
 
 #include <atomic>

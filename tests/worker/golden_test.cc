@@ -1,0 +1,156 @@
+// The whole forward pass against reference outputs made elsewhere.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "common/json.h"
+#include "tests/support/paths.h"
+#include "tests/worker/local_workers.h"
+
+namespace headlong {
+namespace {
+
+constexpr double kNeedleTolerance = 2e-3;  // absolute, on logits in fp32
+constexpr double kTinyTolerance = 1e-3;
+// References of models stored in bf16 were recorded after the rotary frequencies had been rounded
+// to bf16 together with the weights; with that rounding the difference is below kTinyTolerance. A
+// wrong rope type or a wrong theta moves logits by more than 1.
+constexpr double kRoundedFrequencyTolerance = 0.05;
+
+std::filesystem::path NeedleModel() { return SourceDir() / "models" / "needle-10m"; }
+
+std::unique_ptr<LocalWorkers> Begin(const LocalOptions& options) {
+  auto workers = LocalWorkers::Begin(options);
+  EXPECT_TRUE(workers.ok()) << workers.status();
+  return workers.ok() ? *std::move(workers) : nullptr;
+}
+
+void ExpectTopLogits(const std::vector<float>& logits, const Json& top, double tolerance,
+                     const std::string& what) {
+  double worst = 0;
+  for (const Json& pair : top) {
+    worst = std::max(worst, std::abs(logits[pair[0].get<int>()] - pair[1].get<double>()));
+  }
+  EXPECT_LE(worst, tolerance) << what;
+}
+
+uint32_t Best(const std::vector<float>& logits) {
+  return static_cast<uint32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+}
+
+class Golden : public ::testing::TestWithParam<int> {};
+
+TEST_P(Golden, TransformersLogitsAndGreedyTokens) {
+  LocalOptions options;
+  options.model_dir = NeedleModel();
+  options.workers = GetParam();
+  options.max_context = 6144;
+  auto workers = Begin(options);
+  ASSERT_NE(workers, nullptr);
+  const auto prompts = ReadJsonFile(GoldenPath("needle-10m.transformers.json"));
+  ASSERT_TRUE(prompts.ok()) << prompts.status();
+  uint64_t id = 0;
+  for (const Json& prompt : *prompts) {
+    const auto ids = prompt["prompt_ids"].get<std::vector<uint32_t>>();
+    auto logits = workers->Prefill(++id, ids, 512);
+    ASSERT_TRUE(logits.ok()) << logits.status();
+    ExpectTopLogits(*logits, prompt["last_logits_top20"], kNeedleTolerance,
+                    "prompt of " + std::to_string(ids.size()));
+    int position = static_cast<int>(ids.size());
+    for (uint32_t expected : prompt["greedy_ids"]) {
+      ASSERT_EQ(Best(*logits), expected) << "prompt of " << ids.size() << ", position " << position;
+      logits = workers->Extend(id, position++, {expected});
+      ASSERT_TRUE(logits.ok()) << logits.status();
+    }
+    ASSERT_TRUE(workers->End(id).ok());
+    EXPECT_EQ(workers->cache_bytes_used(), 0);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Workers, Golden, ::testing::Values(1, 2, 3));
+
+std::string CasePlan(const Json& reference) {
+  Json policies = {{"retrieval", Json::object()},
+                   {"local",
+                    {{"sinks", reference["sinks"]},
+                     {"window_tokens", reference["window_tokens"]},
+                     {"compensation", reference["compensation"]}}}};
+  Json heads = Json::array();
+  for (const Json& head : reference["retrieval_heads"]) {
+    heads.push_back({{"layer", head[0]}, {"heads", {head[1]}}, {"policy", "retrieval"}});
+  }
+  return Json{{"version", 1},
+              {"layers", 8},
+              {"kv_heads", 4},
+              {"block_tokens", reference["block_tokens"]},
+              {"prefill", reference["prefill"]},
+              {"policies", policies},
+              {"default", "local"},
+              {"heads", heads}}
+      .dump();
+}
+
+TEST(GoldenCompressed, LogitsOfLocalHeads) {
+  const auto cases = ReadJsonFile(GoldenPath("needle-10m.compressed.json"));
+  ASSERT_TRUE(cases.ok()) << cases.status();
+  int number = 0;
+  for (const Json& reference : *cases) {
+    LocalOptions options;
+    options.model_dir = NeedleModel();
+    options.plan = CasePlan(reference);
+    options.workers = 1 + number % 3;
+    options.max_context = 6144;
+    auto workers = Begin(options);
+    ASSERT_NE(workers, nullptr) << "case " << number;
+    const auto ids = reference["ids"].get<std::vector<uint32_t>>();
+    const int prompt = reference["prompt_tokens"].get<int>();
+    const Json& tops = reference["logits_last4_top20"];
+    for (int chunk : {512, 100}) {
+      const uint64_t id = chunk;
+      // All but the last four positions at once, then those one by one.
+      const int first = static_cast<int>(ids.size()) - 4;
+      auto logits = workers->Prefill(id, {ids.begin(), ids.begin() + first + 1}, chunk,
+                                     std::min(prompt, first + 1));
+      for (int i = 0; i < 4; ++i) {
+        ASSERT_TRUE(logits.ok()) << logits.status();
+        ExpectTopLogits(*logits, tops[i], kNeedleTolerance,
+                        "case " + std::to_string(number) + ", chunk " + std::to_string(chunk) +
+                            ", position " + std::to_string(first + i));
+        if (i < 3) logits = workers->Extend(id, first + i + 1, {ids[first + i + 1]});
+      }
+    }
+    ++number;
+  }
+}
+
+TEST(GoldenFamilies, TinyModels) {
+  for (const char* family : {"llama", "llama3_rope", "llama_linear", "mistral"}) {
+    const auto folder = SharedPath(std::filesystem::path("golden/families") / family);
+    if (!folder.has_value()) GTEST_SKIP() << "reference models are not beside this checkout";
+    for (int count : {1, 3}) {
+      LocalOptions options;
+      options.model_dir = *folder;
+      options.workers = count;
+      auto workers = Begin(options);
+      ASSERT_NE(workers, nullptr) << family;
+      const auto reference = ReadJsonFile(*folder / "reference.json");
+      ASSERT_TRUE(reference.ok()) << reference.status();
+      const auto ids = (*reference)["ids"].get<std::vector<uint32_t>>();
+      uint64_t id = 0;
+      for (const Json& position : (*reference)["positions"]) {
+        const int length = position["prompt_tokens"].get<int>();
+        auto logits = workers->Prefill(++id, {ids.begin(), ids.begin() + length}, 64);
+        ASSERT_TRUE(logits.ok()) << logits.status();
+        const bool rounded = std::string(family) != "llama";
+        ExpectTopLogits(*logits, position["last_logits_top20"],
+                        rounded ? kRoundedFrequencyTolerance : kTinyTolerance,
+                        std::string(family) + " after " + std::to_string(length));
+        ASSERT_TRUE(workers->End(id).ok());
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace headlong

@@ -1,0 +1,209 @@
+#include "tests/worker/local_workers.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+
+#include "common/status.h"
+
+namespace headlong {
+namespace {
+
+// Rank r's part of [0, total), uneven on purpose: the first ranks get a little more.
+v1::Range Part(int total, int rank, int world) {
+  const auto border = [&](int r) {
+    return r == world ? total : std::min(total, (total * r) / world + (r == 0 ? 0 : total % 7));
+  };
+  v1::Range range;
+  range.set_begin(border(rank));
+  range.set_end(border(rank + 1));
+  return range;
+}
+
+bool HasLocal(const Plan& plan) {
+  return plan.SequenceBytes(1 << 20, 1 << 20, 64, 4) < plan.FullSequenceBytes(1 << 20, 64, 4);
+}
+
+}  // namespace
+
+absl::Status MemoryRendezvous::Put(const std::string& key, const std::string& value) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  values_[key] = value;
+  changed_.notify_all();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> MemoryRendezvous::Get(const std::string& key,
+                                                  std::chrono::milliseconds timeout) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  if (!changed_.wait_for(lock, timeout, [&] { return values_.contains(key); })) {
+    return absl::DeadlineExceededError(key);
+  }
+  return values_[key];
+}
+
+absl::StatusOr<std::unique_ptr<LocalWorkers>> LocalWorkers::Begin(const LocalOptions& options) {
+  auto workers = std::unique_ptr<LocalWorkers>(new LocalWorkers);
+  ASSIGN_OR_RETURN(workers->config_, LoadModelConfig(options.model_dir));
+  ASSIGN_OR_RETURN(workers->checkpoint_, Checkpoint::Open(options.model_dir, workers->config_));
+  const PlanShape shape{workers->config_.layers, workers->config_.kv_heads, ""};
+  absl::StatusOr<Plan> plan = options.plan.starts_with('{')
+                                  ? Plan::FromJson(options.plan, shape, "test plan")
+                                  : Plan::Load(options.plan, options.model_dir, shape);
+  RETURN_IF_ERROR(plan.status());
+  workers->plan_ = std::make_unique<Plan>(*std::move(plan));
+  workers->devices_.resize(options.workers);
+  workers->epochs_.resize(options.workers);
+  std::vector<absl::Status> statuses(options.workers);
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < options.workers; ++rank) {
+    threads.emplace_back([&, rank] {
+      omp_set_num_threads(options.workers == 1 ? 2 : 1);
+      workers->devices_[rank] = std::make_unique<Device>();
+      EpochResources resources;
+      resources.config = &workers->config_;
+      resources.checkpoint = workers->checkpoint_.get();
+      resources.device = workers->devices_[rank].get();
+      resources.rendezvous = &workers->rendezvous_;
+      resources.progress = &workers->progress_;
+      resources.host = "127.0.0.1";
+      auto epoch =
+          Epoch::Begin(workers->MakeConfigure(options, rank), resources, [](int64_t, int64_t) {});
+      statuses[rank] = epoch.status();
+      if (epoch.ok()) workers->epochs_[rank] = *std::move(epoch);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const absl::Status& status : statuses) RETURN_IF_ERROR(status);
+  return workers;
+}
+
+v1::Configure LocalWorkers::MakeConfigure(const LocalOptions& options, int rank) const {
+  v1::Configure configure;
+  configure.set_epoch(1);
+  configure.set_rank(rank);
+  configure.set_plan_json(plan_->ToJson());
+  configure.set_dtype(options.dtype);
+  configure.set_max_sequences(options.max_sequences);
+  const int64_t context = options.max_context > 0 ? options.max_context : config_.max_context;
+  configure.set_max_context(context);
+  configure.set_max_batch_tokens(options.max_batch_tokens);
+  for (int r = 0; r < options.workers; ++r) {
+    v1::WorkerShare& share = *configure.mutable_placement()->add_workers();
+    share.set_worker_id(absl::StrCat("w", r));
+    std::vector<LaneId> lanes;
+    for (int layer = 0; layer < config_.layers; ++layer) {
+      for (int head = 0; head < config_.kv_heads; ++head) {
+        // Scattered and uneven; with more than two workers some layers leave one without heads.
+        if ((layer * 5 + head * 3 + layer * head) % options.workers != r) continue;
+        lanes.push_back({layer, head});
+        v1::HeadShare& wire = *share.add_heads();
+        wire.set_layer(layer);
+        wire.set_head(head);
+        wire.set_stripe_count(1);
+      }
+      *share.add_mlp_columns() = Part(config_.intermediate_size, r, options.workers);
+    }
+    *share.mutable_vocab_rows() = Part(config_.vocab_size, r, options.workers);
+    for (const LaneClass& lane_class : BuildLaneClasses(*plan_, lanes)) {
+      const LaneRule rule = plan_->rule(lane_class.policy, context);
+      share.add_class_pages(
+          static_cast<uint32_t>(PagesReserved(rule, context) * options.max_sequences));
+    }
+  }
+  return configure;
+}
+
+absl::StatusOr<v1::StepDone> LocalWorkers::Run(v1::Step step) {
+  step.set_epoch(1);
+  step.set_step(++steps_);
+  for (uint64_t id : ended_) step.add_ended(id);
+  ended_.clear();
+  std::vector<absl::StatusOr<v1::StepDone>> answers(epochs_.size());
+  std::vector<std::thread> threads;
+  for (size_t rank = 0; rank < epochs_.size(); ++rank) {
+    threads.emplace_back([&, rank] {
+      omp_set_num_threads(epochs_.size() == 1 ? 2 : 1);
+      answers[rank] = epochs_[rank]->Run(step);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  cache_bytes_used_ = 0;
+  for (const auto& answer : answers) {
+    RETURN_IF_ERROR(answer.status());
+    cache_bytes_used_ += static_cast<int64_t>(answer->cache_bytes_used());
+  }
+  return *answers[0];
+}
+
+absl::StatusOr<std::vector<float>> LocalWorkers::Feed(v1::Step step) {
+  RETURN_IF_ERROR(Run(std::move(step)).status());
+  const std::vector<float>& logits = epochs_[0]->logits();
+  return std::vector<float>(logits.begin(), logits.begin() + config_.vocab_size);
+}
+
+absl::StatusOr<std::vector<float>> LocalWorkers::Prefill(uint64_t id,
+                                                         const std::vector<uint32_t>& tokens,
+                                                         int chunk, int prompt_tokens) {
+  const int size = static_cast<int>(tokens.size());
+  const int prompt = prompt_tokens > 0 ? prompt_tokens : size;
+  v1::Step start;
+  start.add_started()->set_sequence_id(id);
+  start.mutable_started(0)->set_prompt_tokens(prompt);
+  RETURN_IF_ERROR(Run(start).status());
+  int begin = 0;
+  std::vector<float> logits;
+  if (plan_->prefill() == PrefillMode::kExact && HasLocal(*plan_)) {
+    ASSIGN_OR_RETURN(logits, PrefillExact(id, {tokens.begin(), tokens.begin() + prompt}, chunk));
+    begin = prompt;
+  }
+  while (begin < size) {
+    const int end = std::min(begin + chunk, size);
+    ASSIGN_OR_RETURN(logits, Extend(id, begin, {tokens.begin() + begin, tokens.begin() + end}));
+    begin = end;
+  }
+  return logits;
+}
+
+absl::StatusOr<std::vector<float>> LocalWorkers::PrefillExact(uint64_t id,
+                                                              const std::vector<uint32_t>& prompt,
+                                                              int chunk) {
+  const int size = static_cast<int>(prompt.size());
+  for (int layer = 0; layer < config_.layers; ++layer) {
+    for (int begin = 0; begin < size; begin += chunk) {
+      const int end = std::min(begin + chunk, size);
+      v1::Step step;
+      v1::BatchEntry& entry = *step.add_entries();
+      entry.set_sequence_id(id);
+      entry.set_position(begin);
+      entry.mutable_tokens()->Add(prompt.begin() + begin, prompt.begin() + end);
+      entry.set_layer_begin(layer);
+      entry.set_layer_end(layer + 1);
+      const bool last = layer + 1 == config_.layers && end == size;
+      entry.set_sample(last);
+      if (last) return Feed(step);
+      RETURN_IF_ERROR(Run(step).status());
+    }
+  }
+  return absl::InvalidArgumentError("empty prompt");
+}
+
+absl::StatusOr<std::vector<float>> LocalWorkers::Extend(uint64_t id, int position,
+                                                        const std::vector<uint32_t>& tokens) {
+  v1::Step step;
+  v1::BatchEntry& entry = *step.add_entries();
+  entry.set_sequence_id(id);
+  entry.set_position(position);
+  entry.mutable_tokens()->Add(tokens.begin(), tokens.end());
+  entry.set_sample(true);
+  return Feed(step);
+}
+
+absl::Status LocalWorkers::End(uint64_t id) {
+  ended_.push_back(id);
+  return Run(v1::Step()).status();
+}
+
+}  // namespace headlong

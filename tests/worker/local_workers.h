@@ -1,0 +1,83 @@
+// Several workers of one cluster inside the test's process: real epochs and real Gloo between
+// threads, no coordinator. Each command goes to all of them and returns when all are done.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "cache/plan.h"
+#include "headlong/v1/worker.pb.h"
+#include "model/checkpoint.h"
+#include "model/config.h"
+#include "worker/epoch.h"
+
+namespace headlong {
+
+class MemoryRendezvous final : public Rendezvous {
+ public:
+  absl::Status Put(const std::string& key, const std::string& value) override;
+  absl::StatusOr<std::string> Get(const std::string& key,
+                                  std::chrono::milliseconds timeout) override;
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::map<std::string, std::string> values_;
+};
+
+struct LocalOptions {
+  std::filesystem::path model_dir;
+  int workers = 1;
+  std::string plan = "full";  // as Plan::Load, or JSON text
+  std::string dtype = "fp32";
+  int max_sequences = 4;
+  int max_context = 0;  // 0: the model's
+  int max_batch_tokens = 512;
+};
+
+class LocalWorkers {
+ public:
+  static absl::StatusOr<std::unique_ptr<LocalWorkers>> Begin(const LocalOptions& options);
+
+  // Runs one step on every worker. The leader's answer.
+  absl::StatusOr<v1::StepDone> Run(v1::Step step);
+
+  // Feeds `tokens` from position 0 in chunks, decodes nothing, and gives the logits after the last
+  // one. Starts sequence `id`, of which `prompt_tokens` are the prompt (0: all).
+  absl::StatusOr<std::vector<float>> Prefill(uint64_t id, const std::vector<uint32_t>& tokens,
+                                             int chunk, int prompt_tokens = 0);
+  // Continues a sequence with forced tokens in one chunk. Logits after the last one.
+  absl::StatusOr<std::vector<float>> Extend(uint64_t id, int position,
+                                            const std::vector<uint32_t>& tokens);
+  absl::Status End(uint64_t id);
+
+  const ModelConfig& config() const { return config_; }
+  const Plan& plan() const { return *plan_; }
+  int64_t cache_bytes_used() const { return cache_bytes_used_; }
+
+ private:
+  v1::Configure MakeConfigure(const LocalOptions& options, int rank) const;
+  absl::StatusOr<std::vector<float>> Feed(v1::Step step);
+  absl::StatusOr<std::vector<float>> PrefillExact(uint64_t id, const std::vector<uint32_t>& prompt,
+                                                  int chunk);
+
+  ModelConfig config_;
+  std::shared_ptr<const Checkpoint> checkpoint_;
+  std::unique_ptr<Plan> plan_;
+  MemoryRendezvous rendezvous_;
+  std::atomic<uint64_t> progress_{0};
+  std::vector<std::unique_ptr<Device>> devices_;
+  std::vector<std::unique_ptr<Epoch>> epochs_;
+  uint64_t steps_ = 0;
+  std::vector<uint64_t> ended_;
+  int64_t cache_bytes_used_ = 0;  // of all workers, after the last step
+};
+
+}  // namespace headlong
