@@ -1,0 +1,95 @@
+// The connection of a command to a server: one channel, calls that end at Ctrl-C, errors that say
+// what to do next. Thread-safe.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "headlong/v1/admin.grpc.pb.h"
+#include "headlong/v1/inference.grpc.pb.h"
+
+namespace headlong {
+
+// The same code and message as an absl::Status.
+absl::Status FromGrpc(const grpc::Status& status);
+
+// A channel to `address`; loopback is never sent through a proxy.
+std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address);
+
+// Cancels the registered calls when the user interrupts the program.
+class CallCanceller {
+ public:
+  CallCanceller();
+  ~CallCanceller();
+  CallCanceller(const CallCanceller&) = delete;
+
+  void Add(grpc::ClientContext* context) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Remove(grpc::ClientContext* context) ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  void Watch() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  std::atomic<bool> stop_{false};
+  std::mutex mutex_;
+  std::set<grpc::ClientContext*> contexts_ ABSL_GUARDED_BY(mutex_);
+  std::thread thread_;
+};
+
+struct ClientOptions {
+  std::string address;
+  std::chrono::milliseconds connect_timeout{5000};
+  std::chrono::milliseconds call_timeout{60000};  // of everything but Generate
+  bool cancel_on_interrupt = true;
+};
+
+class Client {
+ public:
+  // Waits until the server answers: UNAVAILABLE with the next step to take when it does not.
+  static absl::StatusOr<std::unique_ptr<Client>> Connect(const ClientOptions& options);
+
+  const std::string& address() const { return options_.address; }
+  v1::Inference::Stub& inference() { return *inference_; }
+
+  // Between these two, Ctrl-C cancels the call of `context`.
+  void Watch(grpc::ClientContext* context);
+  void Unwatch(grpc::ClientContext* context);
+
+  absl::StatusOr<v1::GetModelResponse> GetModel();
+  absl::StatusOr<std::vector<uint32_t>> Encode(const std::string& text, bool add_special_tokens);
+  absl::StatusOr<std::string> Decode(const std::vector<uint32_t>& ids, bool keep_special_tokens);
+  absl::StatusOr<v1::GetClusterResponse> GetCluster();
+  absl::StatusOr<v1::ListWorkersResponse> ListWorkers();
+  absl::StatusOr<v1::GetPlacementResponse> GetPlacement();
+  absl::StatusOr<v1::ListRequestsResponse> ListRequests();
+  absl::Status CancelRequest(const std::string& request_id);
+
+  // What a failed call means to a user of this server.
+  absl::Status Explain(const grpc::Status& status) const;
+
+ private:
+  Client(const ClientOptions& options, std::shared_ptr<grpc::Channel> channel);
+
+  template <typename Stub, typename Request, typename Response>
+  absl::StatusOr<Response> Call(Stub& stub,
+                                grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
+                                                             Response*),
+                                const Request& request);
+
+  const ClientOptions options_;
+  const std::shared_ptr<grpc::Channel> channel_;
+  const std::unique_ptr<v1::Inference::Stub> inference_;
+  const std::unique_ptr<v1::Admin::Stub> admin_;
+  std::unique_ptr<CallCanceller> canceller_;  // null unless cancel_on_interrupt
+};
+
+}  // namespace headlong

@@ -1,0 +1,110 @@
+// `model info` and `plan show`: of a server, or of a model folder on this machine.
+#include <memory>
+
+#include "cli/commands.h"
+#include "cli/flags.h"
+#include "cli/local_cluster.h"
+#include "cli/model_output.h"
+#include "cli/model_view.h"
+#include "cli/quantity.h"
+#include "cli/target.h"
+#include "common/status.h"
+
+namespace headlong {
+namespace {
+
+struct ModelFlags {
+  std::string server;
+  std::string model;
+  std::string plan;
+  std::string lengths;
+  std::string dtype;  // of offline sizes
+  OutputFlag output;
+};
+
+absl::StatusOr<ModelView> ViewOf(const ModelFlags& flags) {
+  ModelView view;
+  if (flags.model.empty()) {
+    ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, ConnectTo(flags.server));
+    ASSIGN_OR_RETURN(view.model, client->GetModel());
+    view.served = true;
+    return view;
+  }
+  RETURN_IF_ERROR(CheckModelFolder(flags.model));
+  ASSIGN_OR_RETURN(OfflineModel offline, OpenModelFolder(flags.model, flags.plan));
+  view.model = std::move(offline.description);
+  view.weights_bytes = offline.weights_bytes;
+  return view;
+}
+
+absl::Status ShowModel(const ModelFlags& flags, const Terminal&) {
+  ASSIGN_OR_RETURN(const ModelView view, ViewOf(flags));
+  return flags.output.json() ? PrintJson(ModelJson(view)) : PrintText(ModelText(view));
+}
+
+absl::Status ShowPlan(const ModelFlags& flags, const Terminal& terminal) {
+  ASSIGN_OR_RETURN(const ModelView model, ViewOf(flags));
+  PlanView view;
+  ASSIGN_OR_RETURN(view.plan, PlanOf(model.model));
+  view.head_dim = static_cast<int>(model.model.shape().head_dim());
+  view.dtype = model.served ? model.model.dtype() : flags.dtype.empty() ? "fp32" : flags.dtype;
+  const int64_t context =
+      model.served ? model.model.max_context() : model.model.shape().max_context();
+  view.lengths = DefaultLengths(context);
+  if (!flags.lengths.empty()) {
+    ASSIGN_OR_RETURN(view.lengths, ParseIntegerList(flags.lengths, 1, INT32_MAX));
+  }
+  const TerminalTraits& traits = terminal.traits();
+  const MapStyle style{terminal.colours_stdout(), traits.utf8, traits.width};
+  return flags.output.json() ? PrintJson(PlanJson(view)) : PrintText(PlanText(view, style));
+}
+
+std::string CheckLengths(const std::string& text) {
+  const auto lengths = ParseIntegerList(text, 1, INT32_MAX);
+  return lengths.ok() ? "" : std::string(lengths.status().message());
+}
+
+CLI::App* AddVerb(CommandLine& cli, CLI::App* noun, const char* verb, const char* what,
+                  const std::shared_ptr<ModelFlags>& flags,
+                  absl::Status (*run)(const ModelFlags&, const Terminal&)) {
+  CLI::App* command = noun->add_subcommand(verb, what);
+  AddServerFlag(command, &flags->server);
+  command->add_option("--model", flags->model,
+                      "A model folder on this machine, instead of a server");
+  AddOutputFlag(command, &flags->output);
+  command->callback([&cli, flags, run] {
+    cli.action = [&cli, flags, run] {
+      const absl::Status status = run(*flags, cli.terminal);
+      return status.ok() ? ExitCode::kOk : Fail(status);
+    };
+  });
+  return command;
+}
+
+}  // namespace
+
+void AddModelCommand(CommandLine& cli) {
+  CLI::App* noun = cli.app.add_subcommand("model", "The model behind a server, or in a folder");
+  noun->require_subcommand(1);
+  AddVerb(cli, noun, "info", "Its shape, size and plan", std::make_shared<ModelFlags>(), ShowModel);
+}
+
+void AddPlanCommand(CommandLine& cli) {
+  CLI::App* noun = cli.app.add_subcommand("plan", "Which head gets which cache");
+  noun->require_subcommand(1);
+  auto flags = std::make_shared<ModelFlags>();
+  CLI::App* command =
+      AddVerb(cli, noun, "show", "Every head's policy, and what a sequence takes", flags, ShowPlan);
+  CLI::Option* model = command->get_option("--model");
+  command
+      ->add_option("--plan", flags->plan,
+                   "full, local, or a plan file (default: plan.json of the model, else full)")
+      ->needs(model);
+  command->add_option("--dtype", flags->dtype, "Type of the cache: fp32 or bf16 (default: fp32)")
+      ->check(CLI::IsMember({"fp32", "bf16"}))
+      ->needs(model);
+  command->add_option("--lengths", flags->lengths, "Sequence lengths to show, e.g. 4096,32768")
+      ->check(CheckLengths);
+}
+
+}  // namespace headlong

@@ -1,0 +1,169 @@
+// `coordinator` and `worker`: the roles of a cluster, one process each.
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <memory>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "cli/commands.h"
+#include "cli/flags.h"
+#include "cli/interrupt.h"
+#include "cli/json_output.h"
+#include "cli/local_cluster.h"
+#include "cli/logging.h"
+#include "cli/quantity.h"
+#include "cli/target.h"
+#include "common/status.h"
+#include "coordinator/coordinator.h"
+#include "worker/worker.h"
+
+namespace headlong {
+namespace {
+
+struct CoordinatorFlags {
+  EngineFlags engine;
+  ListenFlags listen;
+  int expected_workers = 1;
+  std::string log_level = "info";
+  double drain_s = 30;
+};
+
+struct WorkerFlags {
+  WorkerOptions options;
+  std::string memory_limit;
+  std::string log_level = "info";
+  pid_t die_with_parent = 0;
+};
+
+absl::Status DefaultModel(std::string* model) {
+  if (!model->empty()) return CheckModelFolder(*model);
+  ASSIGN_OR_RETURN(*model, FindDefaultModel());
+  return absl::OkStatus();
+}
+
+// Shutdown waits for running requests; a second signal does not.
+void DrainOrQuit(Coordinator& coordinator, std::chrono::milliseconds drain) {
+  std::atomic<bool> done{false};
+  std::thread watch([&] {
+    while (!done) {
+      if (InterruptCount() > 1) std::_Exit(128 + InterruptSignal());
+      std::this_thread::sleep_for(kInterruptPoll);
+    }
+  });
+  coordinator.Shutdown(drain);
+  done = true;
+  watch.join();
+}
+
+ExitCode RunCoordinator(CoordinatorFlags& flags, Terminal& terminal) {
+  std::signal(SIGPIPE, SIG_IGN);
+  SetUpLogging(terminal, flags.log_level);
+  if (const absl::Status found = DefaultModel(&flags.engine.model); !found.ok()) return Fail(found);
+  absl::StatusOr<LocalClusterOptions> options = ClusterOptionsFrom(flags.engine, {});
+  if (!options.ok()) return Fail(options.status());
+  CoordinatorOptions& coordinator = options->coordinator;
+  coordinator.listen = flags.listen.listen;
+  coordinator.worker_listen =
+      flags.listen.worker_listen.empty() ? "127.0.0.1:7001" : flags.listen.worker_listen;
+  coordinator.insecure = flags.listen.insecure;
+  coordinator.expected_workers = flags.expected_workers;
+  absl::StatusOr<std::unique_ptr<Coordinator>> started = Coordinator::Start(coordinator);
+  if (!started.ok()) return FailToStart(started.status());
+  const absl::Status printed = PrintText(absl::StrCat(
+      "coordinator of ", flags.engine.model, ": clients at ", (*started)->client_address(),
+      ", workers at ", (*started)->worker_address(), "\n"));
+  if (!printed.ok()) return Fail(printed);
+  terminal.Line(absl::StrCat("start ", flags.expected_workers,
+                             " of: headlong worker --coordinator ", (*started)->worker_address(),
+                             " --id NAME --model ", flags.engine.model));
+  while (!Interrupted()) std::this_thread::sleep_for(kInterruptPoll);
+  terminal.Line("draining: waiting for running requests");
+  DrainOrQuit(**started, std::chrono::milliseconds(static_cast<int64_t>(flags.drain_s * 1000)));
+  return InterruptSignal() == SIGTERM ? ExitCode::kOk : ExitCode::kInterrupted;
+}
+
+// A supervised worker dies with its parent, whatever happens to that, and leaves Ctrl-C, which the
+// terminal sends to the whole group, to it. False: the parent is gone already.
+bool FollowParent(pid_t parent) {
+  std::signal(SIGINT, SIG_IGN);
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  return getppid() == parent;
+}
+
+ExitCode RunWorkerCommand(WorkerFlags& flags, Terminal& terminal) {
+  if (flags.die_with_parent > 0 && !FollowParent(flags.die_with_parent)) return ExitCode::kFailed;
+  std::signal(SIGPIPE, SIG_IGN);
+  SetUpLogging(terminal, flags.log_level);
+  std::string model = flags.options.model_dir.string();
+  if (const absl::Status found = DefaultModel(&model); !found.ok()) return Fail(found);
+  flags.options.model_dir = model;
+  if (!flags.memory_limit.empty()) {
+    const absl::StatusOr<int64_t> limit = ParseBytes(flags.memory_limit);
+    if (!limit.ok()) return FailUsage(std::string(limit.status().message()));
+    flags.options.memory_limit_bytes = *limit;
+  }
+  const absl::Status status = RunWorker(flags.options, InterruptFlag());
+  if (InterruptSignal() == SIGINT) return ExitCode::kInterrupted;
+  if (InterruptSignal() == SIGTERM) return ExitCode::kOk;
+  return status.ok() ? ExitCode::kOk : Fail(status);
+}
+
+std::string CheckBytes(const std::string& text) {
+  const absl::StatusOr<int64_t> bytes = ParseBytes(text);
+  return bytes.ok() ? "" : std::string(bytes.status().message());
+}
+
+}  // namespace
+
+void AddCoordinatorCommand(CommandLine& cli) {
+  auto flags = std::make_shared<CoordinatorFlags>();
+  CLI::App* command =
+      cli.app.add_subcommand("coordinator", "Run the coordinator of a cluster of machines");
+  AddEngineFlags(command, &flags->engine, /*embedded=*/false);
+  AddListenFlags(command, &flags->listen);
+  command
+      ->add_option("--expected-workers", flags->expected_workers,
+                   "Workers to wait for before the model is placed")
+      ->check(CLI::Range(1, 65536))
+      ->capture_default_str();
+  command->add_option("--drain", flags->drain_s, "Seconds that running requests have when it ends")
+      ->check(CLI::Range(0.0, 86400.0))
+      ->capture_default_str();
+  AddLogLevelFlag(command, &flags->log_level);
+  command->callback([&cli, flags] {
+    cli.action = [&cli, flags] { return RunCoordinator(*flags, cli.terminal); };
+  });
+}
+
+void AddWorkerCommand(CommandLine& cli) {
+  auto flags = std::make_shared<WorkerFlags>();
+  WorkerOptions& options = flags->options;
+  CLI::App* command = cli.app.add_subcommand("worker", "Run one worker of a cluster");
+  command->add_option("--coordinator", options.coordinator, "The coordinator's address for workers")
+      ->check(CheckAddress)
+      ->capture_default_str();
+  command->add_option("--id", options.worker_id, "Name of this worker; its place is kept for it")
+      ->required();
+  command->add_option("--model", options.model_dir, "Model folder, the same as the coordinator's");
+  command->add_option("--host", options.host, "Where other workers reach this one")
+      ->capture_default_str();
+  AddDeviceFlags(command, &options.device, &options.threads);
+  command
+      ->add_option("--memory-limit", flags->memory_limit,
+                   "For weights, caches and scratch, e.g. 2GiB (default: half of what is free)")
+      ->check(CheckBytes);
+  command
+      ->add_option("--coordinator-timeout", options.coordinator_timeout_s,
+                   "Seconds without a coordinator after which it ends")
+      ->check(CLI::Range(0.1, 1e7))
+      ->capture_default_str();
+  AddLogLevelFlag(command, &flags->log_level);
+  command->add_option("--die-with-parent", flags->die_with_parent)->group("");
+  command->callback([&cli, flags] {
+    cli.action = [&cli, flags] { return RunWorkerCommand(*flags, cli.terminal); };
+  });
+}
+
+}  // namespace headlong

@@ -1,0 +1,41 @@
+// The commands of `headlong`. Each function adds one noun with its verbs to the command line and
+// sets `action` when the user names it; the action runs after parsing, on the main thread.
+#pragma once
+
+#include <functional>
+
+#include "CLI/CLI.hpp"
+#include "cli/exit_code.h"
+#include "cli/terminal.h"
+
+namespace headlong {
+
+struct CommandLine {
+  explicit CommandLine(Terminal& screen) : terminal(screen) {}
+
+  CLI::App app{
+      "Headlong serves long-context language models: every attention head gets the cache "
+      "it needs."};
+  Terminal& terminal;
+  std::function<ExitCode()> action;
+};
+
+void AddServeCommand(CommandLine& cli);
+void AddCoordinatorCommand(CommandLine& cli);
+void AddWorkerCommand(CommandLine& cli);
+void AddGenerateCommand(CommandLine& cli);
+void AddBatchCommand(CommandLine& cli);
+void AddTokenizeCommands(CommandLine& cli);  // tokenize, detokenize
+void AddBenchCommand(CommandLine& cli);
+void AddClusterCommand(CommandLine& cli);
+void AddWorkersCommand(CommandLine& cli);
+void AddPlacementCommand(CommandLine& cli);
+void AddRequestsCommand(CommandLine& cli);
+void AddModelCommand(CommandLine& cli);
+void AddPlanCommand(CommandLine& cli);
+void AddVersionCommand(CommandLine& cli);
+
+// Parses the arguments (argv[0] is skipped) and runs the command they name.
+ExitCode RunCommandLine(int argc, const char* const* argv, Terminal& terminal);
+
+}  // namespace headlong

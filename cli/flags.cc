@@ -1,0 +1,150 @@
+#include "cli/flags.h"
+
+#include <charconv>
+
+#include "cli/quantity.h"
+
+namespace headlong {
+namespace {
+
+constexpr char kServerGroup[] = "Server";
+constexpr char kClusterGroup[] = "Cluster";
+constexpr char kSamplingGroup[] = "Sampling";
+
+std::string CheckDevice(const std::string& text) {
+  if (text == "cpu" || text == "auto") return "";
+  if (text == "cuda") return "this build runs on CPUs only: use cpu or auto";
+  return "\"" + text + "\" is not a device: use cpu or auto";
+}
+
+}  // namespace
+
+std::string CheckByteList(const std::string& text) {
+  const auto sizes = ParseByteList(text);
+  return sizes.ok() ? "" : std::string(sizes.status().message());
+}
+
+std::string CheckAddress(const std::string& text) {
+  const size_t colon = text.rfind(':');
+  int port = -1;
+  if (colon != std::string::npos && colon > 0) {
+    const char* end = text.data() + text.size();
+    const auto parsed = std::from_chars(text.data() + colon + 1, end, port);
+    if (parsed.ec == std::errc() && parsed.ptr == end && port >= 0 && port <= 65535) return "";
+  }
+  return "\"" + text + "\" is not HOST:PORT with a port from 0 to 65535";
+}
+
+void AddOutputFlag(CLI::App* command, OutputFlag* flag) {
+  command->add_option("-o,--output", flag->format, "text, or json: one document on stdout")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->capture_default_str();
+}
+
+void AddEngineFlags(CLI::App* command, EngineFlags* flags, bool embedded) {
+  CLI::Option* model =
+      command
+          ->add_option("--model", flags->model,
+                       embedded ? "Model folder: run on an own cluster instead of a server"
+                                : "Model folder (default: models/needle-10m, where it is found)")
+          ->group(kClusterGroup);
+  const auto add = [&](CLI::Option* option) {
+    option->group(kClusterGroup);
+    if (embedded) option->needs(model);
+    return option;
+  };
+  add(command->add_option(
+      "--plan", flags->plan,
+      "full, local, or a plan file (default: plan.json of the model, else full)"));
+  add(command->add_option("--dtype", flags->dtype, "auto, fp32 or bf16"))
+      ->check(CLI::IsMember({"auto", "fp32", "bf16"}));
+  add(command->add_option("--max-context", flags->max_context,
+                          "Most tokens of a sequence (default: the model's)"))
+      ->check(CLI::PositiveNumber);
+  add(command->add_option("--max-sequences", flags->max_sequences, "Sequences computed at once"))
+      ->check(CLI::Range(1, 65536));
+  add(command->add_option("--max-batch-tokens", flags->max_batch_tokens,
+                          "Most tokens of one step (default: 512)"))
+      ->check(CLI::Range(1, 1 << 20));
+}
+
+void AddDeviceFlags(CLI::App* command, std::string* device, int* threads) {
+  command->add_option("--device", *device, "cpu or auto")->check(CheckDevice)->group(kClusterGroup);
+  command->add_option("--threads", *threads, "Threads of each worker (default: the cores, shared)")
+      ->check(CLI::Range(1, 4096))
+      ->group(kClusterGroup);
+}
+
+void AddLocalWorkerFlags(CLI::App* command, LocalWorkerFlags* flags, bool embedded) {
+  command->add_option("--workers", flags->workers, "Worker processes to start")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str()
+      ->group(kClusterGroup);
+  AddDeviceFlags(command, &flags->device, &flags->threads);
+  command
+      ->add_option("--memory-limit", flags->memory_limit,
+                   "Memory of a worker, e.g. 2GiB; or one size per worker: 2GiB,8GiB")
+      ->check(CheckByteList)
+      ->group(kClusterGroup);
+  if (!embedded) return;
+  CLI::Option* model = command->get_option("--model");
+  for (const char* name : {"--workers", "--device", "--threads", "--memory-limit"}) {
+    command->get_option(name)->needs(model);
+  }
+}
+
+void AddListenFlags(CLI::App* command, ListenFlags* flags) {
+  command->add_option("--listen", flags->listen, "Address for clients; port 0: any free one")
+      ->check(CheckAddress)
+      ->capture_default_str()
+      ->group(kServerGroup);
+  command->add_option("--worker-listen", flags->worker_listen, "Address for workers")
+      ->check(CheckAddress)
+      ->group(kServerGroup);
+  command
+      ->add_flag("--insecure", flags->insecure, "Allow addresses beyond this machine without TLS")
+      ->group(kServerGroup);
+}
+
+void AddLogLevelFlag(CLI::App* command, std::string* level) {
+  command->add_option("--log-level", *level, "debug, info, warn, error or off")
+      ->check(CLI::IsMember({"debug", "info", "warn", "error", "off"}))
+      ->capture_default_str();
+}
+
+void AddServerFlag(CLI::App* command, std::string* server) {
+  *server = kDefaultServer;
+  command->add_option("--server", *server, "Server to ask")
+      ->envname("HEADLONG_SERVER")
+      ->check(CheckAddress)
+      ->capture_default_str()
+      ->group(kServerGroup);
+}
+
+void AddTargetFlags(CLI::App* command, TargetFlags* flags) {
+  AddServerFlag(command, &flags->server);
+  AddEngineFlags(command, &flags->engine, /*embedded=*/true);
+  AddLocalWorkerFlags(command, &flags->local, /*embedded=*/true);
+}
+
+void AddSamplingFlags(CLI::App* command, SamplingFlags* flags) {
+  const auto add = [&](CLI::Option* option) { return option->group(kSamplingGroup); };
+  add(command->add_option("--max-tokens", flags->max_tokens,
+                          "Most tokens to generate (default: 256)"));
+  add(command->add_option("--temperature", flags->temperature,
+                          "0: greedy, the same every time; the API's own default is 1"))
+      ->capture_default_str();
+  add(command->add_option("--top-p", flags->top_p,
+                          "Sample from the likeliest tokens of this mass"));
+  add(command->add_option("--top-k", flags->top_k, "Sample from so many likeliest tokens"));
+  add(command->add_option("--min-p", flags->min_p,
+                          "Sample from tokens at least so likely, relative to the likeliest"));
+  add(command->add_option("--seed", flags->seed, "Makes sampling repeatable"));
+  add(command->add_option("--stop", flags->stop, "Text that ends the answer; may be repeated"))
+      ->allow_extra_args(false);
+  add(command->add_option("--logprobs", flags->logprobs,
+                          "Log-probability of each token and so many alternatives"));
+  add(command->add_flag("--ignore-eos", flags->ignore_eos, "Go on after the end-of-text token"));
+}
+
+}  // namespace headlong

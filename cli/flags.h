@@ -1,0 +1,83 @@
+// Options that several commands share, and how they are added to a command. Values are checked
+// while the command line is parsed, so a wrong one is a usage error that names its flag.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "absl/status/statusor.h"
+
+namespace headlong {
+
+inline constexpr char kDefaultServer[] = "127.0.0.1:7000";
+
+struct OutputFlag {
+  std::string format = "text";
+  bool json() const { return format == "json"; }
+};
+void AddOutputFlag(CLI::App* command, OutputFlag* flag);
+
+// What a coordinator is started with. 0 or empty: not given.
+struct EngineFlags {
+  std::string model;
+  std::string plan;
+  std::string dtype = "auto";
+  int64_t max_context = 0;
+  int max_sequences = 0;
+  int max_batch_tokens = 0;
+};
+
+// What the worker processes of this machine are started with.
+struct LocalWorkerFlags {
+  int workers = 1;
+  int threads = 0;
+  std::string device = "auto";
+  std::string memory_limit;  // sizes, one for all or one each
+};
+
+struct ListenFlags {
+  std::string listen = kDefaultServer;
+  std::string worker_listen;
+  bool insecure = false;
+};
+
+// Where a command's requests go: to a server, or to a cluster of its own when a model is named.
+struct TargetFlags {
+  std::string server;
+  EngineFlags engine;
+  LocalWorkerFlags local;
+  bool embedded() const { return !engine.model.empty(); }
+};
+
+// `embedded`: the engine is part of a client command, so all its options need --model.
+void AddEngineFlags(CLI::App* command, EngineFlags* flags, bool embedded);
+void AddLocalWorkerFlags(CLI::App* command, LocalWorkerFlags* flags, bool embedded);
+void AddDeviceFlags(CLI::App* command, std::string* device, int* threads);
+void AddListenFlags(CLI::App* command, ListenFlags* flags);
+void AddLogLevelFlag(CLI::App* command, std::string* level);
+void AddServerFlag(CLI::App* command, std::string* server);
+void AddTargetFlags(CLI::App* command, TargetFlags* flags);
+
+// Checks for options: an error text, or empty.
+std::string CheckByteList(const std::string& text);
+std::string CheckAddress(const std::string& text);  // HOST:PORT
+
+// Sampling options shared by `generate` and `batch`; in `batch` they hold for lines that say
+// nothing else. What is not given is left to the server.
+struct SamplingFlags {
+  double temperature = 0;
+  std::optional<int64_t> max_tokens;
+  std::optional<double> top_p;
+  std::optional<int64_t> top_k;
+  std::optional<double> min_p;
+  std::optional<uint64_t> seed;
+  std::vector<std::string> stop;
+  std::optional<int64_t> logprobs;
+  bool ignore_eos = false;
+};
+void AddSamplingFlags(CLI::App* command, SamplingFlags* flags);
+
+}  // namespace headlong

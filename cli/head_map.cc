@@ -1,0 +1,220 @@
+#include "cli/head_map.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "cli/quantity.h"
+#include "cli/table.h"
+#include "cli/terminal.h"
+#include "common/status.h"
+
+namespace headlong {
+namespace {
+
+constexpr int kLevels = 8;
+constexpr std::array<const char*, kLevels> kBlocks{"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
+constexpr std::array<const char*, kLevels> kAsciiLevels{".", ":", "-", "=", "+", "*", "%", "#"};
+constexpr std::array<const char*, 6> kWorkerColours{"36", "33", "35", "32", "34", "31"};
+constexpr char kRetrievalStyle[] = "1;33";
+constexpr char kLocalStyle[] = "36";
+constexpr char kOtherStyle[] = "35";
+
+int Columns(const std::string& text) {
+  return std::count_if(text.begin(), text.end(),
+                       [](unsigned char byte) { return (byte & 0xC0) != 0x80; });
+}
+
+std::string PadLeft(const std::string& text, int width) {
+  return std::string(std::max(0, width - Columns(text)), ' ') + text;
+}
+
+std::string PolicyStyle(const Plan& plan, int policy) {
+  if (plan.policies()[policy].full()) return kRetrievalStyle;
+  return plan.policies()[policy].name == "local" ? kLocalStyle : kOtherStyle;
+}
+
+// Which of the levels shows `bytes` out of `full`: the top one only for all of it.
+std::string LevelGlyph(int64_t bytes, int64_t full, bool utf8) {
+  const double share = full > 0 ? static_cast<double>(bytes) / static_cast<double>(full) : 1;
+  const int level =
+      share >= 1 ? kLevels - 1 : std::clamp(static_cast<int>(share * kLevels), 0, kLevels - 2);
+  return utf8 ? kBlocks[level] : kAsciiLevels[level];
+}
+
+int CountHeads(const Plan& plan, int policy) {
+  int count = 0;
+  for (int layer = 0; layer < plan.layers(); ++layer) {
+    for (int head = 0; head < plan.kv_heads(); ++head) {
+      count += plan.policy_index(layer, head) == policy;
+    }
+  }
+  return count;
+}
+
+// A, B, ..., Z, AA, AB, ...
+std::string WorkerLetters(int rank) {
+  std::string letters(1, static_cast<char>('A' + rank % 26));
+  if (rank >= 26) letters.insert(letters.begin(), static_cast<char>('A' + rank / 26 - 1));
+  return letters;
+}
+
+std::string Lower(std::string text) {
+  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return text;
+}
+
+HeadGrid PlanGrid(const Plan& plan) {
+  const std::vector<char> letters = PolicyLetters(plan);
+  HeadGrid grid{plan.layers(), plan.kv_heads(), {}};
+  for (int layer = 0; layer < plan.layers(); ++layer) {
+    for (int head = 0; head < plan.kv_heads(); ++head) {
+      const int policy = plan.policy_index(layer, head);
+      grid.cells.push_back({std::string(1, letters[policy]), PolicyStyle(plan, policy)});
+    }
+  }
+  return grid;
+}
+
+}  // namespace
+
+std::string DrawHeadGrid(const HeadGrid& grid, const MapStyle& style) {
+  constexpr int kLabelWidth = 9;
+  int cell_width = Columns(absl::StrCat(std::max(grid.layers - 1, 0)));
+  for (const HeadCell& cell : grid.cells) cell_width = std::max(cell_width, Columns(cell.text));
+  const int per_panel = std::max(1, (style.width - kLabelWidth) / (cell_width + 1));
+  std::string text;
+  for (int first = 0; first < grid.layers; first += per_panel) {
+    const int last = std::min(grid.layers, first + per_panel);
+    if (first > 0) text += "\n";
+    text += absl::StrFormat("%-*s", kLabelWidth - 1, "layer");
+    for (int layer = first; layer < last; ++layer) {
+      absl::StrAppend(&text, " ", PadLeft(absl::StrCat(layer), cell_width));
+    }
+    text += "\n";
+    for (int head = 0; head < grid.heads; ++head) {
+      text += absl::StrFormat("%-*s", kLabelWidth - 1, absl::StrCat("head ", head));
+      for (int layer = first; layer < last; ++layer) {
+        const HeadCell& cell = grid.cells[layer * grid.heads + head];
+        absl::StrAppend(&text, " ",
+                        Styled(PadLeft(cell.text, cell_width), cell.style, style.colour));
+      }
+      text += "\n";
+    }
+  }
+  return text;
+}
+
+std::vector<char> PolicyLetters(const Plan& plan) {
+  std::vector<char> letters;
+  std::set<char> taken;
+  for (const HeadPolicy& policy : plan.policies()) {
+    // The first free letter of its name, then any letter.
+    const std::string candidates = Lower(policy.name) + "abcdefghijklmnopqrstuvwxyz";
+    char letter = '?';
+    for (const char c : candidates) {
+      if (std::isalpha(static_cast<unsigned char>(c)) && taken.insert(c).second) {
+        letter = c;
+        break;
+      }
+    }
+    letters.push_back(policy.full()
+                          ? static_cast<char>(std::toupper(static_cast<unsigned char>(letter)))
+                          : letter);
+  }
+  return letters;
+}
+
+std::string DescribePolicy(const HeadPolicy& policy, PrefillMode prefill) {
+  if (policy.full()) return "keeps everything";
+  const std::string window = prefill == PrefillMode::kExact
+                                 ? "a window of the prompt's fifth"
+                                 : absl::StrCat("last ", FormatCount(*policy.window_tokens));
+  return absl::StrCat(policy.sinks > 0 ? absl::StrCat("first ", policy.sinks, ", ") : "", window,
+                      policy.compensation == Compensation::kMean ? ", a mean of the rest" : "");
+}
+
+std::string DrawCacheMap(const Plan& plan, const CacheMapParams& params, const MapStyle& style) {
+  const int64_t full = LaneBytes(LaneRule{}, params.length, params.head_dim, params.element_bytes);
+  std::vector<int64_t> bytes;  // of one lane, by policy
+  for (size_t policy = 0; policy < plan.policies().size(); ++policy) {
+    bytes.push_back(LaneBytes(plan.rule(static_cast<int>(policy), params.prompt_tokens),
+                              params.length, params.head_dim, params.element_bytes));
+  }
+  HeadGrid grid = PlanGrid(plan);
+  for (int i = 0; i < static_cast<int>(grid.cells.size()); ++i) {
+    const int policy = plan.policy_index(i / grid.heads, i % grid.heads);
+    grid.cells[i].text += LevelGlyph(bytes[policy], full, style.utf8);
+  }
+  const std::vector<char> letters = PolicyLetters(plan);
+  Table legend({"", "", ">heads", ">each", ""});
+  int64_t total = 0;
+  for (size_t policy = 0; policy < plan.policies().size(); ++policy) {
+    const HeadPolicy& entry = plan.policies()[policy];
+    const int heads = CountHeads(plan, static_cast<int>(policy));
+    if (heads == 0) continue;
+    total += heads * bytes[policy];
+    legend.Row(
+        {absl::StrCat(std::string(1, letters[policy]), LevelGlyph(bytes[policy], full, style.utf8)),
+         entry.name, absl::StrCat(heads), FormatBytes(bytes[policy]),
+         DescribePolicy(entry, plan.prefill())});
+  }
+  const int64_t all_full = full * plan.layers() * plan.kv_heads();
+  return absl::StrCat(
+      DrawHeadGrid(grid, style), "\n", legend.Text(), FormatCount(params.length), " tokens: cache ",
+      FormatBytes(total), " of ", FormatBytes(all_full), " in full (",
+      FormatPercent(all_full > 0 ? static_cast<double>(total) / all_full : 1), ")\n");
+}
+
+std::string DrawPlanMap(const Plan& plan, const MapStyle& style) {
+  const std::vector<char> letters = PolicyLetters(plan);
+  Table legend({"", "", ">heads", ""});
+  for (size_t policy = 0; policy < plan.policies().size(); ++policy) {
+    legend.Row({std::string(1, letters[policy]), plan.policies()[policy].name,
+                absl::StrCat(CountHeads(plan, static_cast<int>(policy))),
+                DescribePolicy(plan.policies()[policy], plan.prefill())});
+  }
+  return absl::StrCat(DrawHeadGrid(PlanGrid(plan), style), "\n", legend.Text());
+}
+
+std::string DrawPlacementMap(const v1::Placement& placement, int layers, int kv_heads,
+                             const MapStyle& style) {
+  HeadGrid grid{layers, kv_heads, {}};
+  grid.cells.assign(layers * kv_heads, {"?", "31"});
+  Table legend({"", "worker", ">retrieval", ">local", ">cache", ">weights", ">memory"});
+  for (int rank = 0; rank < placement.workers_size(); ++rank) {
+    const v1::WorkerShare& share = placement.workers(rank);
+    const std::string letters = WorkerLetters(rank);
+    int retrieval = 0;
+    for (const v1::HeadShare& head : share.heads()) {
+      retrieval += head.retrieval();
+      const int at = static_cast<int>(head.layer() * kv_heads + head.head());
+      if (head.layer() >= static_cast<uint32_t>(layers) ||
+          head.head() >= static_cast<uint32_t>(kv_heads)) {
+        continue;  // of a newer epoch with another model; the legend still counts it
+      }
+      HeadCell& cell = grid.cells[at];
+      if (cell.text != "?") {  // the owner of an earlier stripe stands there
+        if (!cell.text.ends_with('+')) cell.text += "+";
+        continue;
+      }
+      const std::string colour = kWorkerColours[rank % kWorkerColours.size()];
+      cell = {head.retrieval() ? letters : Lower(letters),
+              head.retrieval() ? absl::StrCat("1;7;", colour) : colour};
+    }
+    legend.Row({letters, share.worker_id(), absl::StrCat(retrieval),
+                absl::StrCat(share.heads_size() - retrieval), FormatBytes(share.cache_bytes()),
+                FormatBytes(share.weights_bytes()), FormatBytes(share.memory_bytes())});
+  }
+  return absl::StrCat(
+      DrawHeadGrid(grid, style), "\n", legend.Text(),
+      absl::StrFormat("upper case: retrieval heads. epoch %u, step %.3f ms modelled, at least "
+                      "%.3f ms (gap %.1f %%)\n",
+                      placement.epoch(), placement.step_ms(), placement.lower_bound_ms(),
+                      100 * placement.gap()));
+}
+
+}  // namespace headlong

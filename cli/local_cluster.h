@@ -1,0 +1,91 @@
+// A cluster on this machine: the coordinator in this process and supervised worker processes.
+// `serve` runs one for as long as it lives; `generate`, `batch` and `bench` run one of their own on
+// free loopback ports. Owned and used by one thread. Nothing is left running once it is destroyed.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "cli/client.h"
+#include "cli/flags.h"
+#include "cli/supervisor.h"
+#include "cli/terminal.h"
+#include "coordinator/coordinator.h"
+
+namespace headlong {
+
+struct LocalClusterOptions {
+  CoordinatorOptions coordinator;
+  int workers = 1;
+  int threads = 0;  // of each; 0: the cores shared out
+  std::string device = "auto";
+  std::vector<int64_t> memory_limits;  // none, one for all, or one per worker
+  std::string log_level = "info";      // of the workers
+  bool quiet = false;                  // keep what workers write for errors, do not show it
+};
+
+// What the flags ask for; USAGE mistakes among them are INVALID_ARGUMENT. NOT_FOUND when the model
+// folder does not exist.
+absl::StatusOr<LocalClusterOptions> ClusterOptionsFrom(const EngineFlags& engine,
+                                                       const LocalWorkerFlags& local);
+
+// The folder of a model that was not named: models/needle-10m beside the program or the current
+// folder. NOT_FOUND says what to do.
+absl::StatusOr<std::string> FindDefaultModel();
+
+// NOT_FOUND unless `folder` is one.
+absl::Status CheckModelFolder(const std::string& folder);
+
+// Pure: the argument lists of the workers. `program` is argv[0].
+std::vector<SupervisedCommand> WorkerCommands(const LocalClusterOptions& options,
+                                              const std::string& program,
+                                              const std::string& coordinator_address,
+                                              int64_t free_memory_bytes);
+
+class LocalCluster {
+ public:
+  static absl::StatusOr<std::unique_ptr<LocalCluster>> Start(const LocalClusterOptions& options,
+                                                             Terminal& terminal);
+  ~LocalCluster() { Shutdown(std::chrono::milliseconds(0)); }
+  LocalCluster(const LocalCluster&) = delete;
+
+  // Shows what happens until requests can be answered. CANCELLED at Ctrl-C; else why they cannot.
+  absl::Status WaitUntilServing();
+
+  // Waits for a signal, or until no worker is left (UNAVAILABLE, saying why).
+  absl::Status RunUntilInterrupted();
+
+  // Ends everything; running requests have `drain` to finish. A second signal meanwhile ends the
+  // program at once. Idempotent.
+  void Shutdown(std::chrono::milliseconds drain);
+
+  std::string client_address() const { return coordinator_->client_address(); }
+  std::string worker_address() const { return coordinator_->worker_address(); }
+  std::vector<ChildState> children() const { return supervisor_->children(); }
+
+ private:
+  LocalCluster(const LocalClusterOptions& options, Terminal& terminal)
+      : options_(options), terminal_(terminal) {}
+  absl::Status StartWorkers();
+  absl::Status WhyItCannotServe(const v1::GetClusterResponse& cluster);
+  std::set<int64_t> FrozenPids();
+
+  const LocalClusterOptions options_;
+  Terminal& terminal_;
+  std::unique_ptr<Coordinator> coordinator_;
+  std::unique_ptr<Client> client_;             // this thread's
+  std::unique_ptr<Client> supervisor_client_;  // the supervisor's thread's
+  std::unique_ptr<Supervisor> supervisor_;
+  std::string stuck_reason_;
+  std::chrono::steady_clock::time_point stuck_since_;
+  bool shut_down_ = false;
+};
+
+// Where a process of this machine reaches what listens at `address`.
+std::string DialAddress(const std::string& address);
+
+}  // namespace headlong

@@ -1,0 +1,69 @@
+#include "cli/target.h"
+
+#include "cli/logging.h"
+
+namespace headlong {
+namespace {
+
+absl::StatusOr<Target> OpenEmbedded(const LocalClusterOptions& options, Terminal& terminal) {
+  SetUpLogging(terminal, "error");
+  Target target;
+  absl::StatusOr<std::unique_ptr<LocalCluster>> cluster = LocalCluster::Start(options, terminal);
+  if (!cluster.ok()) return cluster.status();
+  target.cluster = *std::move(cluster);
+  const absl::Status serving = target.cluster->WaitUntilServing();
+  if (!serving.ok()) return serving;
+  absl::StatusOr<std::unique_ptr<Client>> client =
+      ConnectTo(DialAddress(target.cluster->client_address()));
+  if (!client.ok()) return client.status();
+  target.client = *std::move(client);
+  return target;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Client>> ConnectTo(const std::string& server) {
+  ClientOptions options;
+  options.address = server;
+  return Client::Connect(options);
+}
+
+ExitCode FailToStart(const absl::Status& status) {
+  const ExitCode code = ExitCodeOf(status);
+  if (code == ExitCode::kNotFound || code == ExitCode::kInterrupted) return Fail(status, code);
+  return Fail(status, ExitCode::kFailed);
+}
+
+TargetOrExit OpenTarget(const TargetFlags& flags, int max_sequences, Terminal& terminal) {
+  TargetOrExit result;
+  if (!flags.embedded()) {
+    absl::StatusOr<std::unique_ptr<Client>> client = ConnectTo(flags.server);
+    if (!client.ok()) {
+      result.exit = Fail(client.status());
+    } else {
+      result.target.client = *std::move(client);
+    }
+    return result;
+  }
+  absl::StatusOr<LocalClusterOptions> options = ClusterOptionsFrom(flags.engine, flags.local);
+  if (!options.ok()) {
+    const bool usage = options.status().code() == absl::StatusCode::kInvalidArgument;
+    result.exit =
+        usage ? FailUsage({options.status().message().data(), options.status().message().size()})
+              : Fail(options.status());
+    return result;
+  }
+  options->coordinator.listen = "127.0.0.1:0";
+  if (flags.engine.max_sequences == 0) options->coordinator.max_sequences = max_sequences;
+  options->quiet = true;
+  options->log_level = "error";
+  absl::StatusOr<Target> target = OpenEmbedded(*options, terminal);
+  if (target.ok()) {
+    result.target = *std::move(target);
+  } else {
+    result.exit = FailToStart(target.status());
+  }
+  return result;
+}
+
+}  // namespace headlong
