@@ -123,12 +123,14 @@ absl::StatusOr<v1::StepDone> LocalWorkers::Run(v1::Step step) {
   ended_.clear();
   std::vector<absl::StatusOr<v1::StepDone>> answers(epochs_.size());
   std::vector<std::thread> threads;
-  for (size_t rank = 0; rank < epochs_.size(); ++rank) {
+  for (size_t rank = 1; rank < epochs_.size(); ++rank) {
     threads.emplace_back([&, rank] {
-      omp_set_num_threads(epochs_.size() == 1 ? 2 : 1);
+      omp_set_num_threads(1);
       answers[rank] = epochs_[rank]->Run(step);
     });
   }
+  omp_set_num_threads(epochs_.size() == 1 ? 2 : 1);
+  answers[0] = epochs_[0]->Run(step);  // here: a new thread would cost a new OpenMP team each step
   for (std::thread& thread : threads) thread.join();
   cache_bytes_used_ = 0;
   for (const auto& answer : answers) {
