@@ -15,13 +15,11 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
+#include "common/grpc_status.h"
 #include "headlong/v1/admin.grpc.pb.h"
 #include "headlong/v1/inference.grpc.pb.h"
 
 namespace headlong {
-
-// The same code and message as an absl::Status.
-absl::Status FromGrpc(const grpc::Status& status);
 
 // A channel to `address`; loopback is never sent through a proxy.
 std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address);

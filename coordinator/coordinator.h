@@ -1,4 +1,5 @@
-// The coordinator role: frontends, tokenizer, scheduler, placement, recovery. Never touches tensors.
+// The coordinator role: frontends, tokenizer, scheduler, placement, recovery. Never touches
+// tensors.
 #pragma once
 
 #include <chrono>
@@ -13,23 +14,23 @@ namespace headlong {
 
 struct CoordinatorOptions {
   std::filesystem::path model_dir;
-  std::string plan;                            // as Plan::Load
-  std::string dtype = "auto";                  // "auto" | "fp32" | "bf16"
-  std::string listen = "127.0.0.1:7000";       // Inference, Admin, health, reflection; port 0: any free
+  std::string plan;                       // as Plan::Load
+  std::string dtype = "auto";             // "auto" | "fp32" | "bf16"
+  std::string listen = "127.0.0.1:7000";  // Inference, Admin, health, reflection; port 0: any free
   std::string worker_listen = "127.0.0.1:7001";
-  bool insecure = false;                       // allow listening beyond loopback without TLS
-  int expected_workers = 1;                    // the first epoch waits for so many
-  int64_t max_context = 0;                     // 0: the model's
-  int max_sequences = 16;                      // running at once
-  int max_batch_tokens = 512;                  // rows of one step
-  int max_waiting = 1024;                      // queued requests; more: RESOURCE_EXHAUSTED
+  bool insecure = false;                         // allow listening beyond loopback without TLS
+  int expected_workers = 1;                      // the first epoch waits for so many
+  int64_t max_context = 0;                       // 0: the model's
+  int max_sequences = 16;                        // running at once
+  int max_batch_tokens = 512;                    // rows of one step
+  int max_waiting = 1024;                        // queued requests; more: RESOURCE_EXHAUSTED
   std::chrono::milliseconds rejoin_grace{3000};  // after a death, wait so long for a replacement
 };
 
 class Coordinator {
  public:
-  // Loads config, tokenizer and plan, binds both ports and starts the engine thread. Errors name the
-  // option, file or address (ALREADY_EXISTS-like "address in use" is UNAVAILABLE).
+  // Loads config, tokenizer and plan, binds both ports and starts the engine thread. Errors name
+  // the option, file or address (ALREADY_EXISTS-like "address in use" is UNAVAILABLE).
   static absl::StatusOr<std::unique_ptr<Coordinator>> Start(const CoordinatorOptions& options);
   virtual ~Coordinator() = default;  // Shutdown(0) if still running
 

@@ -103,9 +103,9 @@ absl::StatusOr<int64_t> CheckLengths(const RequestInput& input, int64_t max_cont
 absl::StatusOr<Request> MakeRequest(RequestInput input, const RequestLimits& limits,
                                     const FreshValues& fresh) {
   if (!input.request_id.empty() && !IsName(input.request_id)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("request_id: must match ", Av(kNameRule), " or be empty, is of ",
-                     input.request_id.size(), " bytes"));
+    return absl::InvalidArgumentError(absl::StrCat("request_id: must match ", Av(kNameRule),
+                                                   " or be empty, is of ", input.request_id.size(),
+                                                   " bytes"));
   }
   if (input.model && *input.model != limits.model_name) {
     return absl::NotFoundError(absl::StrCat("model: this server serves \"", limits.model_name,

@@ -18,8 +18,8 @@ std::string StopMatcher::Push(std::string_view piece) {
 
 std::string StopMatcher::Flush() { return std::exchange(held_, {}); }
 
-// Where the longest suffix begins that is a proper prefix of a stop string. A stop string begins with
-// a whole character, so the cut never splits one.
+// Where the longest suffix begins that is a proper prefix of a stop string. A stop string begins
+// with a whole character, so the cut never splits one.
 size_t StopMatcher::HeldFrom() const {
   size_t from = held_.size();
   for (const std::string& stop : stops_) {

@@ -1,5 +1,6 @@
 #include "worker/epoch.h"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -63,6 +64,7 @@ absl::StatusOr<std::unique_ptr<Epoch>> Epoch::Begin(const v1::Configure& configu
 absl::Status Epoch::TakeCaches(const v1::Configure& configure) {
   const ModelConfig& config = *resources_.config;
   max_batch_tokens_ = static_cast<int>(configure.max_batch_tokens());
+  max_sequences_ = static_cast<int>(configure.max_sequences());
   max_context_ = configure.max_context();
   exact_prefill_ = plan_->prefill() == PrefillMode::kExact && HasLocalHead(*plan_);
 
@@ -83,7 +85,7 @@ absl::Status Epoch::TakeCaches(const v1::Configure& configure) {
   cache.plan = plan_.get();
   cache.classes = &classes;
   cache.class_pages = share_.class_pages;
-  cache.max_sequences = static_cast<int>(configure.max_sequences());
+  cache.max_sequences = max_sequences_;
   RETURN_IF_ERROR(resources_.device->backend().NewCaches(attention, cache));
   tables_ = std::make_unique<LaneTables>(*plan_, std::move(classes), share_.class_pages,
                                          cache.max_sequences);
@@ -104,6 +106,7 @@ absl::Status Epoch::Connect() {
   options.config = resources_.config;
   options.share = &share_;
   options.max_rows = max_batch_tokens_;
+  options.max_samples = std::min(max_batch_tokens_, max_sequences_);
   options.progress = resources_.progress;
   ASSIGN_OR_RETURN(forward_, Forward::Create(options, resources_.device->weights(),
                                              resources_.device->backend(), *collective_));

@@ -72,6 +72,7 @@ class Epoch {
   std::unique_ptr<Plan> plan_;
   bool exact_prefill_ = false;  // the plan has local heads and prefills them exactly
   int max_batch_tokens_ = 0;
+  int max_sequences_ = 0;
   int64_t max_context_ = 0;
   int element_bytes_ = 4;
   std::unique_ptr<LaneTables> tables_;

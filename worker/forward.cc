@@ -45,8 +45,9 @@ absl::Status Forward::TakeMemory() {
   RETURN_IF_ERROR(take(y_, config.hidden_size));
   RETURN_IF_ERROR(take(gate_up_, 2 * columns));
   RETURN_IF_ERROR(take(mlp_, columns));
-  RETURN_IF_ERROR(take(last_, config.hidden_size));
-  return take(logits_, share.vocab_rows.size());
+  ASSIGN_OR_RETURN(last_, backend_.NewActivations(options_.max_samples, config.hidden_size));
+  ASSIGN_OR_RETURN(logits_, backend_.NewActivations(options_.max_samples, share.vocab_rows.size()));
+  return absl::OkStatus();
 }
 
 absl::Status Forward::Run(const Batch& batch, const LaneTables& tables,

@@ -21,6 +21,7 @@ struct ForwardOptions {
   const ModelConfig* config = nullptr;
   const Share* share = nullptr;
   int max_rows = 0;
+  int max_samples = 0;                        // sampled rows of one batch
   std::atomic<uint64_t>* progress = nullptr;  // grows with every layer done
 };
 

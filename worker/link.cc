@@ -2,6 +2,7 @@
 
 #include <thread>
 
+#include "common/grpc_status.h"
 #include "common/status.h"
 
 namespace headlong {
@@ -24,11 +25,6 @@ std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address) {
 }
 
 }  // namespace
-
-absl::Status FromGrpc(const grpc::Status& status) {
-  if (status.ok()) return absl::OkStatus();
-  return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
-}
 
 CoordinatorLink::CoordinatorLink(const std::string& address)
     : stub_(v1::WorkerLink::NewStub(OpenChannel(address))) {}

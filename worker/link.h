@@ -61,6 +61,4 @@ class LinkRendezvous final : public Rendezvous {
   uint64_t epoch_ = 0;
 };
 
-absl::Status FromGrpc(const grpc::Status& status);
-
 }  // namespace headlong

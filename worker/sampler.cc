@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 
 #include "worker/philox.h"
@@ -99,15 +98,7 @@ uint32_t Choose(std::span<const float> logits, const v1::SamplingParams& params,
 SampledToken SampleToken(std::span<const float> logits, const v1::SamplingParams& params,
                          int64_t position) {
   SampledToken sampled;
-  if (params.banned_tokens().empty()) {
-    sampled.token = Choose(logits, params, position);
-  } else {
-    std::vector<float> allowed(logits.begin(), logits.end());
-    for (uint32_t id : params.banned_tokens()) {
-      if (id < allowed.size()) allowed[id] = -std::numeric_limits<float>::infinity();
-    }
-    sampled.token = Choose(allowed, params, position);
-  }
+  sampled.token = Choose(logits, params, position);
   if (params.want_logprobs()) {
     const double total = LogSumExp(logits);
     sampled.logprob = static_cast<float>(logits[sampled.token] - total);

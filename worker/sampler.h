@@ -1,5 +1,5 @@
-// From logits to a token: pure, on the leader. Order of operations as in vLLM: banned tokens,
-// temperature, top-k, top-p, min-p, one draw. Ties go to the lowest id.
+// From logits to a token: pure, on the leader. Order of operations as in vLLM: temperature,
+// top-k, top-p, min-p, one draw. Ties go to the lowest id.
 #pragma once
 
 #include <cstdint>

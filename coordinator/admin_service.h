@@ -1,0 +1,34 @@
+// headlong.v1.Admin over gRPC: every call is answered on the engine thread.
+#pragma once
+
+#include "coordinator/engine.h"
+#include "grpcpp/grpcpp.h"
+#include "headlong/v1/admin.grpc.pb.h"
+
+namespace headlong {
+
+class AdminService final : public v1::Admin::CallbackService {
+ public:
+  explicit AdminService(Engine* engine) : engine_(*engine) {}
+
+  grpc::ServerUnaryReactor* GetCluster(grpc::CallbackServerContext* context,
+                                       const v1::GetClusterRequest* request,
+                                       v1::GetClusterResponse* response) override;
+  grpc::ServerUnaryReactor* ListWorkers(grpc::CallbackServerContext* context,
+                                        const v1::ListWorkersRequest* request,
+                                        v1::ListWorkersResponse* response) override;
+  grpc::ServerUnaryReactor* GetPlacement(grpc::CallbackServerContext* context,
+                                         const v1::GetPlacementRequest* request,
+                                         v1::GetPlacementResponse* response) override;
+  grpc::ServerUnaryReactor* ListRequests(grpc::CallbackServerContext* context,
+                                         const v1::ListRequestsRequest* request,
+                                         v1::ListRequestsResponse* response) override;
+  grpc::ServerUnaryReactor* CancelRequest(grpc::CallbackServerContext* context,
+                                          const v1::CancelRequestRequest* request,
+                                          v1::CancelRequestResponse* response) override;
+
+ private:
+  Engine& engine_;
+};
+
+}  // namespace headlong

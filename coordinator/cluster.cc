@@ -1,0 +1,196 @@
+#include "coordinator/cluster.h"
+
+#include <algorithm>
+
+#include "common/status.h"
+
+namespace headlong {
+
+const Member* Cluster::find(LinkId link) const {
+  for (const auto& [id, member] : workers_) {
+    if (member.link == link) return &member;
+  }
+  return nullptr;
+}
+
+Member* Cluster::find(LinkId link) {
+  return const_cast<Member*>(static_cast<const Cluster*>(this)->find(link));
+}
+
+Member* Cluster::Alive(LinkId link) {
+  Member* member = find(link);
+  return member != nullptr && member->state != WorkerState::kGone ? member : nullptr;
+}
+
+bool Cluster::IsMember(LinkId link) const {
+  return std::find(members_.begin(), members_.end(), link) != members_.end();
+}
+
+int Cluster::AliveCount() const {
+  return static_cast<int>(std::count_if(workers_.begin(), workers_.end(), [](const auto& entry) {
+    return entry.second.state != WorkerState::kGone;
+  }));
+}
+
+void Cluster::MarkGone(Member& member) { member.state = WorkerState::kGone; }
+
+ClusterActions Cluster::Registered(LinkId link, const v1::Register& registration, TimePoint now) {
+  ClusterActions actions;
+  Member& member = workers_[registration.worker_id()];
+  const LinkId replaced = member.link;
+  const bool was_alive = replaced != 0 && member.state != WorkerState::kGone;
+  member = Member();
+  member.link = link;
+  member.registration = registration;
+  member.last_beat = now;
+  member.last_progress = now;
+  retry_at_.reset();
+  if (was_alive) {
+    // The same worker again over a new connection: the old one is stale.
+    if (IsMember(replaced))
+      actions = Break("worker " + registration.worker_id() + " came anew", now);
+    actions.close.push_back(replaced);
+  }
+  if (phase_ == ClusterPhase::kServing || phase_ == ClusterPhase::kLoading) {
+    if (static_cast<int>(members_.size()) < options_.expected_workers) {
+      actions = Break("worker " + registration.worker_id() + " joins", now);
+    }
+    return actions;
+  }
+  const ClusterActions begin = MaybeBegin(now);
+  actions.begin_epoch |= begin.begin_epoch;
+  return actions;
+}
+
+ClusterActions Cluster::Closed(LinkId link, TimePoint now) {
+  Member* member = Alive(link);
+  if (member == nullptr) return {};
+  MarkGone(*member);
+  if (!IsMember(link)) return {};
+  return Break("worker " + member->registration.worker_id() + " is gone", now);
+}
+
+ClusterActions Cluster::Beat(LinkId link, const v1::Heartbeat& beat, TimePoint now) {
+  Member* member = Alive(link);
+  if (member == nullptr) return {};
+  member->last_beat = now;
+  if (beat.progress() != member->progress) {
+    member->progress = beat.progress();
+    member->last_progress = now;
+  }
+  return {};
+}
+
+void Cluster::Loaded(LinkId link, const v1::LoadProgress& progress, TimePoint now) {
+  Member* member = Alive(link);
+  if (member == nullptr || progress.epoch() != epoch_) return;
+  member->last_progress = now;
+  member->bytes_done = progress.bytes_done();
+  member->bytes_total = progress.bytes_total();
+}
+
+ClusterActions Cluster::ConfigureDone(LinkId link, const v1::ConfigureDone& done, TimePoint now) {
+  Member* member = Alive(link);
+  if (member == nullptr || done.epoch() != epoch_ || phase_ != ClusterPhase::kLoading) return {};
+  if (done.code() != 0) {
+    ClusterActions actions =
+        Break(absl::StrCat("worker ", member->registration.worker_id(), ": ", done.message()), now);
+    retry_at_ = now + options_.retry_interval;
+    return actions;
+  }
+  member->state = WorkerState::kReady;
+  member->epoch = epoch_;
+  for (LinkId each : members_) {
+    if (Alive(each) == nullptr || Alive(each)->state != WorkerState::kReady) return {};
+  }
+  phase_ = ClusterPhase::kServing;
+  reason_.clear();
+  ClusterActions actions;
+  actions.began_serving = true;
+  return actions;
+}
+
+ClusterActions Cluster::Fault(LinkId link, const v1::Fault& fault, TimePoint now) {
+  const Member* member = Alive(link);
+  if (member == nullptr || fault.epoch() != epoch_ || !IsMember(link)) return {};
+  if (phase_ != ClusterPhase::kServing && phase_ != ClusterPhase::kLoading) return {};
+  return Break(absl::StrCat("worker ", member->registration.worker_id(), ": ", fault.message()),
+               now);
+}
+
+ClusterActions Cluster::Tick(bool step_in_flight, TimePoint now) {
+  ClusterActions actions;
+  std::string silent;
+  bool moving = false;
+  for (auto& [id, member] : workers_) {
+    if (member.state == WorkerState::kGone) continue;
+    moving |= now - member.last_progress < options_.progress_timeout;
+    if (now - member.last_beat < options_.heartbeat_timeout) continue;
+    MarkGone(member);
+    actions.close.push_back(member.link);
+    if (IsMember(member.link)) silent = id;
+  }
+  ClusterActions broken;
+  if (!silent.empty()) {
+    broken = Break(absl::StrCat("worker ", silent, " is silent"), now);
+  } else if (phase_ == ClusterPhase::kServing && step_in_flight && !moving) {
+    broken = Break("a step does not get on", now);
+  }
+  const ClusterActions begin = MaybeBegin(now);
+  actions.stop_work = broken.stop_work;
+  actions.begin_epoch = begin.begin_epoch;
+  return actions;
+}
+
+void Cluster::StepSent(TimePoint now) {
+  for (LinkId link : members_) {
+    if (Member* member = Alive(link)) member->last_progress = now;
+  }
+}
+
+void Cluster::PlacementRefused(const std::string& reason, TimePoint now) {
+  phase_ = ClusterPhase::kWaiting;
+  reason_ = reason;
+  retry_at_ = now + options_.retry_interval;
+}
+
+// The epoch is over. Members that live wait for the next one.
+ClusterActions Cluster::Break(const std::string& why, TimePoint now) {
+  ClusterActions actions;
+  reason_ = why;
+  if (phase_ == ClusterPhase::kServing || phase_ == ClusterPhase::kLoading) {
+    actions.stop_work = true;
+    recoveries_ += phase_ == ClusterPhase::kServing ? 1 : 0;
+    phase_ = ClusterPhase::kRecovering;
+    broken_at_ = now;
+    for (auto& [id, member] : workers_) {
+      if (member.state != WorkerState::kGone) member.state = WorkerState::kRegistered;
+    }
+  }
+  return actions;
+}
+
+ClusterActions Cluster::MaybeBegin(TimePoint now) {
+  ClusterActions actions;
+  if (phase_ != ClusterPhase::kWaiting && phase_ != ClusterPhase::kRecovering) return actions;
+  if (retry_at_ && now < *retry_at_) return actions;
+  const int alive = AliveCount();
+  const bool complete = alive >= options_.expected_workers;
+  const bool enough = epoch_ > 0 && alive > 0 && now - broken_at_ >= options_.rejoin_grace;
+  if (!complete && !enough) return actions;
+  retry_at_.reset();
+  members_.clear();
+  for (auto& [id, member] : workers_) {
+    if (member.state == WorkerState::kGone) continue;
+    member.state = WorkerState::kLoading;
+    member.bytes_done = 0;
+    member.bytes_total = 0;
+    members_.push_back(member.link);
+  }
+  ++epoch_;
+  phase_ = ClusterPhase::kLoading;
+  actions.begin_epoch = true;
+  return actions;
+}
+
+}  // namespace headlong

@@ -1,0 +1,103 @@
+// Who is there, who is in, and when a new epoch begins: the fault detector and the epochs as a pure
+// state machine. Time is an argument; what is to be done comes back as values. One owner (the
+// engine thread).
+//
+//   waiting ──enough workers──► loading ──all ready──► serving
+//      ▲                          │  ▲                    │ a member dies, freezes or reports a
+//      fault, └──placement refused───────┘  └────recovering ◄────┘ or a missing worker comes back
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "coordinator/clock.h"
+#include "headlong/v1/worker.pb.h"
+
+namespace headlong {
+
+using LinkId = uint64_t;  // one connection of a worker; never used again
+
+struct ClusterOptions {
+  int expected_workers = 1;
+  Millis heartbeat_timeout{2500};  // silence of a worker that makes it dead
+  Millis rejoin_grace{3000};       // after a death, wait so long for a replacement
+  Millis progress_timeout{60000};  // a step in which no worker gets on
+  Millis retry_interval{2000};     // after a placement or a worker said no
+};
+
+enum class ClusterPhase { kWaiting, kLoading, kServing, kRecovering };
+enum class WorkerState { kRegistered, kLoading, kReady, kGone };
+
+struct Member {
+  LinkId link = 0;
+  v1::Register registration;
+  WorkerState state = WorkerState::kRegistered;
+  TimePoint last_beat;
+  uint64_t progress = 0;
+  TimePoint last_progress;
+  uint64_t epoch = 0;  // last one configured
+  uint64_t bytes_done = 0;
+  uint64_t bytes_total = 0;
+  uint64_t cache_bytes_used = 0;
+};
+
+// What the engine has to do after an event.
+struct ClusterActions {
+  bool stop_work = false;      // the epoch is over: steps in flight will not come back
+  bool begin_epoch = false;    // place over members() and configure them
+  bool began_serving = false;  // replay what is unfinished
+  std::vector<LinkId> close;   // connections of workers that are dead or replaced
+};
+
+class Cluster {
+ public:
+  explicit Cluster(const ClusterOptions& options) : options_(options) {}
+
+  ClusterActions Registered(LinkId link, const v1::Register& registration, TimePoint now);
+  ClusterActions Closed(LinkId link, TimePoint now);
+  ClusterActions Beat(LinkId link, const v1::Heartbeat& beat, TimePoint now);
+  void Loaded(LinkId link, const v1::LoadProgress& progress, TimePoint now);
+  ClusterActions ConfigureDone(LinkId link, const v1::ConfigureDone& done, TimePoint now);
+  ClusterActions Fault(LinkId link, const v1::Fault& fault, TimePoint now);
+  // Call often: silence and waiting end by time.
+  ClusterActions Tick(bool step_in_flight, TimePoint now);
+  // A step goes out: the workers' time to get on counts from here.
+  void StepSent(TimePoint now);
+  // The placement over members() was refused: try again when workers change, or after a while.
+  void PlacementRefused(const std::string& reason, TimePoint now);
+
+  ClusterPhase phase() const { return phase_; }
+  uint64_t epoch() const { return epoch_; }
+  const std::string& reason() const { return reason_; }
+  int recoveries() const { return recoveries_; }
+  // Links of the workers in the current epoch, by rank.
+  const std::vector<LinkId>& members() const { return members_; }
+  const Member* find(LinkId link) const;
+  Member* find(LinkId link);
+  // Every worker that ever registered, by id; the last connection of each.
+  const std::map<std::string, Member>& workers() const { return workers_; }
+
+ private:
+  Member* Alive(LinkId link);
+  bool IsMember(LinkId link) const;
+  int AliveCount() const;
+  void MarkGone(Member& member);
+  ClusterActions Break(const std::string& why, TimePoint now);
+  ClusterActions MaybeBegin(TimePoint now);
+
+  const ClusterOptions options_;
+  ClusterPhase phase_ = ClusterPhase::kWaiting;
+  uint64_t epoch_ = 0;
+  std::string reason_;
+  int recoveries_ = 0;
+  TimePoint broken_at_;                // when recovering began
+  std::optional<TimePoint> retry_at_;  // not before, after a refusal
+  std::vector<LinkId> members_;
+  std::map<std::string, Member> workers_;
+};
+
+}  // namespace headlong

@@ -1,0 +1,219 @@
+#include "coordinator/coordinator.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <spdlog/spdlog.h>
+
+#include <mutex>
+#include <utility>
+
+#include "common/status.h"
+#include "coordinator/admin_service.h"
+#include "coordinator/engine.h"
+#include "coordinator/inference_service.h"
+#include "coordinator/listen_address.h"
+#include "coordinator/worker_link_service.h"
+#include "model/checkpoint.h"
+#include "model/config.h"
+#include "model/tokenizer.h"
+
+namespace headlong {
+namespace {
+
+constexpr int kMaxClientMessageBytes = 16 << 20;
+constexpr int kMaxWorkerMessageBytes = 64 << 20;
+constexpr int kMaxMetadataBytes = 8 << 10;
+
+// What is read from the model folder, and does not change.
+struct ServedModel {
+  ModelConfig config;
+  std::unique_ptr<Plan> plan;
+  std::unique_ptr<Tokenizer> tokenizer;
+  v1::GetModelResponse description;
+};
+
+absl::Status CheckOptions(const CoordinatorOptions& options) {
+  RETURN_IF_ERROR(CheckListenAddress(options.listen, "--listen", options.insecure));
+  RETURN_IF_ERROR(CheckListenAddress(options.worker_listen, "--worker-listen", options.insecure));
+  const auto positive = [](int64_t value, const char* flag) {
+    if (value >= 1) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat(flag, ": must be at least 1, is ", value));
+  };
+  RETURN_IF_ERROR(positive(options.expected_workers, "--expected-workers"));
+  RETURN_IF_ERROR(positive(options.max_sequences, "--max-sequences"));
+  RETURN_IF_ERROR(positive(options.max_batch_tokens, "--max-batch-tokens"));
+  RETURN_IF_ERROR(positive(options.max_waiting, "--max-waiting"));
+  if (options.dtype != "auto" && options.dtype != "fp32" && options.dtype != "bf16") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--dtype: must be auto, fp32 or bf16, is \"", options.dtype, "\""));
+  }
+  return absl::OkStatus();
+}
+
+void FillShape(const ModelConfig& config, const Checkpoint& checkpoint, v1::ModelShape& shape) {
+  shape.set_architecture(config.architecture);
+  shape.set_layers(config.layers);
+  shape.set_q_heads(config.q_heads);
+  shape.set_kv_heads(config.kv_heads);
+  shape.set_head_dim(config.head_dim);
+  shape.set_hidden_size(config.hidden_size);
+  shape.set_intermediate_size(config.intermediate_size);
+  shape.set_vocab_size(config.vocab_size);
+  shape.set_max_context(static_cast<uint32_t>(config.max_context));
+  shape.set_parameters(checkpoint.parameters());
+  shape.set_tied_embeddings(config.tied_embeddings);
+  shape.set_stored_dtype(checkpoint.stored_dtype());
+  shape.set_fingerprint(checkpoint.fingerprint());
+}
+
+absl::StatusOr<ServedModel> LoadServedModel(const CoordinatorOptions& options) {
+  ServedModel model;
+  ASSIGN_OR_RETURN(model.config, LoadModelConfig(options.model_dir));
+  // Headers only: the tensors are the workers'.
+  ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(options.model_dir, model.config));
+  ASSIGN_OR_RETURN(model.tokenizer, LoadTokenizer(options.model_dir));
+  const PlanShape shape{model.config.layers, model.config.kv_heads, checkpoint->fingerprint()};
+  ASSIGN_OR_RETURN(Plan plan, Plan::Load(options.plan, options.model_dir, shape));
+  model.plan = std::make_unique<Plan>(std::move(plan));
+  const int64_t context = options.max_context > 0 ? options.max_context : model.config.max_context;
+  if (context > model.config.max_context || context < 2) {
+    return absl::InvalidArgumentError(absl::StrCat("--max-context: must be in [2, ",
+                                                   model.config.max_context, "] (the model's), is ",
+                                                   context));
+  }
+  std::filesystem::path folder = std::filesystem::absolute(options.model_dir).lexically_normal();
+  if (folder.filename().empty()) folder = folder.parent_path();
+  model.description.set_name(folder.filename().string());
+  FillShape(model.config, *checkpoint, *model.description.mutable_shape());
+  model.description.set_max_context(static_cast<uint32_t>(context));
+  model.description.set_max_sequences(options.max_sequences);
+  model.description.set_plan_json(model.plan->ToJson());
+  return model;
+}
+
+EngineOptions EngineOptionsOf(const CoordinatorOptions& options, const ServedModel& model) {
+  EngineOptions engine;
+  engine.model_name = model.description.name();
+  engine.fingerprint = model.description.shape().fingerprint();
+  engine.dtype = options.dtype;
+  engine.max_context = model.description.max_context();
+  engine.max_sequences = options.max_sequences;
+  engine.max_batch_tokens = options.max_batch_tokens;
+  engine.max_waiting = options.max_waiting;
+  engine.cluster.expected_workers = options.expected_workers;
+  engine.cluster.rejoin_grace = options.rejoin_grace;
+  return engine;
+}
+
+void ConfigureServer(grpc::ServerBuilder& builder, int max_message_bytes) {
+  builder.SetMaxReceiveMessageSize(max_message_bytes);
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a second server must be refused
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 500);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
+}
+
+absl::StatusOr<std::unique_ptr<grpc::Server>> Bind(grpc::ServerBuilder& builder,
+                                                   const std::string& address,
+                                                   const std::string& flag, int& port) {
+  builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
+  std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  if (server != nullptr && port > 0) return server;
+  return absl::UnavailableError(absl::StrCat(
+      flag, ": cannot listen on ", address,
+      ": the port is in use or the address is not of this machine; choose another one"));
+}
+
+class CoordinatorServer final : public Coordinator {
+ public:
+  CoordinatorServer(const CoordinatorOptions& options, ServedModel model)
+      : options_(options),
+        model_(std::move(model)),
+        engine_(EngineOptionsOf(options, model_), &model_.config, model_.plan.get(),
+                model_.tokenizer.get()),
+        inference_(&inference_context_),
+        admin_(&engine_),
+        link_(&engine_) {
+    inference_context_.engine = &engine_;
+    inference_context_.tokenizer = model_.tokenizer.get();
+    inference_context_.limits.model_name = model_.description.name();
+    inference_context_.limits.vocab_size = model_.config.vocab_size;
+    inference_context_.limits.max_context = model_.description.max_context();
+    inference_context_.model = model_.description;
+  }
+  ~CoordinatorServer() override { Shutdown(Millis(0)); }
+
+  absl::Status Listen() {
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+    grpc::ServerBuilder workers;
+    ConfigureServer(workers, kMaxWorkerMessageBytes);
+    workers.RegisterService(&link_);
+    ASSIGN_OR_RETURN(worker_server_,
+                     Bind(workers, options_.worker_listen, "--worker-listen", worker_port_));
+    grpc::ServerBuilder clients;
+    ConfigureServer(clients, kMaxClientMessageBytes);
+    clients.RegisterService(&inference_);
+    clients.RegisterService(&admin_);
+    ASSIGN_OR_RETURN(client_server_, Bind(clients, options_.listen, "--listen", client_port_));
+    auto* health = client_server_->GetHealthCheckService();
+    health->SetServingStatus("startup", true);
+    health->SetServingStatus("liveness", true);
+    SetHealth(false);
+    engine_.OnServing([this](bool serving) { SetHealth(serving); });
+    engine_.Start();
+    spdlog::info("serving {} on {}, workers on {}", model_.description.name(), client_address(),
+                 worker_address());
+    return absl::OkStatus();
+  }
+
+  std::string client_address() const override { return WithPort(options_.listen, client_port_); }
+  std::string worker_address() const override {
+    return WithPort(options_.worker_listen, worker_port_);
+  }
+
+  void Shutdown(std::chrono::milliseconds drain) override {
+    std::call_once(shut_down_, [&] {
+      engine_.Stop(drain);
+      const auto deadline = std::chrono::system_clock::now() + std::chrono::seconds(1);
+      if (client_server_ != nullptr) client_server_->Shutdown(deadline);
+      if (worker_server_ != nullptr) worker_server_->Shutdown(deadline);
+      engine_.Join();
+    });
+  }
+
+ private:
+  void SetHealth(bool serving) {
+    auto* health = client_server_->GetHealthCheckService();
+    for (const char* name : {"", "readiness", "headlong.v1.Inference"}) {
+      health->SetServingStatus(name, serving);
+    }
+  }
+
+  const CoordinatorOptions options_;
+  const ServedModel model_;
+  Engine engine_;
+  InferenceContext inference_context_;
+  InferenceService inference_;
+  AdminService admin_;
+  WorkerLinkService link_;
+  std::unique_ptr<grpc::Server> client_server_;
+  std::unique_ptr<grpc::Server> worker_server_;
+  int client_port_ = 0;
+  int worker_port_ = 0;
+  std::once_flag shut_down_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Start(const CoordinatorOptions& options) {
+  RETURN_IF_ERROR(CheckOptions(options));
+  ASSIGN_OR_RETURN(ServedModel model, LoadServedModel(options));
+  auto server = std::make_unique<CoordinatorServer>(options, std::move(model));
+  RETURN_IF_ERROR(server->Listen());
+  return server;
+}
+
+}  // namespace headlong

@@ -1,0 +1,390 @@
+#include "coordinator/engine.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "common/status.h"
+#include "common/wire.h"
+#include "coordinator/name_rule.h"
+
+namespace headlong {
+namespace {
+
+constexpr Millis kTickInterval{20};
+constexpr int kMaxCrashes = 2;  // a request present at so many crashes in a row is set aside
+// A waiting request learns the reason a little before its own deadline would cut it off.
+constexpr std::chrono::milliseconds kBeforeDeadline{150};
+
+TimePoint Now() { return std::chrono::steady_clock::now(); }
+
+SchedulerLimits LimitsOf(const EngineOptions& options, const ModelConfig& config,
+                         const Plan& plan) {
+  SchedulerLimits limits;
+  limits.max_rows = options.max_batch_tokens;
+  limits.max_sequences = options.max_sequences;
+  limits.layers = config.layers;
+  bool local = false;
+  for (int layer = 0; layer < plan.layers(); ++layer) {
+    for (int head = 0; head < plan.kv_heads(); ++head) local |= !plan.policy(layer, head).full();
+  }
+  limits.exact_prefill = local && plan.prefill() == PrefillMode::kExact;
+  return limits;
+}
+
+}  // namespace
+
+Engine::Engine(const EngineOptions& options, const ModelConfig* config, const Plan* plan,
+               const Tokenizer* tokenizer)
+    : options_(options),
+      config_(*config),
+      plan_(*plan),
+      tokenizer_(tokenizer),
+      cluster_(options.cluster),
+      scheduler_(LimitsOf(options, *config, *plan)) {}
+
+Engine::~Engine() {
+  Stop(Millis(0));
+  Join();
+}
+
+void Engine::Start() {
+  thread_ = std::thread([this] { Loop(); });
+}
+
+void Engine::Stop(Millis drain) {
+  draining_ = true;
+  if (!thread_.joinable()) return;
+  const TimePoint end = Now() + drain;
+  while (!idle_ && Now() < end) std::this_thread::sleep_for(kTickInterval);
+  stopping_ = true;
+  while (!stopped_) std::this_thread::sleep_for(Millis(1));
+}
+
+void Engine::Join() {
+  joining_ = true;
+  if (thread_.joinable()) thread_.join();
+}
+
+void Engine::Loop() {
+  while (!stopping_) {
+    mailbox_.Run(absl::FromChrono(kTickInterval));
+    Tick();
+    MaybeStep();
+    idle_ = requests_.empty();
+  }
+  EndWork();
+  stopped_ = true;
+  while (!joining_) mailbox_.Run(absl::FromChrono(kTickInterval));
+}
+
+void Engine::EndWork() {
+  while (!requests_.empty()) {
+    Fail(requests_.begin()->first, absl::UnavailableError("the server is shutting down"));
+  }
+  v1::WorkerCommand command;
+  command.mutable_shutdown()->set_reason("the coordinator shuts down");
+  for (const auto& [link, port] : ports_) {
+    port->Send(command);
+    port->Close(absl::OkStatus());
+  }
+  SetServing(false);
+}
+
+// ---- requests ----
+
+void Engine::Submit(Request request, std::shared_ptr<ClientPort> client,
+                    std::chrono::system_clock::time_point deadline) {
+  if (draining_) return client->Failed(absl::UnavailableError("the server is shutting down"));
+  if (request_ids_.contains(request.id)) {
+    return client->Failed(absl::AlreadyExistsError(
+        absl::StrCat("request_id: \"", request.id, "\" is in use by a request in flight")));
+  }
+  if (scheduler_.waiting() >= options_.max_waiting) {
+    return client->Failed(absl::ResourceExhaustedError(absl::StrCat(
+        scheduler_.waiting(), " requests are waiting already; try again in a second")));
+  }
+  const uint64_t id = next_sequence_++;
+  const std::string request_id = request.id;
+  const auto [entry, is_new] = requests_.emplace(
+      id, LiveRequest(std::move(request), config_, tokenizer_, std::move(client), Now()));
+  LiveRequest& live = entry->second;
+  live.deadline = deadline;
+  request_ids_[request_id] = id;
+  live.client->Accepted(live.request.prompt_length, live.request.sampling.seed);
+  if (live.finished()) return Finish(id);  // resumed where nothing was left to do
+  scheduler_.Add(id, live.request.tokens, live.request.original_prompt_tokens,
+                 ToWire(live.request.sampling));
+}
+
+absl::Status Engine::Cancel(const std::string& request_id) {
+  const auto it = request_ids_.find(request_id);
+  if (it == request_ids_.end()) {
+    return absl::NotFoundError(
+        absl::StrCat("no request \"", request_id, "\" is queued or running"));
+  }
+  Finish(it->second);
+  return absl::OkStatus();
+}
+
+void Engine::Finish(uint64_t id) {
+  LiveRequest& live = requests_.at(id);
+  live.client->Finished(live.Summary(plan_, config_, bf16_ ? 2 : 4, Now()));
+  scheduler_.Remove(id);
+  request_ids_.erase(live.request.id);
+  requests_.erase(id);
+}
+
+void Engine::Fail(uint64_t id, const absl::Status& status) {
+  LiveRequest& live = requests_.at(id);
+  live.client->Failed(status);
+  scheduler_.Remove(id);
+  request_ids_.erase(live.request.id);
+  requests_.erase(id);
+}
+
+// Requests that wait for the cluster until their deadline learn why.
+void Engine::ExpireWaiting() {
+  if (cluster_.phase() == ClusterPhase::kServing) return;
+  const auto soon = std::chrono::system_clock::now() + kBeforeDeadline;
+  std::vector<uint64_t> expired;
+  for (const auto& [id, live] : requests_) {
+    if (live.deadline && *live.deadline < soon) expired.push_back(id);
+  }
+  const std::string why = cluster_.reason().empty() ? "waiting for workers" : cluster_.reason();
+  for (uint64_t id : expired) Fail(id, absl::UnavailableError(why));
+}
+
+// ---- workers ----
+
+void Engine::WorkerRegistered(LinkId link, const v1::Register& registration,
+                              std::shared_ptr<WorkerPort> port) {
+  const auto refuse = [&](const std::string& why) {
+    spdlog::warn("worker {} refused: {}", registration.worker_id().substr(0, 64), why);
+    port->Close(absl::FailedPreconditionError(why));
+  };
+  if (registration.protocol() != kWireProtocol) {
+    return refuse(absl::StrCat("speaks protocol ", registration.protocol(), ", this coordinator ",
+                               kWireProtocol));
+  }
+  if (!IsName(registration.worker_id())) {
+    return refuse(absl::StrCat("worker id must match ", Av(kNameRule)));
+  }
+  if (registration.model_fingerprint() != options_.fingerprint) {
+    return refuse("has another model (fingerprints of the weight files differ)");
+  }
+  if (stopping_) return port->Close(absl::UnavailableError("the coordinator is shutting down"));
+  ports_[link] = port;
+  v1::WorkerCommand command;
+  command.mutable_registered()->set_heartbeat_interval_ms(200);
+  port->Send(command);
+  spdlog::info("worker {} registered from {}, pid {}", registration.worker_id(),
+               registration.host(), registration.pid());
+  Apply(cluster_.Registered(link, registration, Now()), /*blame_requests=*/false);
+}
+
+void Engine::WorkerEvent(LinkId link, const v1::WorkerEvent& event) {
+  if (!ports_.contains(link)) return;
+  const TimePoint now = Now();
+  switch (event.event_case()) {
+    case v1::WorkerEvent::kHeartbeat:
+      return Apply(cluster_.Beat(link, event.heartbeat(), now), false);
+    case v1::WorkerEvent::kLoadProgress:
+      return cluster_.Loaded(link, event.load_progress(), now);
+    case v1::WorkerEvent::kConfigureDone:
+      return Apply(cluster_.ConfigureDone(link, event.configure_done(), now), false);
+    case v1::WorkerEvent::kFault:
+      return Apply(cluster_.Fault(link, event.fault(), now), true);
+    case v1::WorkerEvent::kStepDone:
+      return StepDone(link, event.step_done());
+    default:
+      spdlog::warn("an event out of place from a worker; ignored");
+  }
+}
+
+void Engine::WorkerClosed(LinkId link) {
+  ports_.erase(link);
+  Apply(cluster_.Closed(link, Now()), /*blame_requests=*/true);
+}
+
+absl::Status Engine::PutKey(uint64_t epoch, const std::string& key, const std::string& value) {
+  if (epoch != cluster_.epoch()) return absl::AbortedError("that epoch is over");
+  rendezvous_[key] = value;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> Engine::GetKey(uint64_t epoch, const std::string& key) const {
+  if (epoch != cluster_.epoch()) return absl::AbortedError("that epoch is over");
+  const auto it = rendezvous_.find(key);
+  if (it == rendezvous_.end()) return absl::NotFoundError("not there yet");
+  return it->second;
+}
+
+// ---- epochs ----
+
+void Engine::Apply(const ClusterActions& actions, bool blame_requests) {
+  for (LinkId link : actions.close) {
+    const auto port = ports_.find(link);
+    if (port == ports_.end()) continue;
+    port->second->Close(absl::UnavailableError("taken for dead, or replaced"));
+    ports_.erase(port);
+  }
+  if (actions.stop_work) StopWork(blame_requests);
+  if (actions.begin_epoch) BeginEpoch();
+  if (actions.began_serving) BeginServing();
+}
+
+void Engine::StopWork(bool blame_requests) {
+  spdlog::warn("epoch {} is over: {}", cluster_.epoch(), cluster_.reason());
+  SetServing(false);
+  std::vector<uint64_t> poisonous;
+  if (!awaited_.empty() && blame_requests) {
+    for (uint64_t id : scheduler_.Scheduled()) {
+      const auto live = requests_.find(id);
+      if (live == requests_.end()) continue;
+      if (++live->second.crashes_in_a_row >= kMaxCrashes) poisonous.push_back(id);
+    }
+  }
+  awaited_.clear();
+  for (uint64_t id : poisonous) {
+    spdlog::error("request {} was in the step at {} crashes in a row: set aside",
+                  requests_.at(id).request.id, kMaxCrashes);
+    Fail(id, absl::AbortedError("set aside: workers crashed twice in a row on this request"));
+  }
+}
+
+bool Engine::ChooseBf16() const {
+  if (options_.dtype != "auto") return options_.dtype == "bf16";
+  return std::all_of(cluster_.members().begin(), cluster_.members().end(), [this](LinkId link) {
+    return cluster_.find(link)->registration.native_bf16();
+  });
+}
+
+void Engine::BeginEpoch() {
+  PlacementProblem problem;
+  problem.config = &config_;
+  problem.plan = &plan_;
+  problem.max_context = options_.max_context;
+  problem.max_sequences = options_.max_sequences;
+  problem.max_batch_tokens = options_.max_batch_tokens;
+  bool native = true;
+  for (LinkId link : cluster_.members()) {
+    const v1::Register& worker = cluster_.find(link)->registration;
+    native &= worker.native_bf16();
+    problem.workers.push_back({worker.worker_id(), worker.device(),
+                               static_cast<int64_t>(worker.memory_bytes()),
+                               worker.read_bytes_per_s()});
+  }
+  bf16_ = ChooseBf16();
+  problem.cache_element_bytes = bf16_ ? 2 : 4;
+  problem.weight_element_bytes = bf16_ && native ? 2 : 4;
+  auto placement = Place(problem);
+  if (!placement.ok()) {
+    const std::string why(placement.status().message());
+    spdlog::error("epoch {}: {}", cluster_.epoch(), why);
+    return cluster_.PlacementRefused(why, Now());
+  }
+  placement_ = *std::move(placement);
+  placement_.set_epoch(cluster_.epoch());
+  rendezvous_.clear();
+  step_ = 0;
+  spdlog::info("epoch {}: {} workers, modelled step {:.3f} ms, gap {:.2f}", cluster_.epoch(),
+               placement_.workers_size(), placement_.step_ms(), placement_.gap());
+  v1::WorkerCommand command;
+  v1::Configure& configure = *command.mutable_configure();
+  configure.set_epoch(cluster_.epoch());
+  *configure.mutable_placement() = placement_;
+  configure.set_plan_json(plan_.ToJson());
+  configure.set_dtype(dtype());
+  configure.set_max_sequences(options_.max_sequences);
+  configure.set_max_context(static_cast<uint32_t>(options_.max_context));
+  configure.set_max_batch_tokens(options_.max_batch_tokens);
+  for (size_t rank = 0; rank < cluster_.members().size(); ++rank) {
+    configure.set_rank(static_cast<uint32_t>(rank));
+    const auto port = ports_.find(cluster_.members()[rank]);
+    if (port != ports_.end()) port->second->Send(command);
+  }
+}
+
+void Engine::BeginServing() {
+  scheduler_.BeginEpoch(PageBudget(&plan_, BudgetOf(plan_, placement_)));
+  spdlog::info("epoch {} serves; {} requests go on", cluster_.epoch(), requests_.size());
+  SetServing(true);
+}
+
+void Engine::SetServing(bool serving) {
+  if (serving_ == serving) return;
+  serving_ = serving;
+  if (on_serving_) on_serving_(serving);
+}
+
+void Engine::Tick() {
+  Apply(cluster_.Tick(!awaited_.empty(), Now()), /*blame_requests=*/true);
+  ExpireWaiting();
+}
+
+// ---- steps ----
+
+void Engine::MaybeStep() {
+  if (cluster_.phase() != ClusterPhase::kServing || !awaited_.empty()) return;
+  std::optional<v1::Step> step = scheduler_.Next();
+  if (!step) return;
+  step->set_epoch(cluster_.epoch());
+  step->set_step(++step_);
+  ++steps_total_;
+  step_sent_ = Now();
+  for (uint64_t id : scheduler_.Scheduled()) {
+    LiveRequest& live = requests_.at(id);
+    if (!live.scheduled) live.scheduled = step_sent_;
+  }
+  v1::WorkerCommand command;
+  *command.mutable_step() = *std::move(step);
+  cluster_.StepSent(step_sent_);
+  for (LinkId link : cluster_.members()) {
+    awaited_.insert(link);
+    const auto port = ports_.find(link);
+    if (port != ports_.end()) port->second->Send(command);
+  }
+}
+
+void Engine::StepDone(LinkId link, const v1::StepDone& done) {
+  if (done.epoch() != cluster_.epoch() || done.step() != step_ || awaited_.erase(link) == 0) return;
+  if (Member* member = cluster_.find(link)) member->cache_bytes_used = done.cache_bytes_used();
+  if (link == cluster_.members().front()) leader_done_ = done;
+  if (!awaited_.empty()) return;
+  last_step_ms_ = MillisBetween(step_sent_, Now());
+  Deliver(leader_done_);
+}
+
+void Engine::Deliver(const v1::StepDone& done) {
+  const TimePoint now = Now();
+  for (uint64_t id : scheduler_.Scheduled()) {
+    const auto live = requests_.find(id);
+    if (live != requests_.end()) live->second.crashes_in_a_row = 0;
+  }
+  ReportProgress();
+  scheduler_.Finished();
+  for (const v1::Sample& sample : done.samples()) {
+    const auto live = requests_.find(sample.sequence_id());
+    if (live == requests_.end()) continue;  // cancelled while the step ran
+    live->second.Deliver(sample, now);
+    if (live->second.finished()) {
+      Finish(sample.sequence_id());
+    } else {
+      scheduler_.Append(sample.sequence_id(), sample.token_id());
+    }
+  }
+}
+
+void Engine::ReportProgress() {
+  for (uint64_t id : scheduler_.Scheduled()) {
+    const auto live = requests_.find(id);
+    if (live == requests_.end() || !live->second.request.report_progress) continue;
+    const int64_t prompt = live->second.request.prompt_length;
+    const int64_t done = scheduler_.progress(id);
+    if (done < prompt) live->second.client->Progress(done, prompt);
+  }
+}
+
+}  // namespace headlong

@@ -1,0 +1,133 @@
+// The coordinator's loop: schedule, step, deliver. One thread owns all of its state; other threads
+// post closures, which run on that thread. Knows neither gRPC nor tensors.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "cache/plan.h"
+#include "coordinator/cluster.h"
+#include "coordinator/live_request.h"
+#include "coordinator/mailbox.h"
+#include "coordinator/placement.h"
+#include "coordinator/ports.h"
+#include "coordinator/request.h"
+#include "coordinator/scheduler.h"
+#include "headlong/v1/admin.pb.h"
+#include "headlong/v1/worker.pb.h"
+#include "model/config.h"
+#include "model/tokenizer.h"
+
+namespace headlong {
+
+struct EngineOptions {
+  std::string model_name;
+  std::string fingerprint;
+  std::string dtype = "auto";  // "auto" | "fp32" | "bf16"
+  int64_t max_context = 0;
+  int max_sequences = 16;
+  int max_batch_tokens = 512;
+  int max_waiting = 1024;
+  ClusterOptions cluster;
+};
+
+class Engine {
+ public:
+  // `config`, `plan` and `tokenizer` outlive the engine.
+  Engine(const EngineOptions& options, const ModelConfig* config, const Plan* plan,
+         const Tokenizer* tokenizer);
+  ~Engine();  // Stop(0) and Join
+
+  void Start();
+  // Takes no new requests, waits up to `drain` for those that run, fails the rest, tells the
+  // workers to stop. From any thread but the engine's; idempotent.
+  void Stop(Millis drain);
+  // Ends the thread. Call when no frontend posts any more: calls posted later never run.
+  void Join();
+  // From any thread: `call` runs on the engine thread.
+  void Post(std::function<void()> call) { mailbox_.Post(std::move(call)); }
+  // Called whenever the cluster begins or ceases to serve. Set before Start.
+  void OnServing(std::function<void(bool)> callback) { on_serving_ = std::move(callback); }
+
+  // ---- engine thread only ----
+  // The port hears of everything that follows, refusals included.
+  void Submit(Request request, std::shared_ptr<ClientPort> client,
+              std::chrono::system_clock::time_point deadline);
+  // The client went away or asked to stop. NOT_FOUND when no such request lives.
+  absl::Status Cancel(const std::string& request_id);
+
+  void WorkerRegistered(LinkId link, const v1::Register& registration,
+                        std::shared_ptr<WorkerPort> port);
+  void WorkerEvent(LinkId link, const v1::WorkerEvent& event);
+  void WorkerClosed(LinkId link);
+  absl::Status PutKey(uint64_t epoch, const std::string& key, const std::string& value);
+  absl::StatusOr<std::string> GetKey(uint64_t epoch, const std::string& key) const;
+
+  void Describe(v1::GetClusterResponse& out) const;
+  void Describe(v1::ListWorkersResponse& out) const;
+  void Describe(v1::ListRequestsResponse& out) const;
+  absl::Status Describe(v1::GetPlacementResponse& out) const;
+
+  // From any thread.
+  std::string dtype() const { return bf16_ ? "bf16" : "fp32"; }
+
+ private:
+  void Loop();
+  void EndWork();
+  void Apply(const ClusterActions& actions, bool blame_requests);
+  void StopWork(bool blame_requests);
+  void BeginEpoch();
+  void BeginServing();
+  void Tick();
+  void MaybeStep();
+  void StepDone(LinkId link, const v1::StepDone& done);
+  void Deliver(const v1::StepDone& done);
+  void ReportProgress();
+  void Finish(uint64_t id);
+  void Fail(uint64_t id, const absl::Status& status);
+  void ExpireWaiting();
+  bool ChooseBf16() const;
+  void SetServing(bool serving);
+
+  const EngineOptions options_;
+  const ModelConfig& config_;
+  const Plan& plan_;
+  const Tokenizer* const tokenizer_;
+  Mailbox mailbox_;
+  std::thread thread_;
+  std::atomic<bool> draining_{false};
+  std::atomic<bool> stopping_{false};
+  std::atomic<bool> stopped_{false};  // work has ended; posted calls are still answered
+  std::atomic<bool> joining_{false};
+  std::atomic<bool> idle_{true};
+  std::atomic<bool> bf16_{false};
+  std::function<void(bool)> on_serving_;
+
+  // Engine thread only.
+  Cluster cluster_;
+  Scheduler scheduler_;
+  std::map<LinkId, std::shared_ptr<WorkerPort>> ports_;
+  std::map<uint64_t, LiveRequest> requests_;     // by sequence id: order of arrival
+  std::map<std::string, uint64_t> request_ids_;  // request id -> sequence id
+  uint64_t next_sequence_ = 1;
+  v1::Placement placement_;
+  std::map<std::string, std::string> rendezvous_;  // of the current epoch
+  uint64_t step_ = 0;                              // of the current epoch
+  uint64_t steps_total_ = 0;
+  std::set<LinkId> awaited_;  // workers that have not answered the step in flight
+  v1::StepDone leader_done_;
+  TimePoint step_sent_;
+  double last_step_ms_ = 0;
+  bool serving_ = false;
+};
+
+}  // namespace headlong

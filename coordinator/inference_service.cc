@@ -1,0 +1,222 @@
+#include "coordinator/inference_service.h"
+
+#include <atomic>
+#include <memory>
+#include <random>
+#include <utility>
+
+#include "common/status.h"
+#include "coordinator/stream_queue.h"
+
+namespace headlong {
+namespace {
+
+uint64_t RandomWord() {
+  thread_local std::mt19937_64 generator{std::random_device{}()};
+  return generator();
+}
+
+RequestInput FromWire(const v1::GenerateRequest& wire) {
+  RequestInput input;
+  input.request_id = wire.request_id();
+  if (wire.has_prompt_tokens()) input.prompt_tokens = wire.prompt_tokens();
+  if (wire.has_max_tokens()) input.max_tokens = wire.max_tokens();
+  if (wire.has_temperature()) input.temperature = wire.temperature();
+  if (wire.has_top_p()) input.top_p = wire.top_p();
+  if (wire.has_top_k()) input.top_k = wire.top_k();
+  if (wire.has_min_p()) input.min_p = wire.min_p();
+  if (wire.has_seed()) input.seed = wire.seed();
+  if (wire.has_logprobs()) input.logprobs = wire.logprobs();
+  if (wire.has_model()) input.model = wire.model();
+  input.stop.assign(wire.stop().begin(), wire.stop().end());
+  input.ignore_eos = wire.ignore_eos();
+  input.resume.assign(wire.resume_token_ids().begin(), wire.resume_token_ids().end());
+  input.report_progress = wire.report_progress();
+  return input;
+}
+
+absl::StatusOr<std::vector<TokenId>> PromptOf(const v1::GenerateRequest& wire,
+                                              const Tokenizer& tokenizer) {
+  switch (wire.prompt_case()) {
+    case v1::GenerateRequest::kText:
+      if (wire.text().empty()) return absl::InvalidArgumentError("prompt: must not be empty");
+      return tokenizer.Encode(wire.text(), /*add_special_tokens=*/true);
+    case v1::GenerateRequest::kTokenIds:
+      return std::vector<TokenId>(wire.token_ids().ids().begin(), wire.token_ids().ids().end());
+    default:
+      return absl::InvalidArgumentError("prompt: text or token_ids must be given");
+  }
+}
+
+v1::FinishReason ToWire(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kStop:
+      return v1::FINISH_REASON_STOP;
+    case FinishReason::kLength:
+      return v1::FINISH_REASON_LENGTH;
+    case FinishReason::kCancelled:
+      return v1::FINISH_REASON_CANCELLED;
+  }
+  return v1::FINISH_REASON_UNSPECIFIED;
+}
+
+void FillFinished(const FinishedRequest& from, v1::Finished& to) {
+  to.set_reason(ToWire(from.reason));
+  to.set_text(from.text);
+  v1::Usage& usage = *to.mutable_usage();
+  usage.set_prompt_tokens(static_cast<uint32_t>(from.prompt_tokens));
+  usage.set_completion_tokens(static_cast<uint32_t>(from.completion_tokens));
+  usage.set_cache_bytes(from.cache_bytes);
+  usage.set_full_cache_bytes(from.full_cache_bytes);
+  v1::Timing& timing = *to.mutable_timing();
+  timing.set_queue_ms(from.queue_ms);
+  timing.set_prefill_ms(from.prefill_ms);
+  timing.set_decode_ms(from.decode_ms);
+  timing.set_total_ms(from.total_ms);
+}
+
+class GenerateReactor;
+
+// What the engine holds of a client's stream. Outlives the reactor.
+class ClientStream final : public ClientPort {
+ public:
+  explicit ClientStream(GenerateReactor* reactor) : queue(reactor) {}
+  void set_request_id(const std::string& id) { request_id_ = id; }
+  const std::string& request_id() const { return request_id_; }
+
+  void Accepted(int64_t prompt_tokens, uint64_t seed) override {
+    accepted = true;
+    v1::GenerateResponse response = Response();
+    response.mutable_accepted()->set_prompt_tokens(static_cast<uint32_t>(prompt_tokens));
+    response.mutable_accepted()->set_seed(seed);
+    queue.Send(std::move(response));
+  }
+  void Progress(int64_t prefilled, int64_t prompt_tokens) override {
+    v1::GenerateResponse response = Response();
+    response.mutable_progress()->set_prefilled_tokens(static_cast<uint32_t>(prefilled));
+    response.mutable_progress()->set_prompt_tokens(static_cast<uint32_t>(prompt_tokens));
+    queue.Send(std::move(response));
+  }
+  void Token(const DeliveredToken& token) override {
+    v1::GenerateResponse response = Response();
+    v1::TokenChunk& chunk = *response.mutable_chunk();
+    chunk.set_index(static_cast<uint32_t>(token.index));
+    chunk.add_token_ids(token.token);
+    chunk.set_text(token.text);
+    if (token.logprobs) {
+      v1::TokenLogprobs& logprobs = *chunk.add_logprobs();
+      logprobs.set_token_id(token.token);
+      logprobs.set_logprob(token.logprobs->logprob);
+      for (const auto& [id, logprob] : token.logprobs->top) {
+        v1::TopLogprob& top = *logprobs.add_top();
+        top.set_token_id(id);
+        top.set_logprob(logprob);
+      }
+    }
+    queue.Send(std::move(response));
+  }
+  void Finished(const FinishedRequest& finished) override {
+    accepted = false;
+    v1::GenerateResponse response = Response();
+    FillFinished(finished, *response.mutable_finished());
+    queue.Send(std::move(response));
+    queue.End(absl::OkStatus());
+  }
+  void Failed(const absl::Status& status) override {
+    accepted = false;
+    queue.End(status);
+  }
+
+  StreamQueue<GenerateReactor, v1::GenerateResponse> queue;
+  std::atomic<bool> accepted{false};  // the engine has it: a cancel is for this request
+
+ private:
+  v1::GenerateResponse Response() const {
+    v1::GenerateResponse response;
+    response.set_request_id(request_id_);
+    return response;
+  }
+  std::string request_id_;
+};
+
+class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateResponse> {
+ public:
+  GenerateReactor(const InferenceContext& context, std::chrono::system_clock::time_point deadline,
+                  const v1::GenerateRequest& request)
+      : engine_(*context.engine), stream_(std::make_shared<ClientStream>(this)) {
+    absl::StatusOr<Request> made = Make(context, request);
+    if (!made.ok()) {
+      stream_->Failed(made.status());
+      return;
+    }
+    stream_->set_request_id(made->id);
+    engine_.Post([engine = &engine_, stream = stream_, deadline, made = *std::move(made)] {
+      engine->Submit(made, stream, deadline);
+    });
+  }
+
+  void OnWriteDone(bool ok) override { stream_->queue.Written(ok); }
+  void OnCancel() override {
+    engine_.Post([engine = &engine_, stream = stream_] {
+      if (stream->accepted) engine->Cancel(stream->request_id()).IgnoreError();
+      stream->queue.Abandon(absl::CancelledError("the client went away"));
+    });
+  }
+  void OnDone() override {
+    stream_->queue.Detach();
+    delete this;
+  }
+
+ private:
+  static absl::StatusOr<Request> Make(const InferenceContext& context,
+                                      const v1::GenerateRequest& wire) {
+    RequestInput input = FromWire(wire);
+    ASSIGN_OR_RETURN(input.prompt, PromptOf(wire, *context.tokenizer));
+    const FreshValues fresh{absl::StrCat("r-", absl::Hex(RandomWord(), absl::kZeroPad16)),
+                            RandomWord()};
+    return MakeRequest(std::move(input), context.limits, fresh);
+  }
+
+  Engine& engine_;
+  const std::shared_ptr<ClientStream> stream_;
+};
+
+grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, const absl::Status& status) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(ToGrpc(status));
+  return reactor;
+}
+
+}  // namespace
+
+grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Generate(
+    grpc::CallbackServerContext* context, const v1::GenerateRequest* request) {
+  return new GenerateReactor(context_, context->deadline(), *request);
+}
+
+grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext* context,
+                                                     const v1::TokenizeRequest* request,
+                                                     v1::TokenizeResponse* response) {
+  const auto ids = context_.tokenizer->Encode(request->text(), request->add_special_tokens());
+  if (ids.ok()) response->mutable_token_ids()->Add(ids->begin(), ids->end());
+  return Answer(context, ids.status());
+}
+
+grpc::ServerUnaryReactor* InferenceService::Detokenize(grpc::CallbackServerContext* context,
+                                                       const v1::DetokenizeRequest* request,
+                                                       v1::DetokenizeResponse* response) {
+  const std::vector<TokenId> ids(request->token_ids().begin(), request->token_ids().end());
+  auto text = context_.tokenizer->Decode(ids, request->keep_special_tokens());
+  if (text.ok()) response->set_text(*std::move(text));
+  return Answer(context, text.status());
+}
+
+grpc::ServerUnaryReactor* InferenceService::GetModel(grpc::CallbackServerContext* context,
+                                                     const v1::GetModelRequest*,
+                                                     v1::GetModelResponse* response) {
+  *response = context_.model;
+  response->set_dtype(context_.engine->dtype());
+  return Answer(context, absl::OkStatus());
+}
+
+}  // namespace headlong

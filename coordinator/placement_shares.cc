@@ -1,0 +1,81 @@
+#include "coordinator/placement_shares.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "cache/lane_class.h"
+
+namespace headlong {
+
+int64_t HeadWeightBytes(const PlacementProblem& problem) {
+  const ModelConfig& config = *problem.config;
+  return int64_t{2} * (config.group() + 1) * config.head_dim * config.hidden_size *
+         problem.weight_element_bytes;
+}
+
+int64_t ColumnWeightBytes(const PlacementProblem& problem) {
+  return int64_t{3} * problem.config->hidden_size * problem.weight_element_bytes;
+}
+
+int64_t VocabRowBytes(const PlacementProblem& problem) {
+  return int64_t{problem.config->hidden_size} * (4 + problem.weight_element_bytes);
+}
+
+int64_t NormBytes(const PlacementProblem& problem) {
+  return (int64_t{2} * problem.config->layers + 1) * problem.config->hidden_size * 4;
+}
+
+int64_t LaneReservedBytes(const PlacementProblem& problem, int policy, int sequences) {
+  const Plan& plan = *problem.plan;
+  const LaneClass lane{policy, {LaneId{}}};
+  const int64_t pages = PagesReserved(plan.rule(policy, problem.max_context), problem.max_context);
+  return sequences *
+         (pages * PageBytes(plan, lane, problem.config->head_dim, problem.cache_element_bytes) +
+          SumBytes(plan, lane, problem.config->head_dim));
+}
+
+int64_t LaneReadBytes(const PlacementProblem& problem, int policy) {
+  return LaneBytes(problem.plan->rule(policy, problem.max_context), problem.max_context,
+                   problem.config->head_dim, problem.cache_element_bytes);
+}
+
+std::vector<double> LevelledSpeeds(const std::vector<PlacementWorker>& workers) {
+  constexpr double kAlike = 1.3;
+  std::vector<size_t> order(workers.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return workers[a].read_bytes_per_s > workers[b].read_bytes_per_s;
+  });
+  std::vector<double> speeds(workers.size(), 1.0);
+  double level = 0;
+  for (size_t index : order) {
+    const double measured = std::max(workers[index].read_bytes_per_s, 1.0);
+    if (level == 0 || measured * kAlike < level) level = measured;
+    speeds[index] = level;
+  }
+  return speeds;
+}
+
+std::vector<int64_t> Apportion(int64_t total, const std::vector<double>& weights,
+                               const std::vector<int64_t>& caps) {
+  std::vector<int64_t> shares(weights.size(), 0);
+  int64_t left = total;
+  while (left > 0) {
+    double open = 0;  // weight of the workers below their cap
+    for (size_t i = 0; i < shares.size(); ++i) open += shares[i] < caps[i] ? weights[i] : 0;
+    if (open <= 0) return {};
+    const int64_t round = left;
+    for (size_t i = 0; i < shares.size() && left > 0; ++i) {
+      if (shares[i] >= caps[i]) continue;
+      const auto fair =
+          static_cast<int64_t>(std::ceil(static_cast<double>(round) * weights[i] / open));
+      const int64_t take = std::min({fair, caps[i] - shares[i], left});
+      shares[i] += take;
+      left -= take;
+    }
+  }
+  return shares;
+}
+
+}  // namespace headlong

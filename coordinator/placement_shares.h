@@ -1,0 +1,34 @@
+// The arithmetic of placements: what each part of a model weighs, and shares in proportion. Pure.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "coordinator/placement.h"
+
+namespace headlong {
+
+// Bytes of one KV head's projections (q of its group, k, v, and its columns of the output).
+int64_t HeadWeightBytes(const PlacementProblem& problem);
+// One MLP column in one layer: a row of gate and of up, a column of down.
+int64_t ColumnWeightBytes(const PlacementProblem& problem);
+// One vocabulary row: fp32 input embedding and its row of the output projection.
+int64_t VocabRowBytes(const PlacementProblem& problem);
+// Norm vectors, held by every worker.
+int64_t NormBytes(const PlacementProblem& problem);
+
+// Cache bytes a lane reserves for `sequences` of max_context, sums included.
+int64_t LaneReservedBytes(const PlacementProblem& problem, int policy, int sequences);
+// Cache bytes that a decode step reads of one lane at max_context.
+int64_t LaneReadBytes(const PlacementProblem& problem, int policy);
+
+// Speeds within a factor of 1.3 of a faster worker's count as that worker's: what is measured at
+// start is noisy, and equal machines should get equal shares.
+std::vector<double> LevelledSpeeds(const std::vector<PlacementWorker>& workers);
+
+// Splits `total` units over workers in proportion to `weights`, none above its cap; what capped
+// workers cannot take goes to the others. Empty when the caps are too small together.
+std::vector<int64_t> Apportion(int64_t total, const std::vector<double>& weights,
+                               const std::vector<int64_t>& caps);
+
+}  // namespace headlong

@@ -1,0 +1,213 @@
+#include "coordinator/scheduler.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace headlong {
+
+void Scheduler::BeginEpoch(PageBudget budget) {
+  budget_ = std::move(budget);
+  budget_->Clear();
+  planned_.clear();
+  order_.clear();
+  ended_.clear();  // the workers begin empty
+  running_.clear();
+  waiting_.clear();
+  for (auto& [id, sequence] : sequences_) {  // ids grow with arrival
+    sequence.computed = 0;
+    sequence.exact_layer = 0;
+    sequence.exact_position = 0;
+    sequence.demand.clear();
+    waiting_.push_back(id);
+  }
+}
+
+void Scheduler::Add(uint64_t id, std::vector<TokenId> log, int64_t prompt_tokens,
+                    const v1::SamplingParams& sampling) {
+  Sequence sequence;
+  sequence.log = std::move(log);
+  sequence.prompt_tokens = prompt_tokens;
+  sequence.sampling = sampling;
+  sequences_.emplace(id, std::move(sequence));
+  waiting_.push_back(id);
+}
+
+void Scheduler::Append(uint64_t id, TokenId token) { sequences_.at(id).log.push_back(token); }
+
+void Scheduler::Remove(uint64_t id) {
+  const auto it = sequences_.find(id);
+  if (it == sequences_.end()) return;
+  if (std::erase(running_, id) > 0) {
+    budget_->Return(it->second.demand);
+    ended_.push_back(id);
+  }
+  std::erase(waiting_, id);
+  sequences_.erase(it);
+}
+
+std::optional<v1::Step> Scheduler::Next() {
+  rows_left_ = limits_.max_rows;
+  PlanDecodes();
+  PlanPrompts();
+  Admit();
+  if (planned_.empty() && ended_.empty()) return std::nullopt;
+  v1::Step step;
+  for (uint64_t id : ended_) step.add_ended(id);
+  ended_.clear();
+  for (uint64_t id : order_) {
+    const Planned& planned = planned_.at(id);
+    if (planned.starts) {
+      v1::SequenceStart& start = *step.add_started();
+      start.set_sequence_id(id);
+      start.set_prompt_tokens(static_cast<uint32_t>(sequences_.at(id).prompt_tokens));
+      *start.mutable_sampling() = sequences_.at(id).sampling;
+    }
+    FillEntry(id, planned, step);
+  }
+  return step;
+}
+
+void Scheduler::Finished() {
+  for (const auto& [id, planned] : planned_) {
+    const auto it = sequences_.find(id);
+    if (it == sequences_.end()) continue;  // removed while the step ran
+    Sequence& sequence = it->second;
+    if (!planned.unit) {
+      sequence.computed += planned.count;
+      continue;
+    }
+    sequence.exact_position += planned.count;
+    if (sequence.exact_position < sequence.prompt_tokens) continue;
+    sequence.exact_position = 0;
+    if (++sequence.exact_layer == limits_.layers) sequence.computed = sequence.prompt_tokens;
+  }
+  planned_.clear();
+  order_.clear();
+}
+
+SequencePhase Scheduler::phase(uint64_t id) const {
+  if (std::find(running_.begin(), running_.end(), id) == running_.end()) {
+    return SequencePhase::kWaiting;
+  }
+  return Pending(sequences_.at(id)) > 1 ? SequencePhase::kPrefill : SequencePhase::kDecode;
+}
+
+int64_t Scheduler::progress(uint64_t id) const {
+  const Sequence& sequence = sequences_.at(id);
+  const int64_t units = sequence.exact_layer * sequence.prompt_tokens + sequence.exact_position;
+  return sequence.computed + units / std::max(limits_.layers, 1);
+}
+
+std::vector<uint64_t> Scheduler::Scheduled() const { return order_; }
+
+void Scheduler::PlanDecodes() {
+  const std::vector<uint64_t> running = running_;  // preemption changes the member
+  for (uint64_t id : running) {
+    const auto it = sequences_.find(id);
+    if (it == sequences_.end() || phase(id) != SequencePhase::kDecode) continue;
+    if (NeedsExact(it->second)) continue;
+    Plan(id, /*starts=*/false);
+  }
+}
+
+void Scheduler::PlanPrompts() {
+  const std::vector<uint64_t> running = running_;
+  bool exact_taken = false;  // the workers hold one exact prefill at a time: the oldest
+  for (uint64_t id : running) {
+    if (phase(id) == SequencePhase::kWaiting) continue;  // preempted meanwhile
+    const Sequence& sequence = sequences_.at(id);
+    if (Pending(sequence) <= 0 || planned_.contains(id)) continue;
+    if (NeedsExact(sequence) && std::exchange(exact_taken, true)) continue;
+    Plan(id, /*starts=*/false);
+  }
+}
+
+void Scheduler::Admit() {
+  while (!waiting_.empty() && running() < limits_.max_sequences && rows_left_ > 0) {
+    const uint64_t id = waiting_.front();
+    const bool exact = NeedsExact(sequences_.at(id));
+    const bool exact_runs =
+        exact && std::any_of(running_.begin(), running_.end(),
+                             [&](uint64_t other) { return NeedsExact(sequences_.at(other)); });
+    if (exact_runs || !Plan(id, /*starts=*/true)) return;  // strictly in order of arrival
+    waiting_.pop_front();
+    running_.push_back(id);
+  }
+}
+
+// Gives the sequence as many of the rows left as it can use. False when it gets none.
+bool Scheduler::Plan(uint64_t id, bool starts) {
+  Sequence& sequence = sequences_.at(id);
+  if (rows_left_ <= 0) return false;
+  Planned planned;
+  planned.starts = starts;
+  planned.unit = NeedsExact(sequence);
+  planned.position = planned.unit ? sequence.exact_position : sequence.computed;
+  const int64_t end =
+      planned.unit ? sequence.prompt_tokens : static_cast<int64_t>(sequence.log.size());
+  planned.count = std::min(end - planned.position, rows_left_);
+  // An exact prefill takes the pages of the whole prompt with its first unit.
+  const int64_t length = planned.unit ? sequence.prompt_tokens : planned.position + planned.count;
+  const std::vector<int64_t> demand = budget_->Demand(length, sequence.prompt_tokens);
+  if (!MakeRoom(id, demand, /*may_preempt=*/!starts)) return false;
+  sequence.demand = demand;
+  planned_[id] = planned;
+  order_.push_back(id);
+  rows_left_ -= planned.count;
+  return true;
+}
+
+// Takes `demand` in place of what the sequence holds, preempting younger sequences where allowed. A
+// sequence that finds no room even so waits itself.
+bool Scheduler::MakeRoom(uint64_t id, const std::vector<int64_t>& demand, bool may_preempt) {
+  Sequence& sequence = sequences_.at(id);
+  if (sequence.demand.empty()) sequence.demand.assign(demand.size(), 0);
+  while (!budget_->Fits(demand, sequence.demand)) {
+    if (!may_preempt) return false;
+    const uint64_t youngest = running_.back();
+    Preempt(youngest);
+    if (youngest == id) return false;
+  }
+  budget_->Return(sequence.demand);
+  budget_->Take(demand);
+  return true;
+}
+
+void Scheduler::Preempt(uint64_t id) {
+  Sequence& sequence = sequences_.at(id);
+  DropPlan(id);
+  budget_->Return(sequence.demand);
+  sequence.demand.clear();
+  sequence.computed = 0;
+  sequence.exact_layer = 0;
+  sequence.exact_position = 0;
+  std::erase(running_, id);
+  ended_.push_back(id);
+  waiting_.push_front(id);
+}
+
+void Scheduler::DropPlan(uint64_t id) {
+  const auto it = planned_.find(id);
+  if (it == planned_.end()) return;
+  rows_left_ += it->second.count;
+  planned_.erase(it);
+  std::erase(order_, id);
+}
+
+void Scheduler::FillEntry(uint64_t id, const Planned& planned, v1::Step& step) const {
+  const Sequence& sequence = sequences_.at(id);
+  v1::BatchEntry& entry = *step.add_entries();
+  entry.set_sequence_id(id);
+  entry.set_position(static_cast<uint32_t>(planned.position));
+  const int64_t end = planned.position + planned.count;
+  entry.mutable_tokens()->Add(sequence.log.begin() + planned.position, sequence.log.begin() + end);
+  bool last = end == static_cast<int64_t>(sequence.log.size());
+  if (planned.unit) {
+    entry.set_layer_begin(sequence.exact_layer);
+    entry.set_layer_end(sequence.exact_layer + 1);
+    last = last && sequence.exact_layer + 1 == limits_.layers;
+  }
+  entry.set_sample(last);
+}
+
+}  // namespace headlong

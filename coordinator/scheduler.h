@@ -1,0 +1,105 @@
+// Which tokens of which sequences the next step computes: continuous batching with prompts in
+// chunks. Pure: no clock, no I/O, no lock; one owner (the engine thread).
+//
+// Order: the one token of every sequence that decodes, then chunks of prompts, then admissions,
+// each oldest first. Where pages run short the youngest running sequence is preempted: its state on
+// the workers is dropped and it is computed again from its token log later. Nothing is lost by it.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "coordinator/page_budget.h"
+#include "headlong/v1/worker.pb.h"
+#include "model/tokenizer.h"
+
+namespace headlong {
+
+struct SchedulerLimits {
+  int max_rows = 512;      // of one step
+  int max_sequences = 16;  // running at once
+  int layers = 0;
+  bool exact_prefill = false;  // prompts are computed layer by layer
+};
+
+enum class SequencePhase { kWaiting, kPrefill, kDecode };
+
+class Scheduler {
+ public:
+  explicit Scheduler(const SchedulerLimits& limits) : limits_(limits) {}
+
+  // A new epoch: all sequences wait again, in the order they came, computed from their logs.
+  void BeginEpoch(PageBudget budget);
+
+  // `log`: prompt and what was generated already. `prompt_tokens`: N of an exact prefill.
+  void Add(uint64_t id, std::vector<TokenId> log, int64_t prompt_tokens,
+           const v1::SamplingParams& sampling);
+  // A sampled token joins the log. REQUIRES: added.
+  void Append(uint64_t id, TokenId token);
+  // The sequence is over or cancelled; its pages are free with the next step.
+  void Remove(uint64_t id);
+
+  // The next step (epoch and number are the caller's to set), or nullopt when there is nothing to
+  // do. REQUIRES: an epoch has begun and the last step was finished.
+  std::optional<v1::Step> Next();
+  // The step that Next gave was computed.
+  void Finished();
+
+  bool Has(uint64_t id) const { return sequences_.contains(id); }
+  SequencePhase phase(uint64_t id) const;
+  int64_t computed(uint64_t id) const { return sequences_.at(id).computed; }
+  // Tokens computed, counting the layers done of an exact prefill in proportion.
+  int64_t progress(uint64_t id) const;
+  int running() const { return static_cast<int>(running_.size()); }
+  int waiting() const { return static_cast<int>(waiting_.size()); }
+  // Ids in the step in flight.
+  std::vector<uint64_t> Scheduled() const;
+
+ private:
+  struct Sequence {
+    std::vector<TokenId> log;
+    int64_t prompt_tokens = 0;
+    v1::SamplingParams sampling;
+    int64_t computed = 0;  // positions whose keys the caches hold
+    int exact_layer = 0;   // of an exact prefill in progress
+    int64_t exact_position = 0;
+    std::vector<int64_t> demand;  // pages taken
+  };
+  // What a step does for one sequence.
+  struct Planned {
+    int64_t position = 0;
+    int64_t count = 0;
+    bool unit = false;  // of an exact prefill
+    bool starts = false;
+  };
+
+  int64_t Pending(const Sequence& s) const {
+    return static_cast<int64_t>(s.log.size()) - s.computed;
+  }
+  bool NeedsExact(const Sequence& s) const {
+    return limits_.exact_prefill && s.computed < s.prompt_tokens;
+  }
+  void PlanDecodes();
+  void PlanPrompts();
+  void Admit();
+  bool Plan(uint64_t id, bool starts);
+  bool MakeRoom(uint64_t id, const std::vector<int64_t>& demand, bool may_preempt);
+  void Preempt(uint64_t id);
+  void DropPlan(uint64_t id);
+  void FillEntry(uint64_t id, const Planned& planned, v1::Step& step) const;
+
+  const SchedulerLimits limits_;
+  std::optional<PageBudget> budget_;
+  std::map<uint64_t, Sequence> sequences_;
+  std::deque<uint64_t> waiting_;
+  std::vector<uint64_t> running_;  // oldest admission first
+  std::vector<uint64_t> ended_;    // the workers still hold these
+  std::map<uint64_t, Planned> planned_;
+  std::vector<uint64_t> order_;  // of planned_
+  int64_t rows_left_ = 0;
+};
+
+}  // namespace headlong
