@@ -1,0 +1,123 @@
+"""A worker dies or freezes while streams run: a pause, never a lost, repeated or changed token."""
+import json
+import os
+import signal
+import time
+
+import pytest
+
+from support.cluster import GOLDEN, Stream, is_alive, wait_until
+
+LONG_PROMPT = json.loads((GOLDEN / "needle-10m.transformers.json").read_text())[4]["prompt_ids"]
+REQUESTS = [
+    dict(text="Once upon a time", temperature=0, max_tokens=500, ignore_eos=True),
+    dict(prompt_ids=LONG_PROMPT, temperature=0, max_tokens=400, ignore_eos=True),
+    dict(text="The treasure was buried", temperature=0.9, top_p=0.95, seed=5, max_tokens=500,
+         ignore_eos=True),
+]
+TOKENS_BEFORE = 40
+
+
+@pytest.fixture(scope="module")
+def undisturbed(server):
+    return [Stream(server.channel, **request).result() for request in REQUESTS]
+
+
+@pytest.fixture(autouse=True)
+def serving_again(server):
+    """Each test leaves the shared server whole."""
+    yield
+    wait_until(lambda: is_whole(server), 20, "a whole cluster after the test")
+
+
+def status_of(server):
+    return json.loads(server.run("cluster", "status", "-o", "json").out)
+
+
+def is_whole(server):
+    """Exit code 1 says that it cannot serve; the document says why all the same."""
+    cluster = status_of(server)
+    return (cluster["state"] == "serving" and
+            cluster["workers_ready"] == cluster["workers_expected"])
+
+
+def start_streams(server):
+    streams = [Stream(server.channel, **request) for request in REQUESTS]
+    for stream in streams:
+        stream.wait_for_tokens(TOKENS_BEFORE)
+    assert all(stream.finished is None for stream in streams), "too fast to be disturbed"
+    return streams
+
+
+@pytest.mark.parametrize("victim", ["w0", "w1"])
+def test_killed_worker(server, undisturbed, victim):
+    before = server.workers()
+    epoch = status_of(server)["epoch"]
+    streams = start_streams(server)
+    os.kill(before[victim]["pid"], signal.SIGKILL)
+    begin = time.monotonic()
+    assert [stream.result() for stream in streams] == undisturbed
+    assert time.monotonic() - begin < 30
+
+    wait_until(lambda: is_whole(server), 15, "the replaced worker")
+    after = server.workers()
+    assert after[victim]["pid"] != before[victim]["pid"]
+    assert is_alive(after[victim]["pid"]) and not is_alive(before[victim]["pid"])
+    cluster = status_of(server)
+    assert cluster["epoch"] > epoch
+    assert cluster["recoveries"] >= 1
+    assert {worker["epoch"] for worker in after.values()} == {cluster["epoch"]}
+    wait_until(lambda: status_of(server)["cache_bytes_used"] == 0, 3, "an empty cache")
+
+
+def test_frozen_worker(server, undisturbed):
+    before = server.workers()
+    streams = start_streams(server)
+    os.kill(before["w1"]["pid"], signal.SIGSTOP)
+    frozen = time.monotonic()
+    try:
+        wait_until(lambda: status_of(server)["state"] != "serving" or
+                   server.workers()["w1"]["pid"] != before["w1"]["pid"], 6, "its detection")
+        assert time.monotonic() - frozen < 5
+        assert [stream.result() for stream in streams] == undisturbed
+        wait_until(lambda: is_whole(server), 20, "the replaced worker")
+        assert server.workers()["w1"]["pid"] != before["w1"]["pid"]
+        wait_until(lambda: not is_alive(before["w1"]["pid"]), 5, "the frozen process to be gone")
+    finally:
+        if is_alive(before["w1"]["pid"]):
+            os.kill(before["w1"]["pid"], signal.SIGKILL)
+
+
+def test_all_workers_killed_at_once(server, undisturbed):
+    streams = start_streams(server)
+    for worker in server.workers().values():
+        os.kill(worker["pid"], signal.SIGKILL)
+    assert [stream.result() for stream in streams] == undisturbed
+
+
+def test_killed_during_a_prompt(server):
+    request = dict(prompt_ids=(LONG_PROMPT * 7)[:16000], temperature=0, max_tokens=8,
+                   ignore_eos=True)
+    whole = Stream(server.channel, **request).result()
+    stream = Stream(server.channel, **request)
+    wait_until(lambda: any(r["state"] == "prefill" and r["computed_tokens"] > 1000
+                           for r in server.json("requests", "list")), 10, "a prompt half computed")
+    os.kill(server.workers()["w0"]["pid"], signal.SIGKILL)
+    assert stream.result() == whole
+
+
+def test_killed_twice_in_a_row(server, undisturbed):
+    streams = start_streams(server)
+    for victim in ("w0", "w1"):
+        os.kill(server.workers()[victim]["pid"], signal.SIGKILL)
+        wait_until(lambda: is_whole(server), 20, f"the cluster after {victim}")
+    assert [stream.result() for stream in streams] == undisturbed
+
+
+def test_idle_worker_killed(server):
+    before = server.workers()
+    os.kill(before["w0"]["pid"], signal.SIGKILL)
+    wait_until(lambda: is_whole(server) and server.workers()["w0"]["pid"] != before["w0"]["pid"],
+               15, "the replaced worker")
+    answer = server.json("generate", "--prompt", "Once upon a time", "--max-tokens", 4)
+    assert answer["usage"]["completion_tokens"] == 4
