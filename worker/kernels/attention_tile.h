@@ -11,7 +11,7 @@ namespace headlong::cpu {
 inline constexpr int kMaxHeadDim = 256;
 inline constexpr int kBlockKeys = 96;     // keys scored at a time, from as many runs as it takes
 inline constexpr int kMaxPanelRows = 32;  // rows that share registers: at most two vectors
-inline constexpr int kFewRows = 16;       // below one vector of rows, lanes run along head_dim
+inline constexpr int kFewRows = 8;        // up to here lanes run along head_dim
 
 // About 460 KiB; one per thread. Contents mean nothing between tiles.
 struct alignas(64) TileScratch {

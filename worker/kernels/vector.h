@@ -55,6 +55,20 @@ inline Float<W> Widen(Half<W> bits) {
   return (Float<W>)(__builtin_convertvector(bits, Unsigned<W>) << 16);
 }
 
+// One of two vectors that a group of 2 W bf16 elements is taken apart into: those at even (part 0)
+// or at odd places. One operation a vector, where Load takes two.
+template <int W>
+inline Float<W> LoadPart(const uint16_t* p, int part) {
+  Unsigned<W> pairs;
+  __builtin_memcpy(&pairs, p, sizeof pairs);
+  return (Float<W>)(part == 0 ? pairs << 16 : pairs & 0xffff0000u);
+}
+
+template <int W>
+inline Float<W> LoadPart(const float* p, int /*part*/) {  // fp32 is one part
+  return Load<W>(p);
+}
+
 template <int W>
 inline Float<W> Load(const uint16_t* p) {
   Half<W> bits;
@@ -94,6 +108,32 @@ inline float HorizontalSum(Float<W> v) {
     Float<W / 2> half[2];
     __builtin_memcpy(half, &v, sizeof v);
     return HorizontalSum<W / 2>(half[0] + half[1]);
+  }
+}
+
+// x[0, n) in groups of 2 W: from the order of memory to evens before odds, as LoadPart has them,
+// and back.
+template <int W>
+inline void SplitPairs(float* x, int n) {
+  Int<W> even, odd;
+  for (int i = 0; i < W; ++i) even[i] = 2 * i, odd[i] = 2 * i + 1;
+  for (int i = 0; i < n; i += 2 * W) {
+    const Float<W> a = Load<W>(x + i), b = Load<W>(x + i + W);
+    Store<W>(x + i, __builtin_shuffle(a, b, even));
+    Store<W>(x + i + W, __builtin_shuffle(a, b, odd));
+  }
+}
+template <int W>
+inline void JoinPairs(float* x, int n) {
+  Int<W> low, high;
+  for (int i = 0; i < W; ++i) {
+    low[i] = i / 2 + i % 2 * W;
+    high[i] = low[i] + W / 2;
+  }
+  for (int i = 0; i < n; i += 2 * W) {
+    const Float<W> a = Load<W>(x + i), b = Load<W>(x + i + W);
+    Store<W>(x + i, __builtin_shuffle(a, b, low));
+    Store<W>(x + i + W, __builtin_shuffle(a, b, high));
   }
 }
 
