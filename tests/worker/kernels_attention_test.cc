@@ -12,6 +12,7 @@
 #include "cache/storage.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/worker/attention_case.h"
 #include "worker/kernels/attention_cpu.h"
 #include "worker/kernels/attention_tile.h"
 
@@ -29,32 +30,10 @@ std::vector<Isa> SupportedIsas() {
   return isas;
 }
 
-// A tile with its data: keys at positions [0, keys), cut into runs at will.
-struct Case {
-  int rows = 1;
-  int group = 1;
-  int head_dim = 64;
-  int64_t first_position = 0;
-  Storage storage = Storage::kFloat32;
-  float scale = 1;
-  std::vector<float> q;     // [rows][head_dim]
-  std::vector<float> keys;  // [count][head_dim], rounded to the storage type
-  std::vector<float> values;
-  std::vector<int64_t> positions;                 // of the keys, in the order of `keys`
-  std::vector<std::pair<int64_t, int64_t>> runs;  // [begin, end) of rows of `keys`
-  bool compensates = false;
-  std::vector<float> mean_key, mean_value;
-  float log_count = 0;
-};
-
 struct Result {
   std::vector<double> out;
   std::vector<double> lse;
 };
-
-float Rounded(float x, Storage storage) {
-  return storage == Storage::kFloat32 ? x : ToFloat(ToBfloat16(x));
-}
 
 Result Reference(const Case& c) {
   Result result;
@@ -169,61 +148,6 @@ std::string Difference(const Result& expected, const Result& got, double toleran
   }
   return "";
 }
-
-class Cases {
- public:
-  explicit Cases(uint64_t seed) : random_(seed) {}
-
-  int Int(int low, int high) { return std::uniform_int_distribution<int>(low, high)(random_); }
-
-  std::vector<float> Floats(int64_t n, float size = 1) {
-    std::normal_distribution<float> normal(0, size);
-    std::vector<float> v(n);
-    for (float& x : v) x = normal(random_);
-    return v;
-  }
-
-  // `keys` keys that begin somewhere before or at the queries, cut into random runs.
-  Case Make(int head_dim, int group, int rows, int keys, Storage storage) {
-    Case c;
-    c.head_dim = head_dim;
-    c.group = group;
-    c.rows = rows;
-    c.storage = storage;
-    c.scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
-    c.q = Floats(rows * head_dim);
-    c.keys = Floats(int64_t{keys} * head_dim);
-    c.values = Floats(int64_t{keys} * head_dim);
-    for (float& x : c.keys) x = Rounded(x, storage);
-    for (float& x : c.values) x = Rounded(x, storage);
-    const int64_t begin = Int(0, 3) == 0 ? int64_t{Int(0, 3)} << 33 : Int(0, 1000);
-    // From "all keys are hidden" to "none is".
-    c.first_position = begin + Int(-rows / group - 1, keys + 5);
-    CutIntoRuns(begin, keys, c);
-    c.compensates = Int(0, 1) == 1;
-    if (c.compensates) {
-      c.mean_key = Floats(head_dim, 0.3f);
-      c.mean_value = Floats(head_dim, 0.3f);
-      c.log_count = std::log(static_cast<float>(Int(1, 100000)));
-    }
-    return c;
-  }
-
- private:
-  void CutIntoRuns(int64_t position, int keys, Case& c) {
-    const int kinds[] = {1, 4, 16, 16, 64, 64, 1000};
-    const int longest = kinds[Int(0, 6)];
-    for (int begin = 0; begin < keys;) {
-      const int count = std::min(keys - begin, Int(longest > 4 ? 0 : 1, longest));
-      if (Int(0, 9) == 0) position += Int(1, 40);  // a gap, as between sinks and window
-      c.runs.emplace_back(begin, begin + count);
-      for (int i = 0; i < count; ++i) c.positions.push_back(position++);
-      begin += count;
-    }
-  }
-
-  std::mt19937_64 random_;
-};
 
 std::string Describe(const Case& c, Isa isa) {
   return std::string(IsaName(isa)) + " rows " + std::to_string(c.rows) + " group " +
@@ -425,19 +349,6 @@ TEST(AttendTile, CompensationTokenStandsForEqualKeys) {
       EXPECT_EQ(Difference(Reference(full), RunTile(compensated, isa), kTolerance), "");
     }
   }
-}
-
-TEST(Isa, IsTheWantedOneWhereSupportedElseTheBest) {
-  const auto all = [](Isa) { return true; };
-  const auto old = [](Isa isa) { return isa != Isa::kAvx512; };
-  EXPECT_EQ(ChooseIsa("", all), Isa::kAvx512);
-  EXPECT_EQ(ChooseIsa("", old), Isa::kAvx2);
-  EXPECT_EQ(ChooseIsa("generic", all), Isa::kGeneric);
-  EXPECT_EQ(ChooseIsa("avx512", old), Isa::kAvx2);
-  EXPECT_EQ(ChooseIsa("sse9", all), Isa::kAvx512);
-  EXPECT_TRUE(IsaSupported(Isa::kGeneric));
-  EXPECT_TRUE(IsaSupported(CurrentIsa()));
-  EXPECT_STREQ(AttentionIsa(), IsaName(CurrentIsa()));
 }
 
 }  // namespace

@@ -30,21 +30,22 @@ struct AttentionTile {
   int64_t q_stride = 0;      // floats from one position to the next
   int rows = 0;              // 1 .. kMaxTileRows; a multiple of group
   int group = 1;
-  int head_dim = 0;          // a multiple of 8, at most 256
+  int head_dim = 0;  // a multiple of 8, at most 256
   int64_t first_position = 0;
-  float scale = 1.0f;        // 1 / sqrt(head_dim) as a rule
+  float scale = 1.0f;  // 1 / sqrt(head_dim) as a rule
   Storage storage = Storage::kFloat32;
   std::span<const AttentionRun> runs;
   CompensationToken compensation;
-  float* out = nullptr;      // same addressing as q, with out_stride
+  float* out = nullptr;  // same addressing as q, with out_stride
   int64_t out_stride = 0;
-  float* lse = nullptr;      // [rows], natural log of the softmax denominator; may be null
+  float* lse = nullptr;  // [rows], natural log of the softmax denominator; may be null
 };
 
 inline constexpr int kMaxTileRows = 64;
 
-// Runs on the calling thread; allocates nothing (scratch is thread-local and fixed). A row that sees
-// no key at all gets out = 0 and lse = -inf. Picks AVX-512, AVX2 or the portable build at run time.
+// Runs on the calling thread; allocates nothing (scratch is thread-local and fixed). A row that
+// sees no key at all gets out = 0 and lse = -inf. Picks AVX-512, AVX2 or the portable build at run
+// time.
 void AttendTile(const AttentionTile& tile);
 
 // "avx512" | "avx2" | "generic": what AttendTile runs on this machine. HEADLONG_ISA overrides.

@@ -1,6 +1,6 @@
-// Which build of the kernels runs on this processor. The sources attention_tile.cc and op_rows.cc
-// are compiled once per instruction set, each into a namespace of its own (generic, avx2, avx512).
-// Chosen once per process; any thread.
+// Which build of the kernels runs on this processor. The sources
+// attention_{tile,few_rows,panels}.cc and op_rows.cc are compiled once per instruction set, each
+// into a namespace of its own (generic, avx2, avx512). Chosen once per process; any thread.
 #pragma once
 
 #include <functional>

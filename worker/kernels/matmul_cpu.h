@@ -14,9 +14,10 @@ enum class MatMulType { kFloat32, kBfloat16 };
 // True where this processor multiplies bf16 faster than fp32 (AVX-512 BF16 or AMX).
 bool HasNativeBfloat16();
 
-// One weight matrix, packed once for the processor. kBfloat16: weights and activations are rounded to
-// bf16, products summed in fp32; where the processor lacks bf16 the same rounding is done in fp32.
-// Not thread-safe: one caller at a time. No allocation after the first Run of a row count class.
+// One weight matrix, packed once for the processor. kBfloat16: weights and activations are rounded
+// to bf16, products summed in fp32; where the processor lacks bf16 the same rounding is done in
+// fp32. Not thread-safe: one caller at a time. No allocation after the first Run of a row count
+// class.
 class PackedMatrix {
  public:
   // `weights`: [outputs][inputs] row-major fp32; not needed afterwards. outputs may be 0: Run then

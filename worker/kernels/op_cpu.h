@@ -1,5 +1,6 @@
 // The CPU operations of the forward pass. All activations are fp32, row-major; shapes stand beside
-// the buffers. Threads: OpenMP, as many as omp_get_max_threads() of the caller; one caller at a time.
+// the buffers. Threads: OpenMP, as many as omp_get_max_threads() of the caller; one caller at a
+// time.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +18,8 @@ void RmsNorm(const float* x, const float* weight, int rows, int dim, float eps, 
 void RopeTable(const int32_t* positions, int rows, const float* inverse_frequencies, int half,
                float* cos_sin);
 
-// Rotates pairs (i, i + half) of each head in place.   x: [rows][row_stride], heads next to each other.
+// Rotates pairs (i, i + half) of each head in place.   x: [rows][row_stride], heads next to each
+// other.
 void ApplyRope(float* x, int64_t row_stride, int rows, int heads, int half, const float* cos_sin);
 
 // out = silu(gate) * up.   gate_up: [rows][2 * columns], gate first; out: [rows][columns].

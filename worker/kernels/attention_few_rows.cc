@@ -1,0 +1,311 @@
+// Decode: few rows, vectors run along head_dim. K and V stream once, a block of keys at a time:
+// scores of the block for all rows, their softmax, its values. Reads 2 head_dim elements per key
+// and does 4 rows head_dim flops on them: bound by memory up to some 4 rows of fp32 or 2 of bf16.
+
+#include "worker/kernels/key_block.h"
+#include "worker/kernels/vector_math.h"
+
+namespace headlong::cpu::HEADLONG_ISA {
+namespace {
+
+inline constexpr int kScoreStride =
+    kBlockKeys + 32;  // floats from a row's scores to the next row's
+static_assert(kFewRows <= kMaxPanelRows);
+
+inline constexpr int kFewRowsBlock = 32;  // its keys, values and what is being fetched fit in L1
+
+// How many vectors a load makes. fp32: one. bf16: the even and the odd elements of 2 W; queries and
+// sums are kept in that order too.
+template <typename Element>
+inline constexpr int kParts = sizeof(float) / sizeof(Element);
+
+// Calls f.operator()<R>(row) for groups of R rows that together are all rows.
+template <typename F>
+void ForRowGroups(int rows, const F& f) {
+  for (int row = 0; row < rows;) {
+    const int left = rows - row;
+    if (left >= 4) {
+      f.template operator()<4>(row);
+      row += 4;
+    } else if (left == 3) {
+      f.template operator()<3>(row);
+      row += 3;
+    } else if (left == 2) {
+      f.template operator()<2>(row);
+      row += 2;
+    } else {
+      f.template operator()<1>(row);
+      row += 1;
+    }
+  }
+}
+
+// Asks for the rows of a block ahead of their use, a few lines at a time and in the order of their
+// addresses: the processor's own prefetcher follows that and keeps more reads in flight than ours.
+class Fetcher {
+ public:
+  Fetcher(const Bytes* rows, int count, int64_t row_bytes)
+      : row_(rows), end_(rows + count), row_bytes_(row_bytes) {}
+
+  void Fetch(int64_t bytes) {
+    for (; bytes > 0 && row_ != end_; bytes -= kLine) {
+      __builtin_prefetch(*row_ + at_);
+      at_ += kLine;
+      if (at_ >= row_bytes_) {
+        at_ = 0;
+        ++row_;
+      }
+    }
+  }
+
+ private:
+  static constexpr int64_t kLine = 64;
+  const Bytes* row_;
+  const Bytes* const end_;
+  const int64_t row_bytes_;
+  int64_t at_ = 0;
+};
+
+// Scores of keys [j, j + K) for R rows: R K sums in registers.
+template <int W, typename Element, int R, int K>
+void ScoreKeys(const KeyBlock& block, int j, const float* q, int head_dim, float* scores) {
+  const Element* key[K];
+  for (int k = 0; k < K; ++k) {
+    const int at = j + k < block.count ? j + k : block.count - 1;  // repeats the last; not used
+    key[k] = reinterpret_cast<const Element*>(block.key[at]);
+  }
+  Float<W> sums[R * K] = {};
+  for (int i = 0; i < head_dim; i += kParts<Element> * W) {
+#pragma GCC unroll 2
+    for (int part = 0; part < kParts<Element>; ++part) {
+      Float<W> k[K];
+#pragma GCC unroll 4
+      for (int n = 0; n < K; ++n) k[n] = LoadPart<W>(key[n] + i, part);
+#pragma GCC unroll 4
+      for (int r = 0; r < R; ++r) {
+        const Float<W> v = Load<W>(q + r * head_dim + i + part * W);
+#pragma GCC unroll 4
+        for (int n = 0; n < K; ++n) sums[r * K + n] += v * k[n];
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (int s = 0; s < R * K; s += 4) {
+    const Float<4> sum = Sum4<W>(sums[s], sums[s + 1], sums[s + 2], sums[s + 3]);
+    for (int n = 0; n < 4; n += K) {  // K scores of each row
+      __builtin_memcpy(scores + (s + n) / K * kScoreStride + j,
+                       reinterpret_cast<const float*>(&sum) + n, K * sizeof(float));
+    }
+  }
+}
+
+// Scores of a block for all rows; fetches its values meanwhile.
+template <int W, typename Element>
+void ScoreBlock(const AttentionTile& tile, const KeyBlock& block, TileScratch& scratch) {
+  const int d = tile.head_dim;
+  Fetcher values(block.value, block.count, d * sizeof(Element));
+  for (int j = 0; j < block.count; j += 4) {
+    values.Fetch(4 * d * sizeof(Element));
+    ForRowGroups(tile.rows, [&]<int R>(int row) {
+      constexpr int K = R == 4 && kRegisters == 16 ? 2 : 4;
+      float* scores = scratch.scores + row * kScoreStride;
+      for (int k = j; k < j + 4; k += K) {
+        ScoreKeys<W, Element, R, K>(block, k, scratch.q + row * d, d, scores);
+      }
+    });
+  }
+}
+
+// out[r][i..] += sum over keys of weight * value, for R rows and D vectors from i on. Lets `ahead`
+// fetch as much as is read here.
+template <int W, typename Element, int R, int D>
+void AddValues(const KeyBlock& block, int i, int head_dim, const float* weights, float* out,
+               Fetcher* ahead) {
+  Float<W> sums[R][D];
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+    for (int d = 0; d < D; ++d) sums[r][d] = Load<W>(out + r * head_dim + i + d * W);
+  }
+  for (int j = 0; j < block.count; ++j) {
+    const Element* value = reinterpret_cast<const Element*>(block.value[j]) + i;
+    if (ahead != nullptr) ahead->Fetch(D * W * sizeof(Element));
+    Float<W> v[D];
+#pragma GCC unroll 4
+    for (int d = 0; d < D; ++d) {
+      constexpr int kGroup = kParts<Element> * W;
+      v[d] = LoadPart<W>(value + d * W / kGroup * kGroup, d % kParts<Element>);
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) {
+      const Float<W> weight = Splat<W>(weights[r * kScoreStride + j]);
+#pragma GCC unroll 4
+      for (int d = 0; d < D; ++d) sums[r][d] += weight * v[d];
+    }
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+    for (int d = 0; d < D; ++d) Store<W>(out + r * head_dim + i + d * W, sums[r][d]);
+  }
+}
+
+// Adds the block's values to all rows, as many vectors at a time as the sums of the largest group
+// of rows leave registers for.
+template <int W, typename Element>
+void AddBlock(const AttentionTile& tile, const KeyBlock& block, const KeyBlock& next,
+              TileScratch& scratch) {
+  Fetcher keys(next.key, next.count, tile.head_dim * sizeof(Element));
+  const auto add = [&]<int D>(int i) {
+    ForRowGroups(tile.rows, [&]<int R>(int row) {
+      AddValues<W, Element, R, D>(block, i, tile.head_dim, scratch.scores + row * kScoreStride,
+                                  scratch.out + row * tile.head_dim, row == 0 ? &keys : nullptr);
+    });
+  };
+  int i = 0;
+  if (kRegisters == 32 || tile.rows < 3) {
+    for (; i + 4 * W <= tile.head_dim; i += 4 * W) add.template operator()<4>(i);
+  }
+  for (; i + 2 * W <= tile.head_dim; i += 2 * W) add.template operator()<2>(i);
+  if constexpr (kParts<Element> == 1) {
+    for (; i < tile.head_dim; i += W) add.template operator()<1>(i);
+  }
+}
+
+// Turns a row's scores into weights relative to its new maximum; returns what its earlier sum and
+// output shrink by. Scores past block.count are written over.
+float SoftmaxRow(const KeyBlock& block, int32_t row_offset, float* scores, float& row_max,
+                 float& row_sum) {
+  constexpr int W = kLanes;
+  int padded = block.count;
+  for (; padded % W != 0; ++padded) scores[padded] = -kInfinity;
+  if (block.masked) {
+    for (int j = 0; j < block.count; ++j) {
+      if (block.offset[j] > row_offset) scores[j] = -kInfinity;
+    }
+  }
+  Float<W> max = Splat<W>(row_max);
+  for (int j = 0; j < padded; j += W) max = Max(max, Load<W>(scores + j));
+  const float new_max = HorizontalMax<W>(max);
+  const Float<W> shift = ExponentShift<W>(Splat<W>(new_max));
+  const float shrink = Exp<W>(Splat<W>(row_max) - shift)[0];
+  Float<W> sum = {};
+  for (int j = 0; j < padded; j += W) {
+    const Float<W> weight = Exp<W>(Load<W>(scores + j) - shift);
+    Store<W>(scores + j, weight);
+    sum += weight;
+  }
+  row_sum = row_sum * shrink + HorizontalSum<W>(sum);
+  row_max = new_max;
+  return shrink;
+}
+
+// x[0, n) in groups of 2 W: from the order of memory to evens before odds, as LoadPart has them,
+// and back.
+template <int W>
+void SplitPairs(float* x, int n) {
+  Int<W> even, odd;
+  for (int i = 0; i < W; ++i) even[i] = 2 * i, odd[i] = 2 * i + 1;
+  for (int i = 0; i < n; i += 2 * W) {
+    const Float<W> a = Load<W>(x + i), b = Load<W>(x + i + W);
+    Store<W>(x + i, __builtin_shuffle(a, b, even));
+    Store<W>(x + i + W, __builtin_shuffle(a, b, odd));
+  }
+}
+
+template <int W>
+void JoinPairs(float* x, int n) {
+  Int<W> low, high;
+  for (int i = 0; i < W; ++i) {
+    low[i] = i / 2 + i % 2 * W;
+    high[i] = low[i] + W / 2;
+  }
+  for (int i = 0; i < n; i += 2 * W) {
+    const Float<W> a = Load<W>(x + i), b = Load<W>(x + i + W);
+    Store<W>(x + i, __builtin_shuffle(a, b, low));
+    Store<W>(x + i + W, __builtin_shuffle(a, b, high));
+  }
+}
+
+template <int W, typename Element>
+void StartFewRows(const AttentionTile& tile, TileScratch& scratch) {
+  const int d = tile.head_dim;
+  const CompensationToken& token = tile.compensation;
+  for (int r = 0; r < tile.rows; ++r) {
+    const float* q = QueryRow(tile, r);
+    float* scaled = scratch.q + r * d;
+    float* out = scratch.out + r * d;
+    for (int i = 0; i < d; i += W) Store<W>(scaled + i, Load<W>(q + i) * tile.scale);
+    scratch.max[r] = -kInfinity;
+    scratch.sum[r] = 0;
+    for (int i = 0; i < d; i += W) {
+      Store<W>(out + i, token.key != nullptr ? Load<W>(token.value + i) : Float<W>{});
+    }
+    if (token.key != nullptr) {
+      Float<W> score = {};
+      for (int i = 0; i < d; i += W) score += Load<W>(scaled + i) * Load<W>(token.key + i);
+      scratch.max[r] = HorizontalSum<W>(score) + token.log_count;
+      scratch.sum[r] = 1;
+    }
+    if constexpr (kParts<Element> == 2) {
+      SplitPairs<W>(scaled, d);
+      SplitPairs<W>(out, d);
+    }
+  }
+}
+
+template <int W>
+void Scale(float* x, int n, float factor) {
+  for (int i = 0; i < n; i += W) Store<W>(x + i, Load<W>(x + i) * factor);
+}
+
+template <int W, typename Element>
+void AttendInOrder(const AttentionTile& tile, TileScratch& scratch) {
+  StartFewRows<W, Element>(tile, scratch);
+  KeyReader reader(tile, kFewRowsBlock);
+  KeyBlock blocks[2];
+  reader.Read(blocks[0]);
+  for (int turn = 0; blocks[turn].count > 0; turn = 1 - turn) {
+    const KeyBlock& block = blocks[turn];
+    KeyBlock& next = blocks[1 - turn];
+    reader.Read(next);
+    ScoreBlock<W, Element>(tile, block, scratch);
+    for (int r = 0; r < tile.rows; ++r) {
+      const float shrink = SoftmaxRow(block, r / tile.group, scratch.scores + r * kScoreStride,
+                                      scratch.max[r], scratch.sum[r]);
+      if (shrink != 1) Scale<W>(scratch.out + r * tile.head_dim, tile.head_dim, shrink);
+    }
+    AddBlock<W, Element>(tile, block, next, scratch);
+  }
+  for (int r = 0; r < tile.rows; ++r) {
+    const float inverse = scratch.sum[r] == 0 ? 0.0f : 1.0f / scratch.sum[r];
+    float* sum = scratch.out + r * tile.head_dim;
+    float* out = OutRow(tile, r);
+    if constexpr (kParts<Element> == 2) JoinPairs<W>(sum, tile.head_dim);
+    for (int i = 0; i < tile.head_dim; i += W) Store<W>(out + i, Load<W>(sum + i) * inverse);
+  }
+  StoreLse(tile, scratch);
+}
+
+// With the widest vectors that divide head_dim.
+template <int W, typename Element>
+void ChooseWidth(const AttentionTile& tile, TileScratch& scratch) {
+  if constexpr (kParts<Element> * W > 8) {
+    if (tile.head_dim % (kParts<Element> * W) != 0) {
+      return ChooseWidth<W / 2, Element>(tile, scratch);
+    }
+  }
+  AttendInOrder<W, Element>(tile, scratch);
+}
+
+}  // namespace
+
+void AttendFewRows(const AttentionTile& tile, TileScratch& scratch) {
+  if (tile.storage == Storage::kFloat32) {
+    ChooseWidth<kLanes, float>(tile, scratch);
+  } else {
+    ChooseWidth<kLanes, uint16_t>(tile, scratch);
+  }
+}
+
+}  // namespace headlong::cpu::HEADLONG_ISA

@@ -1,0 +1,261 @@
+// Prefill: vectors run along rows. q and out are transposed per panel of at most two vectors of
+// rows; keys and values enter as broadcasts, so that nothing is packed and neither softmax nor
+// masks need a horizontal step. 4 rows head_dim flops per key, bound by FMA.
+
+#include "worker/kernels/key_block.h"
+#include "worker/kernels/vector_math.h"
+
+namespace headlong::cpu::HEADLONG_ISA {
+namespace {
+
+// V vectors of rows. q and out: [head_dim][V * kLanes]; scores: [keys][V * kLanes].
+struct Panel {
+  int rows;  // real ones; the others repeat the last row's position and have q = 0
+  float* q;
+  float* out;
+  float* max;
+  float* sum;
+  int32_t* row_offset;
+};
+
+// Keys and values of a block in fp32.
+struct FloatBlock {
+  const float*
+      key[kBlockKeys + 16];  // the last one is repeated to a multiple of what is scored at once
+  const float* value[kBlockKeys];
+};
+
+// How many keys, and how many elements of values, go against V vectors of rows at once: as many
+// sums as registers allow beside the operands, and no fewer than the 8 that keep two FMA units
+// busy.
+template <int V>
+inline constexpr int kKeysAtOnce = kRegisters == 32 ? (V == 2 ? 12 : 16) : (V == 2 ? 6 : 8);
+template <int V>
+inline constexpr int kElementsAtOnce = kRegisters == 32 ? 8 : (V == 2 ? 6 : 8);
+
+template <int V>
+void ScorePanel(const float* const* key, const float* q, int head_dim, float* scores) {
+  constexpr int K = kKeysAtOnce<V>;
+  const float* k[K];
+#pragma GCC unroll 16
+  for (int n = 0; n < K; ++n) k[n] = key[n];
+  Float<kLanes> sums[K][V] = {};
+  for (int i = 0; i < head_dim; ++i) {
+    Float<kLanes> rows[V];
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) rows[v] = Load<kLanes>(q + (i * V + v) * kLanes);
+#pragma GCC unroll 16
+    for (int n = 0; n < K; ++n) {
+      const Float<kLanes> element = Splat<kLanes>(k[n][i]);
+#pragma GCC unroll 2
+      for (int v = 0; v < V; ++v) sums[n][v] += element * rows[v];
+    }
+  }
+#pragma GCC unroll 16
+  for (int n = 0; n < K; ++n) {
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) Store<kLanes>(scores + (n * V + v) * kLanes, sums[n][v]);
+  }
+}
+
+// out[i..i + I) = out * shrink + sum over keys of value * weight.
+template <int V, int I>
+void AddPanelValues(const FloatBlock& block, int count, int i, const Float<kLanes>* shrink,
+                    const float* weights, float* out) {
+  Float<kLanes> sums[I][V];
+#pragma GCC unroll 16
+  for (int n = 0; n < I; ++n) {
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) {
+      sums[n][v] = Load<kLanes>(out + ((i + n) * V + v) * kLanes) * shrink[v];
+    }
+  }
+  for (int j = 0; j < count; ++j) {
+    const float* value = block.value[j] + i;
+    Float<kLanes> weight[V];
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) weight[v] = Load<kLanes>(weights + (j * V + v) * kLanes);
+#pragma GCC unroll 16
+    for (int n = 0; n < I; ++n) {
+      const Float<kLanes> element = Splat<kLanes>(value[n]);
+#pragma GCC unroll 2
+      for (int v = 0; v < V; ++v) sums[n][v] += element * weight[v];
+    }
+  }
+#pragma GCC unroll 16
+  for (int n = 0; n < I; ++n) {
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) Store<kLanes>(out + ((i + n) * V + v) * kLanes, sums[n][v]);
+  }
+}
+
+template <int V>
+void HideKeys(const KeyBlock& block, int count, const int32_t* row_offset, float* scores) {
+  const Float<kLanes> hidden = Splat<kLanes>(-kInfinity);
+  for (int j = 0; j < count; ++j) {
+    if (block.offset[j] <= 0) continue;
+    for (int v = 0; v < V; ++v) {
+      float* score = scores + (j * V + v) * kLanes;
+      const Int<kLanes> seen = LoadInt<kLanes>(row_offset + v * kLanes) >= block.offset[j];
+      Store<kLanes>(score, seen ? Load<kLanes>(score) : hidden);
+    }
+  }
+}
+
+// Scores to weights; shrink[v]: what earlier sums and outputs are multiplied by.
+template <int V>
+void SoftmaxPanel(int count, const Panel& panel, float* scores, Float<kLanes>* shrink) {
+  Float<kLanes> max[V], shift[V], sum[V];
+  for (int v = 0; v < V; ++v) max[v] = Load<kLanes>(panel.max + v * kLanes);
+  for (int j = 0; j < count; ++j) {
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) max[v] = Max(max[v], Load<kLanes>(scores + (j * V + v) * kLanes));
+  }
+  for (int v = 0; v < V; ++v) {
+    shift[v] = ExponentShift<kLanes>(max[v]);
+    shrink[v] = Exp<kLanes>(Load<kLanes>(panel.max + v * kLanes) - shift[v]);
+    sum[v] = Load<kLanes>(panel.sum + v * kLanes) * shrink[v];
+  }
+  for (int j = 0; j < count; ++j) {
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) {
+      float* score = scores + (j * V + v) * kLanes;
+      const Float<kLanes> weight = Exp<kLanes>(Load<kLanes>(score) - shift[v]);
+      Store<kLanes>(score, weight);
+      sum[v] += weight;
+    }
+  }
+  for (int v = 0; v < V; ++v) {
+    Store<kLanes>(panel.max + v * kLanes, max[v]);
+    Store<kLanes>(panel.sum + v * kLanes, sum[v]);
+  }
+}
+
+template <int V>
+void AttendPanel(const KeyBlock& block, const FloatBlock& floats, const Panel& panel, int head_dim,
+                 float* scores) {
+  int count = block.count;
+  const int32_t last = panel.row_offset[panel.rows - 1];
+  while (count > 0 && block.offset[count - 1] > last) --count;  // no row here sees them
+  if (count == 0) return;
+  for (int j = 0; j < count; j += kKeysAtOnce<V>) {
+    ScorePanel<V>(floats.key + j, panel.q, head_dim, scores + j * V * kLanes);
+  }
+  if (block.masked) HideKeys<V>(block, count, panel.row_offset, scores);
+  Float<kLanes> shrink[V];
+  SoftmaxPanel<V>(count, panel, scores, shrink);
+  int i = 0;
+  for (; i + kElementsAtOnce<V> <= head_dim; i += kElementsAtOnce<V>) {
+    AddPanelValues<V, kElementsAtOnce<V>>(floats, count, i, shrink, scores, panel.out);
+  }
+  for (; i + 4 <= head_dim; i += 4) {
+    AddPanelValues<V, 4>(floats, count, i, shrink, scores, panel.out);
+  }
+  for (; i < head_dim; i += 2) {
+    AddPanelValues<V, 2>(floats, count, i, shrink, scores, panel.out);
+  }
+}
+
+template <int V>
+void StartPanel(const AttentionTile& tile, int first_row, const Panel& panel) {
+  constexpr int kRows = V * kLanes;
+  const CompensationToken& token = tile.compensation;
+  for (int r = 0; r < kRows; ++r) {
+    const int row = first_row + (r < panel.rows ? r : panel.rows - 1);
+    const float* q = QueryRow(tile, row);
+    const float scale = r < panel.rows ? tile.scale : 0;
+    panel.row_offset[r] = row / tile.group;
+    for (int i = 0; i < tile.head_dim; ++i) panel.q[i * kRows + r] = q[i] * scale;
+  }
+  for (int v = 0; v < V; ++v) {
+    Float<kLanes> max = Splat<kLanes>(-kInfinity), sum = {};
+    if (token.key != nullptr) {
+      Float<kLanes> score = {};
+      for (int i = 0; i < tile.head_dim; ++i) {
+        score += Load<kLanes>(panel.q + (i * V + v) * kLanes) * token.key[i];
+      }
+      max = score + token.log_count;
+      sum = Splat<kLanes>(1);
+    }
+    Store<kLanes>(panel.max + v * kLanes, max);
+    Store<kLanes>(panel.sum + v * kLanes, sum);
+    for (int i = 0; i < tile.head_dim; ++i) {
+      const float start = token.key != nullptr ? token.value[i] : 0;
+      Store<kLanes>(panel.out + (i * V + v) * kLanes, Splat<kLanes>(start));
+    }
+  }
+}
+
+template <int V>
+void FinishPanel(const AttentionTile& tile, int first_row, const Panel& panel) {
+  constexpr int kRows = V * kLanes;
+  for (int r = 0; r < panel.rows; ++r) {
+    const float inverse = panel.sum[r] == 0 ? 0.0f : 1.0f / panel.sum[r];
+    float* out = OutRow(tile, first_row + r);
+    for (int i = 0; i < tile.head_dim; ++i) out[i] = panel.out[i * kRows + r] * inverse;
+  }
+}
+
+// fp32 keys and values are used where they lie; bf16 ones are widened into the scratch.
+void Widen(const AttentionTile& tile, const KeyBlock& block, TileScratch& scratch,
+           FloatBlock& floats) {
+  constexpr int W = kLanes < 8 ? kLanes : 8;  // divides every head_dim
+  const int d = tile.head_dim;
+  for (int j = 0; j < block.count; ++j) {
+    if (tile.storage == Storage::kFloat32) {
+      floats.key[j] = reinterpret_cast<const float*>(block.key[j]);
+      floats.value[j] = reinterpret_cast<const float*>(block.value[j]);
+      continue;
+    }
+    const auto* key = reinterpret_cast<const uint16_t*>(block.key[j]);
+    const auto* value = reinterpret_cast<const uint16_t*>(block.value[j]);
+    for (int i = 0; i < d; i += W) {
+      Store<W>(scratch.keys + j * d + i, Load<W>(key + i));
+      Store<W>(scratch.values + j * d + i, Load<W>(value + i));
+    }
+    floats.key[j] = scratch.keys + j * d;
+    floats.value[j] = scratch.values + j * d;
+  }
+  for (int j = block.count; j < block.count + 16; ++j) floats.key[j] = floats.key[block.count - 1];
+}
+
+}  // namespace
+
+void AttendPanels(const AttentionTile& tile, TileScratch& scratch) {
+  constexpr int kMostPanels = kMaxTileRows / kLanes;
+  Panel panels[kMostPanels];
+  int vectors[kMostPanels];
+  int count = 0;
+  for (int row = 0; row < tile.rows; ++count) {
+    const int left = tile.rows - row;
+    const int v = left > kLanes ? 2 : 1;
+    Panel& panel = panels[count];
+    panel = {.rows = left < v * kLanes ? left : v * kLanes,
+             .q = scratch.q + row * tile.head_dim,
+             .out = scratch.out + row * tile.head_dim,
+             .max = scratch.max + row,
+             .sum = scratch.sum + row,
+             .row_offset = scratch.row_offset + row};
+    vectors[count] = v;
+    v == 2 ? StartPanel<2>(tile, row, panel) : StartPanel<1>(tile, row, panel);
+    row += v * kLanes;
+  }
+  KeyReader reader(tile, kBlockKeys);
+  FloatBlock floats;
+  for (KeyBlock block; reader.Read(block);) {
+    Widen(tile, block, scratch, floats);
+    for (int p = 0; p < count; ++p) {
+      if (vectors[p] == 2) {
+        AttendPanel<2>(block, floats, panels[p], tile.head_dim, scratch.scores);
+      } else {
+        AttendPanel<1>(block, floats, panels[p], tile.head_dim, scratch.scores);
+      }
+    }
+  }
+  for (int p = 0, row = 0; p < count; row += vectors[p] * kLanes, ++p) {
+    vectors[p] == 2 ? FinishPanel<2>(tile, row, panels[p]) : FinishPanel<1>(tile, row, panels[p]);
+  }
+  StoreLse(tile, scratch);
+}
+
+}  // namespace headlong::cpu::HEADLONG_ISA
