@@ -82,7 +82,8 @@ void KeptRuns(const BlockTable& table, SlabCpu& slab, int lane, int64_t begin, i
 }
 
 void FoldDropped(const BlockTable& before, SlabCpu& slab, int lane, const NewRows& rows,
-                 int64_t from, int64_t to, float* sums) {
+                 PositionRange dropped, float* sums) {
+  const auto [from, to] = dropped;
   Check(before.rule().sinks <= from && from <= to, "sinks are never dropped");
   if (from == to) return;
   Check(to <= rows.end, "a position is there before it is dropped");

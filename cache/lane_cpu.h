@@ -33,11 +33,16 @@ struct NewRows {
 void KeptRuns(const BlockTable& table, SlabCpu& slab, int lane, int64_t begin, int64_t end,
               std::vector<KeyRun>& runs);
 
-// Adds positions [from, to) to `sums` (2 x head_dim fp32: keys, then values), block by block in
-// position order. Positions below rows.begin are read from the cache through `before`, others from
-// `rows`. REQUIRES: S <= from <= to.
+struct PositionRange {
+  int64_t begin = 0;
+  int64_t end = 0;
+};
+
+// Adds the positions of `dropped` to `sums` (2 x head_dim fp32: keys, then values), block by block
+// in position order. Positions below rows.begin are read from the cache through `before`, others
+// from `rows`. REQUIRES: S <= dropped.begin.
 void FoldDropped(const BlockTable& before, SlabCpu& slab, int lane, const NewRows& rows,
-                 int64_t from, int64_t to, float* sums);
+                 PositionRange dropped, float* sums);
 
 // Writes those positions of `rows` that `after` holds.
 void WriteKept(const BlockTable& after, SlabCpu& slab, int lane, const NewRows& rows);

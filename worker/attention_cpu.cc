@@ -199,7 +199,7 @@ void AttentionCpu::PrepareLocal(LaneWork& work) {
     const int64_t end = GroupEnd(rule, begin, work.chunk->end());
     const int64_t window_begin = WindowStart(rule, begin);
     if (compensates && window_begin > folded) {
-      FoldDropped(before(work), slab, work.place.lane, work.rows, folded, window_begin,
+      FoldDropped(before(work), slab, work.place.lane, work.rows, {folded, window_begin},
                   work.running.data());
     }
     folded = std::max(folded, window_begin);
@@ -281,7 +281,7 @@ void AttentionCpu::Finish(LaneWork& work) {
     if (work.chunk->end() < work.tables->prompt_tokens) return;
     const int64_t window_begin = WindowStart(rule, work.chunk->end() - 1);
     if (compensates) {
-      FoldDropped(before(work), slab, work.place.lane, work.rows, rule.sinks, window_begin, sums);
+      FoldDropped(before(work), slab, work.place.lane, work.rows, {rule.sinks, window_begin}, sums);
     }
   } else if (compensates) {
     std::copy(work.running.begin(), work.running.end(), sums);

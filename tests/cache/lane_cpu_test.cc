@@ -271,10 +271,10 @@ TEST(LaneCpuDeathTest, RefusesWhatWouldCorruptAStep) {
   EXPECT_DEATH(KeptRuns(*table, lanes.slab, 0, 0, 5, runs), "only kept positions are read");
   float* sums = lanes.slab.sums(0, 0);
   const NewRows none{nullptr, nullptr, 90, 90};
-  EXPECT_DEATH(FoldDropped(*table, lanes.slab, 0, none, 0, 16, sums), "sinks are never dropped");
-  EXPECT_DEATH(FoldDropped(*table, lanes.slab, 0, none, 20, 32, sums), "goes on at a border");
-  EXPECT_DEATH(FoldDropped(*table, lanes.slab, 0, none, 48, 60, sums), "whole blocks leave");
-  EXPECT_DEATH(FoldDropped(*table, lanes.slab, 0, none, 16, 32, sums), "only kept positions");
+  EXPECT_DEATH(FoldDropped(*table, lanes.slab, 0, none, {0, 16}, sums), "sinks are never dropped");
+  EXPECT_DEATH(FoldDropped(*table, lanes.slab, 0, none, {20, 32}, sums), "goes on at a border");
+  EXPECT_DEATH(FoldDropped(*table, lanes.slab, 0, none, {48, 60}, sums), "whole blocks leave");
+  EXPECT_DEATH(FoldDropped(*table, lanes.slab, 0, none, {16, 32}, sums), "only kept positions");
 }
 
 }  // namespace

@@ -107,7 +107,7 @@ void LaneDriver::PrefillExact(const HeadRows& rows, int64_t count) {
   }
   folded_ = WindowStart(lanes_->rule, count - 1);
   if (lanes_->rule.compensates()) {
-    FoldDropped(table_, lanes_->slab, kDriverLane, all, lanes_->rule.sinks, folded_,
+    FoldDropped(table_, lanes_->slab, kDriverLane, all, {lanes_->rule.sinks, folded_},
                 lanes_->slab.sums(slot_, kDriverLane));
   }
   WriteKept(*after, lanes_->slab, kDriverLane, all);
@@ -124,7 +124,7 @@ void LaneDriver::AttendLocal(const HeadRows& rows, const NewRows& fresh, int64_t
   const LaneRule& rule = lanes_->rule;
   const int64_t lo = WindowStart(rule, m);
   if (rule.compensates() && lo > folded_) {
-    FoldDropped(table_, lanes_->slab, kDriverLane, fresh, folded_, lo,
+    FoldDropped(table_, lanes_->slab, kDriverLane, fresh, {folded_, lo},
                 lanes_->slab.sums(slot_, kDriverLane));
   }
   folded_ = lo;
