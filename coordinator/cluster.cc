@@ -119,12 +119,11 @@ ClusterActions Cluster::Fault(LinkId link, const v1::Fault& fault, TimePoint now
 }
 
 ClusterActions Cluster::Tick(bool step_in_flight, TimePoint now) {
+  ForgiveOwnStall(now);
   ClusterActions actions;
   std::string silent;
-  bool moving = false;
   for (auto& [id, member] : workers_) {
     if (member.state == WorkerState::kGone) continue;
-    moving |= now - member.last_progress < options_.progress_timeout;
     if (now - member.last_beat < options_.heartbeat_timeout) continue;
     MarkGone(member);
     actions.close.push_back(member.link);
@@ -133,13 +132,39 @@ ClusterActions Cluster::Tick(bool step_in_flight, TimePoint now) {
   ClusterActions broken;
   if (!silent.empty()) {
     broken = Break(absl::StrCat("worker ", silent, " is silent"), now);
-  } else if (phase_ == ClusterPhase::kServing && step_in_flight && !moving) {
-    broken = Break("a step does not get on", now);
+  } else if (IsStuck(step_in_flight, now)) {
+    broken = Break(
+        phase_ == ClusterPhase::kLoading ? "loading does not get on" : "a step does not get on",
+        now);
   }
   const ClusterActions begin = MaybeBegin(now);
   actions.stop_work = broken.stop_work;
   actions.begin_epoch = begin.begin_epoch;
   return actions;
+}
+
+// Beats that came while this process itself was stopped or starved have not been read yet: that
+// time is nobody's silence.
+void Cluster::ForgiveOwnStall(TimePoint now) {
+  constexpr Millis kStall{500};
+  const Millis gap = last_tick_ ? std::chrono::duration_cast<Millis>(now - *last_tick_) : Millis(0);
+  last_tick_ = now;
+  if (gap < kStall) return;
+  for (auto& [id, member] : workers_) {
+    member.last_beat = std::min(now, member.last_beat + gap);
+    member.last_progress = std::min(now, member.last_progress + gap);
+  }
+}
+
+bool Cluster::IsStuck(bool step_in_flight, TimePoint now) const {
+  const bool working =
+      phase_ == ClusterPhase::kLoading || (phase_ == ClusterPhase::kServing && step_in_flight);
+  if (!working) return false;
+  return std::none_of(members_.begin(), members_.end(), [&](LinkId link) {
+    const Member* member = find(link);
+    return member != nullptr && member->state != WorkerState::kGone &&
+           now - member->last_progress < options_.progress_timeout;
+  });
 }
 
 void Cluster::StepSent(TimePoint now) {
@@ -183,6 +208,7 @@ ClusterActions Cluster::MaybeBegin(TimePoint now) {
   for (auto& [id, member] : workers_) {
     if (member.state == WorkerState::kGone) continue;
     member.state = WorkerState::kLoading;
+    member.last_progress = now;
     member.bytes_done = 0;
     member.bytes_total = 0;
     members_.push_back(member.link);

@@ -25,7 +25,7 @@ struct ClusterOptions {
   int expected_workers = 1;
   Millis heartbeat_timeout{2500};  // silence of a worker that makes it dead
   Millis rejoin_grace{3000};       // after a death, wait so long for a replacement
-  Millis progress_timeout{60000};  // a step in which no worker gets on
+  Millis progress_timeout{60000};  // a step or a load in which none gets on
   Millis retry_interval{2000};     // after a placement or a worker said no
 };
 
@@ -86,6 +86,8 @@ class Cluster {
   bool IsMember(LinkId link) const;
   int AliveCount() const;
   void MarkGone(Member& member);
+  void ForgiveOwnStall(TimePoint now);
+  bool IsStuck(bool step_in_flight, TimePoint now) const;
   ClusterActions Break(const std::string& why, TimePoint now);
   ClusterActions MaybeBegin(TimePoint now);
 
@@ -94,6 +96,7 @@ class Cluster {
   uint64_t epoch_ = 0;
   std::string reason_;
   int recoveries_ = 0;
+  std::optional<TimePoint> last_tick_;
   TimePoint broken_at_;                // when recovering began
   std::optional<TimePoint> retry_at_;  // not before, after a refusal
   std::vector<LinkId> members_;

@@ -174,6 +174,15 @@ void Engine::WorkerRegistered(LinkId link, const v1::Register& registration,
   if (registration.model_fingerprint() != options_.fingerprint) {
     return refuse("has another model (fingerprints of the weight files differ)");
   }
+  for (const auto& [id, worker] : cluster_.workers()) {
+    if (id != registration.worker_id() || worker.state == WorkerState::kGone) continue;
+    if (worker.registration.pid() == registration.pid() &&
+        worker.registration.host() == registration.host()) {
+      continue;  // the same process over a new connection
+    }
+    return port->Close(absl::AlreadyExistsError(
+        absl::StrCat("a live worker is registered as ", id, "; give this one another --id")));
+  }
   if (stopping_) return port->Close(absl::UnavailableError("the coordinator is shutting down"));
   ports_[link] = port;
   v1::WorkerCommand command;
@@ -243,6 +252,7 @@ void Engine::StopWork(bool blame_requests) {
     for (uint64_t id : scheduler_.Scheduled()) {
       const auto live = requests_.find(id);
       if (live == requests_.end()) continue;
+      scheduler_.Suspect(id);
       if (++live->second.crashes_in_a_row >= kMaxCrashes) poisonous.push_back(id);
     }
   }
@@ -276,7 +286,7 @@ void Engine::BeginEpoch() {
                                static_cast<int64_t>(worker.memory_bytes()),
                                worker.read_bytes_per_s()});
   }
-  bf16_ = ChooseBf16();
+  if (cluster_.epoch() == 1) bf16_ = ChooseBf16();
   problem.cache_element_bytes = bf16_ ? 2 : 4;
   problem.weight_element_bytes = bf16_ && native ? 2 : 4;
   auto placement = Place(problem);
@@ -338,6 +348,10 @@ void Engine::MaybeStep() {
     LiveRequest& live = requests_.at(id);
     if (!live.scheduled) live.scheduled = step_sent_;
   }
+  sampling_.clear();
+  for (const v1::BatchEntry& entry : step->entries()) {
+    if (entry.sample()) sampling_.push_back(entry.sequence_id());
+  }
   v1::WorkerCommand command;
   *command.mutable_step() = *std::move(step);
   cluster_.StepSent(step_sent_);
@@ -354,20 +368,33 @@ void Engine::StepDone(LinkId link, const v1::StepDone& done) {
   if (link == cluster_.members().front()) leader_done_ = done;
   if (!awaited_.empty()) return;
   last_step_ms_ = MillisBetween(step_sent_, Now());
+  if (!AnswersStep(leader_done_)) {
+    v1::Fault fault;
+    fault.set_epoch(cluster_.epoch());
+    fault.set_message("answered another step than the one asked for");
+    return Apply(cluster_.Fault(cluster_.members().front(), fault, Now()), true);
+  }
   Deliver(leader_done_);
+}
+
+// Samples are those asked for, in order, of tokens that exist.
+bool Engine::AnswersStep(const v1::StepDone& done) const {
+  return std::equal(done.samples().begin(), done.samples().end(), sampling_.begin(),
+                    sampling_.end(), [this](const v1::Sample& sample, uint64_t id) {
+                      return sample.sequence_id() == id &&
+                             sample.token_id() < static_cast<uint32_t>(config_.vocab_size);
+                    });
 }
 
 void Engine::Deliver(const v1::StepDone& done) {
   const TimePoint now = Now();
-  for (uint64_t id : scheduler_.Scheduled()) {
-    const auto live = requests_.find(id);
-    if (live != requests_.end()) live->second.crashes_in_a_row = 0;
-  }
   ReportProgress();
   scheduler_.Finished();
   for (const v1::Sample& sample : done.samples()) {
     const auto live = requests_.find(sample.sequence_id());
     if (live == requests_.end()) continue;  // cancelled while the step ran
+    live->second.crashes_in_a_row = 0;
+    scheduler_.Clear(sample.sequence_id());
     live->second.Deliver(sample, now);
     if (live->second.finished()) {
       Finish(sample.sequence_id());

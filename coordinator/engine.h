@@ -90,6 +90,7 @@ class Engine {
   void Tick();
   void MaybeStep();
   void StepDone(LinkId link, const v1::StepDone& done);
+  bool AnswersStep(const v1::StepDone& done) const;
   void Deliver(const v1::StepDone& done);
   void ReportProgress();
   void Finish(uint64_t id);
@@ -109,7 +110,7 @@ class Engine {
   std::atomic<bool> stopped_{false};  // work has ended; posted calls are still answered
   std::atomic<bool> joining_{false};
   std::atomic<bool> idle_{true};
-  std::atomic<bool> bf16_{false};
+  std::atomic<bool> bf16_{false};  // chosen with the first epoch: later tokens must not change
   std::function<void(bool)> on_serving_;
 
   // Engine thread only.
@@ -123,7 +124,8 @@ class Engine {
   std::map<std::string, std::string> rendezvous_;  // of the current epoch
   uint64_t step_ = 0;                              // of the current epoch
   uint64_t steps_total_ = 0;
-  std::set<LinkId> awaited_;  // workers that have not answered the step in flight
+  std::vector<uint64_t> sampling_;  // sequences that the step in flight samples, in order
+  std::set<LinkId> awaited_;        // workers that have not answered the step in flight
   v1::StepDone leader_done_;
   TimePoint step_sent_;
   double last_step_ms_ = 0;

@@ -108,9 +108,8 @@ absl::StatusOr<Request> MakeRequest(RequestInput input, const RequestLimits& lim
                                                    " bytes"));
   }
   if (input.model && *input.model != limits.model_name) {
-    return absl::NotFoundError(absl::StrCat("model: this server serves \"", limits.model_name,
-                                            "\", asked for was \"", input.model->substr(0, 64),
-                                            "\""));
+    return Refuse("model", absl::StrCat("\"", input.model->substr(0, 64), "\""),
+                  absl::StrCat("\"", limits.model_name, "\", the model served here"));
   }
   ASSIGN_OR_RETURN(const int64_t max_tokens, CheckLengths(input, limits.max_context));
   RETURN_IF_ERROR(CheckTokens("token_ids", input.prompt, limits.vocab_size));

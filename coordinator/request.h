@@ -71,7 +71,7 @@ struct FreshValues {
   uint64_t seed = 0;
 };
 
-// INVALID_ARGUMENT names the field, its value and its range; NOT_FOUND another model's name.
+// INVALID_ARGUMENT names the field, its value and its range.
 absl::StatusOr<Request> MakeRequest(RequestInput input, const RequestLimits& limits,
                                     const FreshValues& fresh);
 

@@ -34,6 +34,16 @@ void Scheduler::Add(uint64_t id, std::vector<TokenId> log, int64_t prompt_tokens
 
 void Scheduler::Append(uint64_t id, TokenId token) { sequences_.at(id).log.push_back(token); }
 
+void Scheduler::Suspect(uint64_t id) {
+  const auto it = sequences_.find(id);
+  if (it != sequences_.end()) it->second.suspect = true;
+}
+
+void Scheduler::Clear(uint64_t id) {
+  const auto it = sequences_.find(id);
+  if (it != sequences_.end()) it->second.suspect = false;
+}
+
 void Scheduler::Remove(uint64_t id) {
   const auto it = sequences_.find(id);
   if (it == sequences_.end()) return;
@@ -125,14 +135,22 @@ void Scheduler::PlanPrompts() {
 void Scheduler::Admit() {
   while (!waiting_.empty() && running() < limits_.max_sequences && rows_left_ > 0) {
     const uint64_t id = waiting_.front();
-    const bool exact = NeedsExact(sequences_.at(id));
-    const bool exact_runs =
-        exact && std::any_of(running_.begin(), running_.end(),
-                             [&](uint64_t other) { return NeedsExact(sequences_.at(other)); });
-    if (exact_runs || !Plan(id, /*starts=*/true)) return;  // strictly in order of arrival
+    // Strictly in order of arrival: who cannot start keeps those behind waiting.
+    if (!MayStart(sequences_.at(id)) || !Plan(id, /*starts=*/true)) return;
     waiting_.pop_front();
     running_.push_back(id);
   }
+}
+
+bool Scheduler::MayStart(const Sequence& sequence) const {
+  for (uint64_t id : running_) {
+    const Sequence& other = sequences_.at(id);
+    if (NeedsExact(sequence) && NeedsExact(other)) return false;
+    if (sequence.suspect && other.suspect) return false;
+  }
+  const auto length = static_cast<int64_t>(sequence.log.size());
+  const std::vector<int64_t> demand = budget_->Demand(length, sequence.prompt_tokens);
+  return budget_->Fits(demand, std::vector<int64_t>(demand.size(), 0));
 }
 
 // Gives the sequence as many of the rows left as it can use. False when it gets none.
@@ -157,16 +175,14 @@ bool Scheduler::Plan(uint64_t id, bool starts) {
   return true;
 }
 
-// Takes `demand` in place of what the sequence holds, preempting younger sequences where allowed. A
-// sequence that finds no room even so waits itself.
+// Takes `demand` in place of what the sequence holds, preempting younger sequences where allowed.
 bool Scheduler::MakeRoom(uint64_t id, const std::vector<int64_t>& demand, bool may_preempt) {
   Sequence& sequence = sequences_.at(id);
   if (sequence.demand.empty()) sequence.demand.assign(demand.size(), 0);
   while (!budget_->Fits(demand, sequence.demand)) {
     if (!may_preempt) return false;
-    const uint64_t youngest = running_.back();
-    Preempt(youngest);
-    if (youngest == id) return false;
+    if (running_.back() == id) return false;  // it waits for older ones to end
+    Preempt(running_.back());
   }
   budget_->Return(sequence.demand);
   budget_->Take(demand);

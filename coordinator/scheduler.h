@@ -2,8 +2,10 @@
 // chunks. Pure: no clock, no I/O, no lock; one owner (the engine thread).
 //
 // Order: the one token of every sequence that decodes, then chunks of prompts, then admissions,
-// each oldest first. Where pages run short the youngest running sequence is preempted: its state on
-// the workers is dropped and it is computed again from its token log later. Nothing is lost by it.
+// each oldest first. A sequence is admitted when its whole log fits. Where pages run short later,
+// the youngest running sequence is preempted for an older one: its state on the workers is dropped
+// and it is computed again from its token log. The youngest itself waits. Nothing is lost by
+// either.
 #pragma once
 
 #include <cstdint>
@@ -39,6 +41,10 @@ class Scheduler {
            const v1::SamplingParams& sampling);
   // A sampled token joins the log. REQUIRES: added.
   void Append(uint64_t id, TokenId token);
+  // The sequence was in a step that crashed, and gave no token since. Suspects run one at a time,
+  // so that the next crash tells which one it is.
+  void Suspect(uint64_t id);
+  void Clear(uint64_t id);
   // The sequence is over or cancelled; its pages are free with the next step.
   void Remove(uint64_t id);
 
@@ -63,6 +69,7 @@ class Scheduler {
     std::vector<TokenId> log;
     int64_t prompt_tokens = 0;
     v1::SamplingParams sampling;
+    bool suspect = false;
     int64_t computed = 0;  // positions whose keys the caches hold
     int exact_layer = 0;   // of an exact prefill in progress
     int64_t exact_position = 0;
@@ -85,6 +92,7 @@ class Scheduler {
   void PlanDecodes();
   void PlanPrompts();
   void Admit();
+  bool MayStart(const Sequence& sequence) const;
   bool Plan(uint64_t id, bool starts);
   bool MakeRoom(uint64_t id, const std::vector<int64_t>& demand, bool may_preempt);
   void Preempt(uint64_t id);
