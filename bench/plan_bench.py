@@ -28,8 +28,8 @@ class Server:
 
     def __init__(self, headlong, model, options):
         self._command = [headlong, "serve", "--model", model, "--workers", "1", "--listen",
-                         "127.0.0.1:0", "--max-sequences", "1", "--log-level", "error", "-o", "json",
-                         *options]
+                         "127.0.0.1:0", "--max-sequences", "1", "--log-level", "error", "-o",
+                         "json", *options]
 
     def __enter__(self):
         self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE)
@@ -144,7 +144,8 @@ def spread(values):
 
 
 def print_speed(report):
-    print(f"Speed with {report['prompt_tokens']:,} tokens, one worker, {report['repetitions']} turns")
+    print(f"Speed with {report['prompt_tokens']:,} tokens, one worker, "
+          f"{report['repetitions']} turns")
     rows = [["", "min", "median", "max"]]
 
     def add(label, values, form):

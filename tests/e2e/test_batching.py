@@ -35,7 +35,8 @@ def test_seeds(server):
     # The server's own seed is returned and repeats the answer.
     unseeded = Stream(server.channel, **request)
     tokens = unseeded.result()
-    assert Stream(server.channel, seed=unseeded.accepted.accepted.seed, **request).result() == tokens
+    chosen = unseeded.accepted.accepted.seed
+    assert Stream(server.channel, seed=chosen, **request).result() == tokens
 
 
 def test_resumed_stream_goes_on_where_it_stopped(server):

@@ -56,7 +56,8 @@ class Result:
         return json.loads(self.out)
 
     def __repr__(self):
-        return f"exit code {self.code} in {self.seconds:.1f} s\n{self.out[-2000:]}\n{self.err[-2000:]}"
+        return (f"exit code {self.code} in {self.seconds:.1f} s\n"
+                f"{self.out[-2000:]}\n{self.err[-2000:]}")
 
 
 class Sandbox:
