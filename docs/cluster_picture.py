@@ -81,8 +81,9 @@ def on_first(layer, head):
 
 
 def picture():
-    tip = tag("marker", tag("path", d="M0,0 L10,5 L0,10 z", fill=INK), id="tip", viewBox="0 0 10 10",
-              refX=9, refY=5, markerWidth=7, markerHeight=7, orient="auto-start-reverse")
+    tip = tag("marker", tag("path", d="M0,0 L10,5 L0,10 z", fill=INK), id="tip",
+              viewBox="0 0 10 10", refX=9, refY=5, markerWidth=7, markerHeight=7,
+              orient="auto-start-reverse")
     parts = [
         tag("rect", width=WIDTH, height=HEIGHT, fill=PAPER), tag("defs", tip),
         box(40, 40, 210, 56, FAINT), label(60, 64, "clients"),
