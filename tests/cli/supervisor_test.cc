@@ -144,20 +144,30 @@ TEST_F(SupervisorTest, DrainedChildIsNotStartedAgain) {
   EXPECT_EQ(supervisor.children()[0].starts, 1);
 }
 
-TEST_F(SupervisorTest, StopWaitsForChildrenThatEndByThemselves) {
-  Supervisor supervisor(Options("sleep 0.3; echo done"));
-  ASSERT_TRUE(Eventually([&] { return PidOf(supervisor) > 0; }));
+TEST_F(SupervisorTest, StopLetsChildrenEndByThemselves) {
+  Supervisor supervisor(
+      Options("trap 'echo goodbye; exit 0' TERM; echo ready; while true; do sleep 0.02; done"));
+  ASSERT_TRUE(Eventually([&] { return !output_.all().empty(); }));
   supervisor.Stop(milliseconds(5000));
-  EXPECT_THAT(output_.all(), Contains("w0: done"));
+  EXPECT_THAT(output_.all(), Contains("w0: goodbye"));
+}
+
+TEST_F(SupervisorTest, StopKillsChildrenThatDoNotListen) {
+  Supervisor supervisor(Options("trap '' TERM; echo ready; while true; do sleep 0.02; done"));
+  ASSERT_TRUE(Eventually([&] { return !output_.all().empty(); }));
+  const int64_t pid = PidOf(supervisor);
+  supervisor.Stop(milliseconds(200));
+  EXPECT_FALSE(Exists(pid));
 }
 
 TEST_F(SupervisorTest, ChildrenInheritNoDescriptorsAndNoStdin) {
   const std::ifstream kept_open("/proc/self/status");
   Supervisor supervisor(
-      Options("ls /proc/$$/fd | tr '\\n' ' '; echo; read x || echo no input; sleep 1000"));
+      // ls lists its own descriptors: what it inherited, and 3, the folder it reads.
+      Options("ls /proc/self/fd | tr '\\n' ' '; echo; read x || echo no input; sleep 1000"));
   ASSERT_TRUE(Eventually([&] { return output_.all().size() >= 2; }));
   EXPECT_THAT(output_.all(), Contains("w0: no input"));
-  EXPECT_THAT(output_.all(), Contains("w0: 0 1 2 "));
+  EXPECT_THAT(output_.all(), Contains("w0: 0 1 2 3 "));
 }
 
 }  // namespace
