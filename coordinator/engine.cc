@@ -8,6 +8,7 @@
 #include "common/status.h"
 #include "common/wire.h"
 #include "coordinator/name_rule.h"
+#include "coordinator/placement.h"
 
 namespace headlong {
 namespace {

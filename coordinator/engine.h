@@ -4,7 +4,6 @@
 
 #include <atomic>
 #include <chrono>
-#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
@@ -13,14 +12,11 @@
 #include <thread>
 #include <vector>
 
-#include "absl/status/statusor.h"
 #include "cache/plan.h"
-#include "coordinator/cluster.h"
+#include "coordinator/engine_options.h"
 #include "coordinator/live_request.h"
 #include "coordinator/mailbox.h"
-#include "coordinator/placement.h"
 #include "coordinator/ports.h"
-#include "coordinator/request.h"
 #include "coordinator/scheduler.h"
 #include "headlong/v1/admin.pb.h"
 #include "headlong/v1/worker.pb.h"
@@ -28,17 +24,6 @@
 #include "model/tokenizer.h"
 
 namespace headlong {
-
-struct EngineOptions {
-  std::string model_name;
-  std::string fingerprint;
-  std::string dtype = "auto";  // "auto" | "fp32" | "bf16"
-  int64_t max_context = 0;
-  int max_sequences = 16;
-  int max_batch_tokens = 512;
-  int max_waiting = 1024;
-  ClusterOptions cluster;
-};
 
 class Engine {
  public:

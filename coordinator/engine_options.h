@@ -1,0 +1,22 @@
+// What the engine is told once. Plain values.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "coordinator/cluster.h"
+
+namespace headlong {
+
+struct EngineOptions {
+  std::string model_name;
+  std::string fingerprint;
+  std::string dtype = "auto";  // "auto" | "fp32" | "bf16"
+  int64_t max_context = 0;
+  int max_sequences = 16;
+  int max_batch_tokens = 512;
+  int max_waiting = 1024;
+  ClusterOptions cluster;
+};
+
+}  // namespace headlong
