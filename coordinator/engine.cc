@@ -8,13 +8,11 @@
 #include "common/status.h"
 #include "common/wire.h"
 #include "coordinator/name_rule.h"
-#include "coordinator/placement.h"
 
 namespace headlong {
 namespace {
 
 constexpr Millis kTickInterval{20};
-constexpr int kMaxCrashes = 2;  // a request present at so many crashes in a row is set aside
 // A waiting request learns the reason a little before its own deadline would cut it off.
 constexpr std::chrono::milliseconds kBeforeDeadline{150};
 
@@ -229,99 +227,6 @@ absl::StatusOr<std::string> Engine::GetKey(uint64_t epoch, const std::string& ke
   const auto it = rendezvous_.find(key);
   if (it == rendezvous_.end()) return absl::NotFoundError("not there yet");
   return it->second;
-}
-
-// ---- epochs ----
-
-void Engine::Apply(const ClusterActions& actions, bool blame_requests) {
-  for (LinkId link : actions.close) {
-    const auto port = ports_.find(link);
-    if (port == ports_.end()) continue;
-    port->second->Close(absl::UnavailableError("taken for dead, or replaced"));
-    ports_.erase(port);
-  }
-  if (actions.stop_work) StopWork(blame_requests);
-  if (actions.begin_epoch) BeginEpoch();
-  if (actions.began_serving) BeginServing();
-}
-
-void Engine::StopWork(bool blame_requests) {
-  spdlog::warn("epoch {} is over: {}", cluster_.epoch(), cluster_.reason());
-  SetServing(false);
-  std::vector<uint64_t> poisonous;
-  if (!awaited_.empty() && blame_requests) {
-    for (uint64_t id : scheduler_.Scheduled()) {
-      const auto live = requests_.find(id);
-      if (live == requests_.end()) continue;
-      scheduler_.Suspect(id);
-      if (++live->second.crashes_in_a_row >= kMaxCrashes) poisonous.push_back(id);
-    }
-  }
-  awaited_.clear();
-  for (uint64_t id : poisonous) {
-    spdlog::error("request {} was in the step at {} crashes in a row: set aside",
-                  requests_.at(id).request.id, kMaxCrashes);
-    Fail(id, absl::AbortedError("set aside: workers crashed twice in a row on this request"));
-  }
-}
-
-bool Engine::ChooseBf16() const {
-  if (options_.dtype != "auto") return options_.dtype == "bf16";
-  return std::all_of(cluster_.members().begin(), cluster_.members().end(), [this](LinkId link) {
-    return cluster_.find(link)->registration.native_bf16();
-  });
-}
-
-void Engine::BeginEpoch() {
-  PlacementProblem problem;
-  problem.config = &config_;
-  problem.plan = &plan_;
-  problem.max_context = options_.max_context;
-  problem.max_sequences = options_.max_sequences;
-  problem.max_batch_tokens = options_.max_batch_tokens;
-  bool native = true;
-  for (LinkId link : cluster_.members()) {
-    const v1::Register& worker = cluster_.find(link)->registration;
-    native &= worker.native_bf16();
-    problem.workers.push_back({worker.worker_id(), worker.device(),
-                               static_cast<int64_t>(worker.memory_bytes()),
-                               worker.read_bytes_per_s()});
-  }
-  if (cluster_.epoch() == 1) bf16_ = ChooseBf16();
-  problem.cache_element_bytes = bf16_ ? 2 : 4;
-  problem.weight_element_bytes = bf16_ && native ? 2 : 4;
-  auto placement = Place(problem);
-  if (!placement.ok()) {
-    const std::string why(placement.status().message());
-    spdlog::error("epoch {}: {}", cluster_.epoch(), why);
-    return cluster_.PlacementRefused(why, Now());
-  }
-  placement_ = *std::move(placement);
-  placement_.set_epoch(cluster_.epoch());
-  rendezvous_.clear();
-  step_ = 0;
-  spdlog::info("epoch {}: {} workers, modelled step {:.3f} ms, gap {:.2f}", cluster_.epoch(),
-               placement_.workers_size(), placement_.step_ms(), placement_.gap());
-  v1::WorkerCommand command;
-  v1::Configure& configure = *command.mutable_configure();
-  configure.set_epoch(cluster_.epoch());
-  *configure.mutable_placement() = placement_;
-  configure.set_plan_json(plan_.ToJson());
-  configure.set_dtype(dtype());
-  configure.set_max_sequences(options_.max_sequences);
-  configure.set_max_context(static_cast<uint32_t>(options_.max_context));
-  configure.set_max_batch_tokens(options_.max_batch_tokens);
-  for (size_t rank = 0; rank < cluster_.members().size(); ++rank) {
-    configure.set_rank(static_cast<uint32_t>(rank));
-    const auto port = ports_.find(cluster_.members()[rank]);
-    if (port != ports_.end()) port->second->Send(command);
-  }
-}
-
-void Engine::BeginServing() {
-  scheduler_.BeginEpoch(PageBudget(&plan_, BudgetOf(plan_, placement_)));
-  spdlog::info("epoch {} serves; {} requests go on", cluster_.epoch(), requests_.size());
-  SetServing(true);
 }
 
 void Engine::SetServing(bool serving) {
