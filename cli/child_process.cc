@@ -77,7 +77,7 @@ ChildProcess::ChildProcess(ChildProcess&& other) noexcept
 
 ChildProcess::~ChildProcess() {
   if (pid_ > 0) {
-    Kill();
+    Signal(SIGKILL);
     waitpid(pid_, nullptr, 0);
   }
   if (output_fd_ >= 0) close(output_fd_);
@@ -115,8 +115,8 @@ std::optional<int> ChildProcess::Reap(const LineSink& sink) {
   return status;
 }
 
-void ChildProcess::Kill() {
-  if (pid_ > 0) kill(pid_, SIGKILL);
+void ChildProcess::Signal(int signal) {
+  if (pid_ > 0) kill(pid_, signal);
 }
 
 std::string DescribeDeath(int wait_status) {

@@ -37,7 +37,7 @@ class ChildProcess {
   void ReadOutput(const LineSink& sink);
   // Reaps the child if it is dead; the rest of its output goes to `sink`. Returns its wait status.
   std::optional<int> Reap(const LineSink& sink);
-  void Kill();
+  void Signal(int signal);
 
  private:
   ChildProcess(pid_t pid, int output_fd);

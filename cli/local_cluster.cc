@@ -26,7 +26,7 @@ using std::chrono::steady_clock;
 
 constexpr milliseconds kStatusPoll{50};
 constexpr milliseconds kStuckFor{3000};  // an unchanged reason with all workers there is final
-constexpr milliseconds kWorkersEndWithin{5000};
+constexpr milliseconds kWorkersEndWithin{1000};
 constexpr milliseconds kSupervisorCallTimeout{1000};
 
 // The running program's own file, also when it was replaced on disk meanwhile.

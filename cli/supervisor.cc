@@ -1,6 +1,7 @@
 #include "cli/supervisor.h"
 
 #include <poll.h>
+#include <signal.h>
 
 #include <algorithm>
 
@@ -49,10 +50,8 @@ void Supervisor::Run() {
     if (!stopping_) StartDue();
     WaitForOutput();
     ReapDead();
-    if (kill_now_) {
-      for (Child& child : children_) {
-        if (child.process) child.process->Kill();
-      }
+    if (stopping_) {
+      EndAll();
     } else {
       KillFrozen();
     }
@@ -140,9 +139,18 @@ void Supervisor::KillFrozen() {
     if (is_frozen && child.seen_frozen) {
       options_.note(absl::StrCat("worker ", child.command.id, " (pid ", child.process->pid(),
                                  ") does not answer any more; killing it"));
-      child.process->Kill();
+      child.process->Signal(SIGKILL);
     }
     child.seen_frozen = is_frozen;
+  }
+}
+
+void Supervisor::EndAll() {
+  const bool kill_now = kill_now_;
+  if (asked_to_end_ && !kill_now) return;
+  asked_to_end_ = true;
+  for (Child& child : children_) {
+    if (child.process) child.process->Signal(kill_now ? SIGKILL : SIGTERM);
   }
 }
 

@@ -75,12 +75,14 @@ class Supervisor {
   void ReapDead();
   void OnDeath(Child& child, int wait_status);
   void KillFrozen();
+  void EndAll();
   void Publish() ABSL_LOCKS_EXCLUDED(mutex_);
   bool AnyRunning() const;
 
   const SupervisorOptions options_;
   std::vector<Child> children_;         // supervisor thread
   Clock::time_point next_frozen_look_;  // supervisor thread
+  bool asked_to_end_ = false;           // supervisor thread
   std::atomic<bool> draining_{false};
   std::atomic<bool> stopping_{false};
   std::atomic<bool> kill_now_{false};

@@ -101,8 +101,9 @@ void Progress::Update(const ProgressState& state) {
     return;
   }
   next_ = now + kPlainLineEvery;
-  const double percent = state.total > 0 ? 100 * state.done / state.total : 0;
-  terminal_.Line(absl::StrFormat("%s: %.0f %% %s", label_, percent, state.detail));
+  const std::string percent =
+      state.total > 0 ? absl::StrFormat("%.0f %% ", 100 * state.done / state.total) : "";
+  terminal_.Line(absl::StrCat(label_, ": ", percent, state.detail));
 }
 
 void Progress::Hide() {

@@ -21,8 +21,8 @@ absl::StatusOr<std::vector<BatchRequest>> Parse(const std::string& text) {
 
 TEST(ParseBatch, AllFields) {
   const auto requests = Parse(
-      R"({"id":"a","prompt":"Hi","max_tokens":5,"temperature":0.5,"top_p":0.9,"top_k":40,"min_p":0.1,)"
-      R"("seed":18446744073709551615,"stop":["x","y"],"logprobs":2,"ignore_eos":true})"
+      R"({"id":"a","prompt":"Hi","max_tokens":5,"temperature":0.5,"top_p":0.9,"top_k":40,)"
+      R"("min_p":0.1,"seed":18446744073709551615,"stop":["x","y"],"logprobs":2,"ignore_eos":true})"
       "\n\n"
       R"({"id":7,"prompt_ids":[1,2,3],"prompt_tokens":2,"stop":"end"})");
   ASSERT_TRUE(requests.ok()) << requests.status();

@@ -19,7 +19,8 @@ Plan SmallPlan() {
     "policies":{"retrieval":{},"local":{"sinks":4,"window_tokens":256,"compensation":"mean"},
                 "lean":{"sinks":0,"window_tokens":1024,"compensation":"none"}},
     "default":"local",
-    "heads":[{"layer":1,"heads":[0],"policy":"retrieval"},{"layer":2,"heads":[1],"policy":"lean"}]})",
+    "heads":[{"layer":1,"heads":[0],"policy":"retrieval"},
+             {"layer":2,"heads":[1],"policy":"lean"}]})",
                   3, 2);
 }
 

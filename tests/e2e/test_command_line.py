@@ -87,7 +87,7 @@ def test_model_and_plan(sandbox):
     information = sandbox.run("model", "info", "--model", MODEL, "-o", "json")
     assert information.code == 0 and json.loads(information.out)
     plan = sandbox.run("plan", "show", "--model", MODEL, "-o", "json")
-    assert plan.code == 0 and json.loads(plan.out)["layers"] == 8
+    assert plan.code == 0 and json.loads(plan.out)["plan"]["layers"] == 8
 
 
 def test_help_of_everything(sandbox):

@@ -24,7 +24,7 @@ namespace {
 
 using dnnl::memory;
 
-constexpr int kFewRows = 16;          // up to here our own product is faster
+constexpr int kFewRows = 32;          // up to here our own product is faster or as fast
 constexpr int kOutputsPerPiece = 16;  // what a thread takes of them
 constexpr int64_t kProductsWorthThreads = 128 * 1024;
 

@@ -16,8 +16,8 @@ bool HasNativeBfloat16();
 
 // One weight matrix, packed once for the processor. kBfloat16: weights and activations are rounded
 // to bf16, products summed in fp32; where the processor lacks bf16 the same rounding is done in
-// fp32. Not thread-safe: one caller at a time. No allocation after the first Run of a row count
-// class.
+// fp32. Not thread-safe: one caller at a time. Once the largest row count was seen no buffer of
+// ours grows; oneDNN's fp32 gemm takes and returns packing buffers of its own.
 class PackedMatrix {
  public:
   // `weights`: [outputs][inputs] row-major fp32; not needed afterwards. outputs may be 0: Run then
