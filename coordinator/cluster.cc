@@ -53,7 +53,7 @@ ClusterActions Cluster::Registered(LinkId link, const v1::Register& registration
   }
   if (phase_ == ClusterPhase::kServing || phase_ == ClusterPhase::kLoading) {
     if (static_cast<int>(members_.size()) < options_.expected_workers) {
-      actions = Break("worker " + registration.worker_id() + " joins", now);
+      actions.stop_work |= Break("worker " + registration.worker_id() + " joins", now).stop_work;
     }
     return actions;
   }

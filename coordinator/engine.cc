@@ -163,6 +163,7 @@ void Engine::WorkerRegistered(LinkId link, const v1::Register& registration,
     spdlog::warn("worker {} refused: {}", registration.worker_id().substr(0, 64), why);
     port->Close(absl::FailedPreconditionError(why));
   };
+  if (ports_.contains(link)) return refuse("registers twice over one connection");
   if (registration.protocol() != kWireProtocol) {
     return refuse(absl::StrCat("speaks protocol ", registration.protocol(), ", this coordinator ",
                                kWireProtocol));

@@ -15,7 +15,8 @@ std::string_view HostOf(std::string_view address) {
 
 bool IsLoopback(std::string_view address) {
   const std::string_view host = HostOf(address);
-  return host.starts_with("127.") || host == "localhost" || host == "[::1]";
+  const bool dotted = host.find_first_not_of("0123456789.") == std::string_view::npos;
+  return (dotted && host.starts_with("127.")) || host == "localhost" || host == "[::1]";
 }
 
 absl::Status CheckListenAddress(std::string_view address, std::string_view flag, bool insecure) {
