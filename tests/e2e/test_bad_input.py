@@ -109,7 +109,7 @@ def test_two_requests_of_one_id(server):
 
 def test_unknown_model_in_a_request(server):
     code, details = refusal(Stream(server.channel, text="x", model="gpt-17"))
-    assert code == grpc.StatusCode.NOT_FOUND and "gpt-17" in details
+    assert code == grpc.StatusCode.INVALID_ARGUMENT and "gpt-17" in details
 
 
 def test_broken_batch_lines(sandbox):
