@@ -1,10 +1,10 @@
 // Two layouts, chosen per matrix at load.
-// Plain: [outputs][inputs] fp32, also for bf16 where the processor multiplies fp32 only. Few rows go
-// through our own product, which reads the weights once at the speed of memory (oneDNN's gemm packs
-// the weights anew on every call: 4 rows take it 2 to 3 times as long); more rows go through one
-// oneDNN matmul whose row count is a run-time value.
-// Blocked: bf16 as oneDNN wants it, on processors with bf16 products. oneDNN compiles these for a
-// fixed row count, so a product is cut into pieces of a few fixed sizes.
+// Plain: [outputs][inputs] fp32, also for bf16 where the processor multiplies fp32 only. Few rows
+// go through our own product, which reads the weights once at the speed of memory (oneDNN's gemm
+// packs the weights anew on every call: 4 rows take it 2 to 3 times as long); more rows go through
+// one oneDNN matmul whose row count is a run-time value. Blocked: bf16 as oneDNN wants it, on
+// processors with bf16 products. oneDNN compiles these for a fixed row count, so a product is cut
+// into pieces of a few fixed sizes.
 
 #include "worker/kernels/matmul_cpu.h"
 
