@@ -3,10 +3,13 @@
 // Names end in one_thread or all_threads. Rates of one thread are over its processor time, so that
 // a busy machine disturbs them little; rates of all threads are over wall time.
 #include <omp.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
+#include <memory>
 #include <numeric>
 #include <random>
 #include <string>
@@ -44,9 +47,19 @@ std::vector<float> Floats(int64_t n) {
   return v;
 }
 
-const std::vector<float>& LargeMemory() {
-  static const std::vector<float> memory = Floats(kFarAboveCaches / 4);
-  return memory;
+struct Free {
+  void operator()(void* p) const { std::free(p); }
+};
+
+// In huge pages where the system has them, as the slabs of the caches are.
+template <typename T>
+std::unique_ptr<T[], Free> HugePages(int64_t count) {
+  constexpr int64_t kPage = int64_t{2} << 20;
+  const int64_t bytes = (count * static_cast<int64_t>(sizeof(T)) + kPage - 1) / kPage * kPage;
+  void* memory = std::aligned_alloc(kPage, bytes);
+  if (memory == nullptr) std::abort();
+  madvise(memory, bytes, MADV_HUGEPAGE);
+  return std::unique_ptr<T[], Free>(static_cast<T*>(memory));
 }
 
 // ---- ceilings -------------------------------------------------------------------------------
@@ -65,15 +78,17 @@ __attribute__((target("avx2"))) float Read(const float* x, int64_t n) {
 }
 
 void ReadMemory(benchmark::State& state, int threads) {
-  const auto& memory = LargeMemory();
-  const int64_t share = static_cast<int64_t>(memory.size()) / threads;
+  constexpr int64_t kFloats = kFarAboveCaches / 4;
+  const auto memory = HugePages<float>(kFloats);
+  std::fill_n(memory.get(), kFloats, 1.0f);
+  const int64_t share = kFloats / threads;
   for (auto _ : state) {
     float sum = 0;
     if (threads == 1) {
-      sum = Read(memory.data(), share);
+      sum = Read(memory.get(), share);
     } else {
 #pragma omp parallel for reduction(+ : sum) num_threads(threads)
-      for (int t = 0; t < threads; ++t) sum += Read(memory.data() + t * share, share);
+      for (int t = 0; t < threads; ++t) sum += Read(memory.get() + t * share, share);
     }
     benchmark::DoNotOptimize(sum);
   }
@@ -119,11 +134,11 @@ class Lanes {
     const int64_t page_bytes = 2 * row_bytes_ * s.run_tokens;
     const int64_t lane_pages = (s.keys + s.run_tokens - 1) / s.run_tokens;
     const int64_t lanes = std::max<int64_t>(1, bytes / (lane_pages * page_bytes));
-    memory_.resize(lanes * lane_pages * page_bytes);
+    const int64_t bytes_taken = lanes * lane_pages * page_bytes;
+    memory_ = HugePages<std::byte>(bytes_taken);
     const auto from = Floats(1 << 16);
-    const std::vector<float> zeros(1 << 16);
-    for (size_t at = 0; at < memory_.size(); at += 1 << 16) {  // any bits that are small numbers
-      const int64_t n = std::min<int64_t>(1 << 16, memory_.size() - at) / ElementBytes(s.storage);
+    for (int64_t at = 0; at < bytes_taken; at += 1 << 16) {
+      const int64_t n = std::min<int64_t>(1 << 16, bytes_taken - at) / ElementBytes(s.storage);
       StoreRows(from.data(), n, 1, static_cast<int>(n), s.storage, &memory_[at]);
     }
     std::vector<int64_t> pages(lanes * lane_pages);
@@ -142,7 +157,7 @@ class Lanes {
 
  private:
   int64_t row_bytes_;
-  std::vector<std::byte> memory_;
+  std::unique_ptr<std::byte[], Free> memory_;
   std::vector<std::vector<AttentionRun>> runs_;
   size_t turn_ = 0;
 };
