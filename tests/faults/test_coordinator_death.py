@@ -99,6 +99,7 @@ def test_worker_of_another_model_is_refused(sandbox):
     assert refused.code not in (0, 130) and "fingerprint" in refused.err, refused
 
 
+@pytest.mark.slow
 def test_survivor_goes_on_alone(sandbox):
     roles = Roles(sandbox, workers=2, timeout=60)
     request = dict(text="Once upon a time", temperature=0, max_tokens=600, ignore_eos=True)
