@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "cli/interrupt.h"
+#include "cli/own_program.h"
 #include "cli/quantity.h"
 #include "common/status.h"
 
@@ -28,14 +29,6 @@ constexpr milliseconds kStatusPoll{50};
 constexpr milliseconds kStuckFor{3000};  // an unchanged reason with all workers there is final
 constexpr milliseconds kWorkersEndWithin{1000};
 constexpr milliseconds kSupervisorCallTimeout{1000};
-
-// The running program's own file, also when it was replaced on disk meanwhile.
-std::string OwnProgram() {
-  std::error_code error;
-  const fs::path path = fs::read_symlink("/proc/self/exe", error);
-  if (!error && fs::exists(path, error)) return path.string();
-  return "/proc/self/exe";
-}
 
 int64_t FreeMemoryBytes() {
   std::ifstream meminfo("/proc/meminfo");
@@ -204,26 +197,28 @@ std::set<int64_t> LocalCluster::FrozenPids() {
 }
 
 absl::Status LocalCluster::WhyItCannotServe(const v1::GetClusterResponse& cluster) {
-  const absl::Status given_up = GivenUp(children());
-  if (!given_up.ok()) return given_up;
-  if (cluster.state() != "waiting" || cluster.reason() != stuck_reason_ ||
-      cluster.reason().empty()) {
-    stuck_reason_ = cluster.reason();
+  RETURN_IF_ERROR(GivenUp(children()));
+  ASSIGN_OR_RETURN(const bool all_here, AllWorkersAreHere());
+  const bool stuck = all_here && cluster.state() == "waiting" && !cluster.reason().empty();
+  if (!stuck || cluster.reason() != stuck_reason_) {
+    stuck_reason_ = stuck ? cluster.reason() : "";
     stuck_since_ = steady_clock::now();
     return absl::OkStatus();
   }
   if (steady_clock::now() - stuck_since_ < kStuckFor) return absl::OkStatus();
+  return absl::ResourceExhaustedError(cluster.reason());
+}
+
+absl::StatusOr<bool> LocalCluster::AllWorkersAreHere() {
   ASSIGN_OR_RETURN(const v1::ListWorkersResponse workers, client_->ListWorkers());
   const auto here =
       std::count_if(workers.workers().begin(), workers.workers().end(),
                     [](const v1::Worker& worker) { return worker.state() != "gone"; });
-  if (here < options_.workers) return absl::OkStatus();
-  return absl::ResourceExhaustedError(cluster.reason());
+  return here >= options_.workers;
 }
 
 absl::Status LocalCluster::WaitUntilServing() {
   Progress progress(terminal_, "headlong");
-  stuck_since_ = steady_clock::now();
   while (!Interrupted()) {
     ASSIGN_OR_RETURN(const v1::GetClusterResponse cluster, client_->GetCluster());
     if (cluster.state() == "serving") return absl::OkStatus();

@@ -72,6 +72,7 @@ class LocalCluster {
       : options_(options), terminal_(terminal) {}
   absl::Status StartWorkers();
   absl::Status WhyItCannotServe(const v1::GetClusterResponse& cluster);
+  absl::StatusOr<bool> AllWorkersAreHere();
   std::set<int64_t> FrozenPids();
 
   const LocalClusterOptions options_;
@@ -80,7 +81,7 @@ class LocalCluster {
   std::unique_ptr<Client> client_;             // this thread's
   std::unique_ptr<Client> supervisor_client_;  // the supervisor's thread's
   std::unique_ptr<Supervisor> supervisor_;
-  std::string stuck_reason_;
+  std::string stuck_reason_;  // empty: it is not
   std::chrono::steady_clock::time_point stuck_since_;
   bool shut_down_ = false;
 };

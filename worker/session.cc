@@ -24,6 +24,7 @@ void CommandQueue::Push(v1::WorkerCommand command) {
 void CommandQueue::Close() {
   const absl::MutexLock lock(&mutex_);
   closed_ = true;
+  std::erase_if(commands_, [](const v1::WorkerCommand& command) { return !command.has_shutdown(); });
 }
 
 bool CommandQueue::closed() const {
@@ -37,7 +38,7 @@ std::optional<v1::WorkerCommand> CommandQueue::Pop() {
   };
   const absl::MutexLock lock(&mutex_);
   mutex_.Await(absl::Condition(&ready));
-  if (closed_) return std::nullopt;
+  if (commands_.empty()) return std::nullopt;
   v1::WorkerCommand command = std::move(commands_.front());
   commands_.pop_front();
   return command;

@@ -23,9 +23,10 @@ namespace headlong {
 class CommandQueue {
  public:
   void Push(v1::WorkerCommand command);
+  // Drops what is queued but a Shutdown: nobody waits for the rest any more.
   void Close();
   bool closed() const;
-  // Waits; nullopt once closed (what is still queued is dropped then).
+  // Waits; nullopt once closed and empty.
   std::optional<v1::WorkerCommand> Pop();
 
  private:

@@ -87,7 +87,6 @@ def test_frozen_worker(server, undisturbed):
             os.kill(before["w1"]["pid"], signal.SIGKILL)
 
 
-@pytest.mark.slow
 def test_all_workers_killed_at_once(server, undisturbed):
     streams = start_streams(server)
     for worker in server.workers().values():
@@ -95,7 +94,6 @@ def test_all_workers_killed_at_once(server, undisturbed):
     assert [stream.result() for stream in streams] == undisturbed
 
 
-@pytest.mark.slow
 def test_killed_during_a_prompt(server):
     request = dict(prompt_ids=(LONG_PROMPT * 7)[:16000], temperature=0, max_tokens=8,
                    ignore_eos=True)
@@ -107,7 +105,6 @@ def test_killed_during_a_prompt(server):
     assert stream.result() == whole
 
 
-@pytest.mark.slow
 def test_killed_twice_in_a_row(server, undisturbed):
     streams = start_streams(server)
     os.kill(server.workers()["w0"]["pid"], signal.SIGKILL)
@@ -117,7 +114,6 @@ def test_killed_twice_in_a_row(server, undisturbed):
     assert [stream.result() for stream in streams] == undisturbed
 
 
-@pytest.mark.slow
 def test_request_that_crashes_workers_is_set_aside(server):
     """A prompt so long that no token comes between two crashes."""
     poison = Stream(server.channel, prompt_ids=[0] + LONG_PROMPT[1:] * 12, temperature=0,
@@ -133,7 +129,6 @@ def test_request_that_crashes_workers_is_set_aside(server):
     assert "twice" in error.value.details()
 
 
-@pytest.mark.slow
 def test_idle_worker_killed(server):
     before = server.workers()
     os.kill(before["w0"]["pid"], signal.SIGKILL)
