@@ -9,9 +9,9 @@
 
 namespace {
 
-// Worker processes that share a machine must not spin for milliseconds at every OpenMP barrier while
-// another one wants the core: 10,000 turns are about 0.1 ms. libgomp reads its environment before
-// main: only a program started anew sees what is set here. Where that fails, it is merely slower.
+// Worker processes that share a machine must not spin for milliseconds at every OpenMP barrier
+// while another one wants the core: 10,000 turns are about 0.1 ms. libgomp reads its environment
+// before main: only a program started anew sees what is set here. If that fails, it is slower.
 void RestartWithShortSpins(char** argv) {
   if (getenv("GOMP_SPINCOUNT") != nullptr || getenv("OMP_WAIT_POLICY") != nullptr) return;
   setenv("GOMP_SPINCOUNT", "10000", /*overwrite=*/0);

@@ -24,7 +24,7 @@ void CommandQueue::Push(v1::WorkerCommand command) {
 void CommandQueue::Close() {
   const absl::MutexLock lock(&mutex_);
   closed_ = true;
-  std::erase_if(commands_, [](const v1::WorkerCommand& command) { return !command.has_shutdown(); });
+  std::erase_if(commands_, [](const auto& command) { return !command.has_shutdown(); });
 }
 
 bool CommandQueue::closed() const {

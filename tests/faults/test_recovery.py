@@ -17,6 +17,7 @@ REQUESTS = [
          ignore_eos=True),
 ]
 TOKENS_BEFORE = 40
+RECOVERY_SECONDS = 10  # to a new epoch; 0.3 on an idle machine
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,10 @@ def serving_again(server):
 
 def status_of(server):
     return json.loads(server.run("cluster", "status", "-o", "json").out)
+
+
+def is_serving(server):
+    return status_of(server)["state"] == "serving"
 
 
 def is_whole(server):
@@ -56,6 +61,8 @@ def test_killed_worker(server, undisturbed, victim):
     epoch = status_of(server)["epoch"]
     streams = start_streams(server)
     os.kill(before[victim]["pid"], signal.SIGKILL)
+    wait_until(lambda: status_of(server)["epoch"] > epoch and is_serving(server),
+               RECOVERY_SECONDS, "a new epoch")
     assert [stream.result() for stream in streams] == undisturbed
 
     wait_until(lambda: is_whole(server), 15, "the replaced worker")
