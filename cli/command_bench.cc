@@ -185,11 +185,7 @@ ExitCode RunNeedle(const NeedleFlags& flags, Terminal& terminal) {
   return printed.ok() ? ExitCode::kOk : Fail(printed);
 }
 
-}  // namespace
-
-void AddBenchCommand(CommandLine& cli) {
-  CLI::App* bench = cli.app.add_subcommand("bench", "Measure a model and its plan");
-  bench->require_subcommand(1);
+void AddBenchNeedleCommand(CommandLine& cli, CLI::App* bench) {
   auto flags = std::make_shared<NeedleFlags>();
   CLI::App* command = bench->add_subcommand(
       "needle", "How often a fact planted in a long text is found, and what the cache takes");
@@ -210,6 +206,15 @@ void AddBenchCommand(CommandLine& cli) {
   AddOutputFlag(command, &flags->output);
   command->callback(
       [&cli, flags] { cli.action = [&cli, flags] { return RunNeedle(*flags, cli.terminal); }; });
+}
+
+}  // namespace
+
+void AddBenchCommand(CommandLine& cli) {
+  CLI::App* bench = cli.app.add_subcommand("bench", "Measure a model, its plan, this machine");
+  bench->require_subcommand(1);
+  AddBenchNeedleCommand(cli, bench);
+  AddBenchKernelsCommand(cli, bench);
 }
 
 }  // namespace headlong

@@ -27,6 +27,7 @@ void AddGenerateCommand(CommandLine& cli);
 void AddBatchCommand(CommandLine& cli);
 void AddTokenizeCommands(CommandLine& cli);  // tokenize, detokenize
 void AddBenchCommand(CommandLine& cli);
+void AddBenchKernelsCommand(CommandLine& cli, CLI::App* bench);
 void AddClusterCommand(CommandLine& cli);
 void AddWorkersCommand(CommandLine& cli);
 void AddPlacementCommand(CommandLine& cli);
