@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "coordinator/placement.h"
 
 namespace headlong {
@@ -45,7 +46,7 @@ inline PlacementProblem SmallProblem(const ModelConfig& config, const Plan& plan
   problem.max_sequences = 4;
   problem.max_batch_tokens = 128;
   for (size_t i = 0; i < memory_bytes.size(); ++i) {
-    problem.workers.push_back({"w" + std::to_string(i), "cpu", memory_bytes[i], 1e10});
+    problem.workers.push_back({absl::StrCat("w", i), "cpu", memory_bytes[i], 1e10});
   }
   return problem;
 }

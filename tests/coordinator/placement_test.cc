@@ -191,6 +191,28 @@ TEST_F(Placing, RefusalNamesWhatIsMissing) {
   }
 }
 
+TEST_F(Placing, RefusalNamesTheLargestContextThatFits) {
+  PlacementProblem problem = SmallProblem(config_, plan_, {9 * kMiB});
+  const std::string why(Place(problem).status().message());
+  const size_t at = why.find("A context of ");
+  ASSERT_NE(at, std::string::npos) << why;
+  problem.max_context = std::stoll(why.substr(at + 13));
+  EXPECT_TRUE(Place(problem).ok()) << why;
+  ++problem.max_context;
+  EXPECT_FALSE(Place(problem).ok()) << why;
+}
+
+TEST_F(Placing, RefusalSaysWhenNoContextFits) {
+  const auto refused = Place(SmallProblem(config_, plan_, {kMiB, 2 * kMiB}));
+  EXPECT_THAT(std::string(refused.status().message()), testing::HasSubstr("No context fits"));
+}
+
+TEST_F(Placing, WorkerBelowItsScratchIsNamed) {
+  const auto refused = Place(SmallProblem(config_, plan_, {kPlenty, 1000}));
+  ASSERT_EQ(refused.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(refused.status().message()), testing::HasSubstr("scratch of w1"));
+}
+
 TEST_F(Placing, NoWorkers) {
   EXPECT_EQ(Place(SmallProblem(config_, plan_, {})).status().code(),
             absl::StatusCode::kFailedPrecondition);
