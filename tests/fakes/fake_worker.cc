@@ -131,7 +131,11 @@ void FakeWorker::Beat() {
 }
 
 void FakeWorker::Send(const v1::WorkerEvent& event) {
-  const absl::MutexLock lock(&send_mutex_);
+  const absl::MutexLock send_lock(&send_mutex_);
+  {
+    const absl::MutexLock lock(&mutex_);
+    if (closed_ || half_closed_) return;
+  }
   stream_->Write(event);
 }
 
@@ -143,11 +147,12 @@ void FakeWorker::Handle(const v1::WorkerCommand& command) {
   if (command.has_configure()) Configure(command.configure());
   if (command.has_step()) RunStep(command.step());
   if (command.has_shutdown()) {
+    const absl::MutexLock send_lock(&send_mutex_);
     {
       const absl::MutexLock lock(&mutex_);
       saw_shutdown_ = true;
+      half_closed_ = !options_.lingers_at_shutdown;
     }
-    const absl::MutexLock lock(&send_mutex_);
     if (!options_.lingers_at_shutdown) stream_->WritesDone();
   }
 }
