@@ -10,59 +10,15 @@
 #include <thread>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "coordinator/coordinator.h"
 #include "grpcpp/grpcpp.h"
 #include "headlong/v1/admin.grpc.pb.h"
 #include "headlong/v1/inference.grpc.pb.h"
+#include "tests/coordinator/generate_call.h"
 #include "tests/fakes/fake_worker.h"
 #include "tests/support/paths.h"
 
 namespace headlong {
-
-using std::chrono::milliseconds;
-
-// One Generate call and what came of it.
-class Call {
- public:
-  Call(v1::Inference::Stub& stub, const v1::GenerateRequest& request,
-       milliseconds deadline = milliseconds(60000)) {
-    context_.set_deadline(std::chrono::system_clock::now() + deadline);
-    reader_ = stub.Generate(&context_, request);
-  }
-  ~Call() { Cancel(); }
-
-  // Reads until `count` tokens are here; false when the stream ended before.
-  bool ReadTokens(size_t count) {
-    while (tokens.size() < count) {
-      v1::GenerateResponse response;
-      if (!reader_->Read(&response)) return false;
-      if (response.has_chunk()) {
-        EXPECT_EQ(response.chunk().index(), tokens.size() + first_index);
-        tokens.push_back(response.chunk().token_ids(0));
-        text += response.chunk().text();
-      }
-      if (response.has_progress()) progress.push_back(response.progress().prefilled_tokens());
-      if (response.has_finished()) finished = response.finished();
-    }
-    return true;
-  }
-  grpc::Status ReadAll() {
-    ReadTokens(SIZE_MAX);
-    return reader_->Finish();
-  }
-  void Cancel() { context_.TryCancel(); }
-
-  std::vector<uint32_t> tokens;
-  std::vector<uint32_t> progress;
-  std::string text;
-  v1::Finished finished;
-  size_t first_index = 0;
-
- private:
-  grpc::ClientContext context_;
-  std::unique_ptr<grpc::ClientReader<v1::GenerateResponse>> reader_;
-};
 
 class WithCoordinator : public testing::Test {
  protected:
