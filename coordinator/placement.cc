@@ -269,7 +269,7 @@ absl::StatusOr<v1::Placement> Place(const PlacementProblem& problem) {
                                  ? absl::StrCat("A context of ", context, " fits (--max-context)")
                                  : std::string("No context fits: the weights alone are too large");
   return absl::ResourceExhaustedError(
-      absl::StrCat(Av(placement.status().message()), ". ", advice,
+      absl::StrCat(placement.status().message(), ". ", advice,
                    "; else give workers more memory, add workers, or lower --max-sequences"));
 }
 
