@@ -265,7 +265,7 @@ absl::StatusOr<v1::Placement> Place(const PlacementProblem& problem) {
   absl::StatusOr<v1::Placement> placement = Placer(problem).Run();
   if (placement.ok()) return placement;
   const int64_t context = LargestContext(problem);
-  const std::string advice = context > 0
+  const std::string advice = context > 1
                                  ? absl::StrCat("A context of ", context, " fits (--max-context)")
                                  : std::string("No context fits: the weights alone are too large");
   return absl::ResourceExhaustedError(

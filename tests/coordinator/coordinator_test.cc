@@ -19,6 +19,13 @@ std::vector<uint32_t> Expected(int count, const std::vector<uint32_t>& prompt = 
   return FakeTokens(prompt, count, FakeWorker::kVocab);
 }
 
+FakeWorkerOptions Named(const std::string& id, int64_t pid) {
+  FakeWorkerOptions options;
+  options.id = id;
+  options.pid = pid;
+  return options;
+}
+
 FakeWorkerOptions Slow(const std::string& id = "w0") {
   FakeWorkerOptions options;
   options.id = id;
@@ -44,7 +51,7 @@ TEST_F(Streams, TokensInOrderWithUsage) {
 TEST_F(Streams, ManyAtOnceDoNotMix) {
   Start(2);
   const auto first = Worker({});
-  const auto second = Worker({.id = "w1", .pid = 2});
+  const auto second = Worker(Named("w1", 2));
   std::vector<std::unique_ptr<Call>> calls;
   for (uint32_t i = 0; i < 12; ++i) {
     calls.push_back(std::make_unique<Call>(*inference_, Request({0, i, i + 1}, 10 + i)));
@@ -138,7 +145,7 @@ TEST_F(Deaths, StreamGoesOnWithTheSameTokensOnANewWorker) {
   Call call(*inference_, Request(kPrompt, 40));
   ASSERT_TRUE(call.ReadTokens(5));
   first->WaitClosed();
-  const auto second = Worker({.pid = 2});
+  const auto second = Worker(Named("w0", 2));
   ASSERT_TRUE(call.ReadAll().ok());
   EXPECT_EQ(call.tokens, Expected(40));
   EXPECT_EQ(second->epoch(), 2u);
@@ -148,7 +155,7 @@ TEST_F(Deaths, StreamGoesOnWithTheSameTokensOnANewWorker) {
 TEST_F(Deaths, SurvivorGoesOnWithoutASilentWorker) {
   Start(2);
   const auto survivor = Worker(Slow());
-  const auto silent = Worker({.id = "w1", .pid = 2});
+  const auto silent = Worker(Named("w1", 2));
   Call call(*inference_, Request(kPrompt, 60));
   ASSERT_TRUE(call.ReadTokens(5));
   silent->Freeze();
@@ -175,18 +182,20 @@ TEST_F(Deaths, SecondLiveWorkerOfAnIdIsRefused) {
   Start(1);
   const auto first = Worker({});
   ASSERT_TRUE(Eventually([&] { return Cluster().state() == "serving"; }));
-  EXPECT_EQ(Worker({.pid = 2})->WaitClosed().error_code(), grpc::StatusCode::ALREADY_EXISTS);
+  EXPECT_EQ(Worker(Named("w0", 2))->WaitClosed().error_code(), grpc::StatusCode::ALREADY_EXISTS);
   EXPECT_EQ(Cluster().state(), "serving");
 }
 
 TEST_F(Deaths, WorkerTooSmallUsesUpNoEpoch) {
   Start(1);
-  const auto small = Worker({.memory_bytes = 1 << 20});
+  FakeWorkerOptions few = Named("w0", 1);
+  few.memory_bytes = 1 << 20;
+  const auto small = Worker(few);
   ASSERT_TRUE(Eventually(
       [&] { return Cluster().reason().find("cannot hold") != Cluster().reason().npos; }));
   EXPECT_EQ(Cluster().epoch(), 0u);
   small->Drop();
-  const auto large = Worker({.pid = 2});
+  const auto large = Worker(Named("w0", 2));
   EXPECT_TRUE(Eventually([&] { return Cluster().state() == "serving"; }));
   EXPECT_EQ(Cluster().epoch(), 1u);
 }
@@ -198,7 +207,7 @@ class Shutdowns : public WithCoordinator {};
 TEST_F(Shutdowns, RunningRequestsFailAndWorkersReadTheCommand) {
   Start(2);
   const auto first = Worker(Slow());
-  const auto second = Worker({.id = "w1", .pid = 2});
+  const auto second = Worker(Named("w1", 2));
   Call call(*inference_, Request(kPrompt, 2000));
   ASSERT_TRUE(call.ReadTokens(2));
   coordinator_->Shutdown(milliseconds(0));
