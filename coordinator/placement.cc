@@ -267,7 +267,7 @@ absl::StatusOr<v1::Placement> Place(const PlacementProblem& problem) {
   const int64_t context = LargestContext(problem);
   const std::string advice = context > 1
                                  ? absl::StrCat("A context of ", context, " fits (--max-context)")
-                                 : std::string("No context fits: the weights alone are too large");
+                                 : std::string("No context fits");
   return absl::ResourceExhaustedError(
       absl::StrCat(placement.status().message(), ". ", advice,
                    "; else give workers more memory, add workers, or lower --max-sequences"));
