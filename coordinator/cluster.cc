@@ -174,6 +174,10 @@ void Cluster::StepSent(TimePoint now) {
 }
 
 void Cluster::PlacementRefused(const std::string& reason, TimePoint now) {
+  --epoch_;  // no worker heard of it
+  for (auto& [id, member] : workers_) {
+    if (member.state == WorkerState::kLoading) member.state = WorkerState::kRegistered;
+  }
   phase_ = ClusterPhase::kWaiting;
   reason_ = reason;
   retry_at_ = now + options_.retry_interval;

@@ -67,7 +67,8 @@ class Cluster {
   ClusterActions Tick(bool step_in_flight, TimePoint now);
   // A step goes out: the workers' time to get on counts from here.
   void StepSent(TimePoint now);
-  // The placement over members() was refused: try again when workers change, or after a while.
+  // The placement over members() was refused: try again when workers change, or after a while. The
+  // epoch does not take place, its number is free. REQUIRES: right after begin_epoch.
   void PlacementRefused(const std::string& reason, TimePoint now);
 
   ClusterPhase phase() const { return phase_; }

@@ -84,10 +84,9 @@ void Engine::EndWork() {
   }
   v1::WorkerCommand command;
   command.mutable_shutdown()->set_reason("the coordinator shuts down");
-  for (const auto& [link, port] : ports_) {
-    port->Send(command);
-    port->Close(absl::OkStatus());
-  }
+  // A worker closes its stream once it has read this; ending it here could overtake the message.
+  // Who does not is cut off when the server closes.
+  for (const auto& [link, port] : ports_) port->Send(command);
   SetServing(false);
 }
 
@@ -194,7 +193,7 @@ void Engine::WorkerRegistered(LinkId link, const v1::Register& registration,
 }
 
 void Engine::WorkerEvent(LinkId link, const v1::WorkerEvent& event) {
-  if (!ports_.contains(link)) return;
+  if (stopped_ || !ports_.contains(link)) return;
   const TimePoint now = Now();
   switch (event.event_case()) {
     case v1::WorkerEvent::kHeartbeat:
@@ -214,6 +213,7 @@ void Engine::WorkerEvent(LinkId link, const v1::WorkerEvent& event) {
 
 void Engine::WorkerClosed(LinkId link) {
   ports_.erase(link);
+  if (stopped_) return;
   Apply(cluster_.Closed(link, Now()), /*blame_requests=*/true);
 }
 
@@ -295,8 +295,9 @@ bool Engine::AnswersStep(const v1::StepDone& done) const {
 
 void Engine::Deliver(const v1::StepDone& done) {
   const TimePoint now = Now();
-  ReportProgress();
+  const std::vector<uint64_t> scheduled = scheduler_.Scheduled();
   scheduler_.Finished();
+  ReportProgress(scheduled);
   for (const v1::Sample& sample : done.samples()) {
     const auto live = requests_.find(sample.sequence_id());
     if (live == requests_.end()) continue;  // cancelled while the step ran
@@ -311,8 +312,8 @@ void Engine::Deliver(const v1::StepDone& done) {
   }
 }
 
-void Engine::ReportProgress() {
-  for (uint64_t id : scheduler_.Scheduled()) {
+void Engine::ReportProgress(const std::vector<uint64_t>& scheduled) {
+  for (uint64_t id : scheduled) {
     const auto live = requests_.find(id);
     if (live == requests_.end() || !live->second.request.report_progress) continue;
     const int64_t prompt = live->second.request.prompt_length;

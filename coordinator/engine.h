@@ -77,7 +77,7 @@ class Engine {
   void StepDone(LinkId link, const v1::StepDone& done);
   bool AnswersStep(const v1::StepDone& done) const;
   void Deliver(const v1::StepDone& done);
-  void ReportProgress();
+  void ReportProgress(const std::vector<uint64_t>& scheduled);
   void Finish(uint64_t id);
   void Fail(uint64_t id, const absl::Status& status);
   void ExpireWaiting();

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "common/status.h"
+#include "coordinator/raw_message.h"
 #include "coordinator/stream_queue.h"
 
 namespace headlong {
@@ -89,13 +90,13 @@ class ClientStream final : public ClientPort {
     v1::GenerateResponse response = Response();
     response.mutable_accepted()->set_prompt_tokens(static_cast<uint32_t>(prompt_tokens));
     response.mutable_accepted()->set_seed(seed);
-    queue.Send(std::move(response));
+    queue.Send(ToRaw(response));
   }
   void Progress(int64_t prefilled, int64_t prompt_tokens) override {
     v1::GenerateResponse response = Response();
     response.mutable_progress()->set_prefilled_tokens(static_cast<uint32_t>(prefilled));
     response.mutable_progress()->set_prompt_tokens(static_cast<uint32_t>(prompt_tokens));
-    queue.Send(std::move(response));
+    queue.Send(ToRaw(response));
   }
   void Token(const DeliveredToken& token) override {
     v1::GenerateResponse response = Response();
@@ -113,13 +114,13 @@ class ClientStream final : public ClientPort {
         top.set_logprob(logprob);
       }
     }
-    queue.Send(std::move(response));
+    queue.Send(ToRaw(response));
   }
   void Finished(const FinishedRequest& finished) override {
     accepted = false;
     v1::GenerateResponse response = Response();
     FillFinished(finished, *response.mutable_finished());
-    queue.Send(std::move(response));
+    queue.Send(ToRaw(response));
     queue.End(absl::OkStatus());
   }
   void Failed(const absl::Status& status) override {
@@ -127,7 +128,7 @@ class ClientStream final : public ClientPort {
     queue.End(status);
   }
 
-  StreamQueue<GenerateReactor, v1::GenerateResponse> queue;
+  StreamQueue<GenerateReactor, grpc::ByteBuffer> queue;
   std::atomic<bool> accepted{false};  // the engine has it: a cancel is for this request
 
  private:
@@ -139,10 +140,10 @@ class ClientStream final : public ClientPort {
   std::string request_id_;
 };
 
-class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateResponse> {
+class GenerateReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
   GenerateReactor(const InferenceContext& context, std::chrono::system_clock::time_point deadline,
-                  const v1::GenerateRequest& request)
+                  const grpc::ByteBuffer& request)
       : engine_(*context.engine), stream_(std::make_shared<ClientStream>(this)) {
     absl::StatusOr<Request> made = Make(context, request);
     if (!made.ok()) {
@@ -169,7 +170,9 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
 
  private:
   static absl::StatusOr<Request> Make(const InferenceContext& context,
-                                      const v1::GenerateRequest& wire) {
+                                      const grpc::ByteBuffer& bytes) {
+    v1::GenerateRequest wire;
+    RETURN_IF_ERROR(ParseRaw(bytes, wire));
     RequestInput input = FromWire(wire);
     ASSIGN_OR_RETURN(input.prompt, PromptOf(wire, *context.tokenizer));
     const FreshValues fresh{absl::StrCat("r-", absl::Hex(RandomWord(), absl::kZeroPad16)),
@@ -189,16 +192,22 @@ grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, const abs
 
 }  // namespace
 
-grpc::ServerWriteReactor<v1::GenerateResponse>* InferenceService::Generate(
-    grpc::CallbackServerContext* context, const v1::GenerateRequest* request) {
+grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Generate(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
   return new GenerateReactor(context_, context->deadline(), *request);
 }
 
 grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext* context,
-                                                     const v1::TokenizeRequest* request,
-                                                     v1::TokenizeResponse* response) {
-  const auto ids = context_.tokenizer->Encode(request->text(), request->add_special_tokens());
-  if (ids.ok()) response->mutable_token_ids()->Add(ids->begin(), ids->end());
+                                                     const grpc::ByteBuffer* request,
+                                                     grpc::ByteBuffer* response) {
+  v1::TokenizeRequest wire;
+  if (const absl::Status parsed = ParseRaw(*request, wire); !parsed.ok()) {
+    return Answer(context, parsed);
+  }
+  const auto ids = context_.tokenizer->Encode(wire.text(), wire.add_special_tokens());
+  v1::TokenizeResponse answer;
+  if (ids.ok()) answer.mutable_token_ids()->Add(ids->begin(), ids->end());
+  *response = ToRaw(answer);
   return Answer(context, ids.status());
 }
 

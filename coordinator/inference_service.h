@@ -15,15 +15,20 @@ struct InferenceContext {  // outlives the service
   v1::GetModelResponse model;  // dtype is filled in per call
 };
 
-class InferenceService final : public v1::Inference::CallbackService {
+// Requests that hold text are parsed here, so that bytes which are not UTF-8 are refused by field.
+using InferenceCalls = v1::Inference::WithRawCallbackMethod_Generate<
+    v1::Inference::WithRawCallbackMethod_Tokenize<v1::Inference::WithCallbackMethod_Detokenize<
+        v1::Inference::WithCallbackMethod_GetModel<v1::Inference::Service>>>>;
+
+class InferenceService final : public InferenceCalls {
  public:
   explicit InferenceService(const InferenceContext* context) : context_(*context) {}
 
-  grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(
-      grpc::CallbackServerContext* context, const v1::GenerateRequest* request) override;
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Generate(grpc::CallbackServerContext* context,
+                                                       const grpc::ByteBuffer* request) override;
   grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context,
-                                     const v1::TokenizeRequest* request,
-                                     v1::TokenizeResponse* response) override;
+                                     const grpc::ByteBuffer* request,
+                                     grpc::ByteBuffer* response) override;
   grpc::ServerUnaryReactor* Detokenize(grpc::CallbackServerContext* context,
                                        const v1::DetokenizeRequest* request,
                                        v1::DetokenizeResponse* response) override;

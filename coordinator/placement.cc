@@ -33,8 +33,12 @@ class Placer {
     // will hold is not known yet.
     scratch_ =
         ScratchBytes(problem_, config_.kv_heads, config_.intermediate_size, config_.vocab_size);
-    for (size_t i = 0; i < free_.size(); ++i) {
-      free_[i] = problem_.workers[i].memory_bytes - scratch_ - NormBytes(problem_);
+    const int64_t everywhere = scratch_ + NormBytes(problem_);
+    for (int i = 0; i < workers(); ++i) free_[i] = problem_.workers[i].memory_bytes - everywhere;
+    for (int i = 0; i < workers(); ++i) {
+      if (free_[i] < 0) {
+        return TooSmall(absl::StrCat("scratch of ", problem_.workers[i].id), everywhere);
+      }
     }
     // Retrieval heads first: they are the ones for which memory decides.
     for (const bool full : {true, false}) {
@@ -106,8 +110,7 @@ class Placer {
     }
     return absl::ResourceExhaustedError(absl::StrCat(
         "the workers cannot hold the model at a context of ", problem_.max_context, " with ",
-        problem_.max_sequences, " sequences: ", what, " would need ", needed, " bytes; ", room,
-        ". Give workers more memory, add workers, or lower --max-context or --max-sequences"));
+        problem_.max_sequences, " sequences: ", what, " would need ", needed, " bytes; ", room));
   }
 
   v1::Placement Write() {
@@ -228,6 +231,17 @@ class Placer {
   int64_t scratch_ = 0;
 };
 
+// The largest context below the problem's that can be placed, by bisection; 0 when none can.
+int64_t LargestContext(PlacementProblem problem) {
+  int64_t fits = 0;
+  int64_t too_large = problem.max_context;
+  while (too_large - fits > 1) {
+    problem.max_context = fits + (too_large - fits) / 2;
+    (Placer(problem).Run().ok() ? fits : too_large) = problem.max_context;
+  }
+  return fits;
+}
+
 }  // namespace
 
 int64_t ScratchBytes(const PlacementProblem& problem, int heads, int columns, int vocab_rows) {
@@ -248,7 +262,15 @@ int64_t ScratchBytes(const PlacementProblem& problem, int heads, int columns, in
 
 absl::StatusOr<v1::Placement> Place(const PlacementProblem& problem) {
   if (problem.workers.empty()) return absl::FailedPreconditionError("no workers to place on");
-  return Placer(problem).Run();
+  absl::StatusOr<v1::Placement> placement = Placer(problem).Run();
+  if (placement.ok()) return placement;
+  const int64_t context = LargestContext(problem);
+  const std::string advice = context > 1
+                                 ? absl::StrCat("A context of ", context, " fits (--max-context)")
+                                 : std::string("No context fits");
+  return absl::ResourceExhaustedError(
+      absl::StrCat(placement.status().message(), ". ", advice,
+                   "; else give workers more memory, add workers, or lower --max-sequences"));
 }
 
 }  // namespace headlong
