@@ -78,7 +78,9 @@ absl::Status Epoch::TakeCaches(const v1::Configure& configure) {
   attention.head_dim = config.head_dim;
   attention.group = config.group();
   attention.heads = share_.heads;
-  attention.inverse_frequencies = RopeInverseFrequencies(config);
+  attention.inverse_frequencies = config.rope_frequencies;
+  attention.rope_scale = static_cast<float>(config.rope.attention_factor);
+  attention.windows = config.layer_windows;
   attention.max_context = max_context_;
   attention.max_rows = max_batch_tokens_;
   CacheShape cache;
