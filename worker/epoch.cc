@@ -49,6 +49,7 @@ absl::StatusOr<std::unique_ptr<Epoch>> Epoch::Begin(const v1::Configure& configu
                    MakeShare(configure.placement(), static_cast<int>(configure.rank()), config));
   const PlanShape shape{config.layers, config.kv_heads, resources.checkpoint->fingerprint()};
   ASSIGN_OR_RETURN(Plan plan, Plan::FromJson(configure.plan_json(), shape, "configure: plan"));
+  RETURN_IF_ERROR(plan.CheckWindows(config.layer_windows));
   epoch->plan_ = std::make_unique<Plan>(std::move(plan));
   ASSIGN_OR_RETURN(const Storage storage, StorageFromName(configure.dtype()));
   epoch->element_bytes_ = ElementBytes(storage);

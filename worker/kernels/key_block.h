@@ -15,7 +15,7 @@ struct KeyBlock {
   int count = 0;
   bool masked = false;         // a row does not see all of them
   int32_t window = 0;          // a row sees the offsets in (its own - window, its own]
-  int32_t offset[kBlockKeys];  // position less the tile's first, at least -window
+  int32_t offset[kBlockKeys];  // position less the tile's first, at least kFarthest
   Bytes key[kBlockKeys];
   Bytes value[kBlockKeys];
 };
@@ -54,14 +54,15 @@ class KeyReader {
   }
 
  private:
-  static constexpr int64_t kNoWindow = int64_t{1} << 30;  // no context is longer
+  static constexpr int64_t kNoWindow = int64_t{1} << 30;
+  static constexpr int64_t kFarthest = kMaxTileRows - kNoWindow;  // seen by all where no window is
 
   void Append(int64_t count, KeyBlock& block) {
     const int64_t begin = run_->position + done_ - first_position_;
     Bytes key = run_->keys + done_ * row_bytes_;
     Bytes value = run_->values + done_ * row_bytes_;
     for (int64_t i = 0; i < count; ++i) {
-      block.offset[block.count] = static_cast<int32_t>(begin + i < -window_ ? -window_ : begin + i);
+      block.offset[block.count] = static_cast<int32_t>(begin + i < kFarthest ? kFarthest : begin + i);
       block.key[block.count] = key + i * row_bytes_;
       block.value[block.count] = value + i * row_bytes_;
       ++block.count;
