@@ -69,6 +69,51 @@ TEST(RopeInverseFrequencies, Llama3InAllThreeBands) {
   }
 }
 
+// YaRN stated by turns: a pair that turns more than 32 times within the original context stays, one
+// that turns less than once is slowed by the factor, and the ramp between is linear in the pair.
+TEST(RopeInverseFrequencies, Yarn) {
+  const auto rope = Parse(R"({"rope_theta": 1e6, "rope_scaling": {"type": "yarn", "factor": 4.0,
+      "original_max_position_embeddings": 32768}})");
+  ASSERT_TRUE(rope.ok()) << rope.status();
+  EXPECT_NEAR(rope->attention_factor, 0.1 * std::log(4.0) + 1, 1e-12);
+  const auto actual = RopeInverseFrequencies(*rope, 128);
+  double last = 1;
+  for (int i = 0; i < 64; ++i) {
+    const double plain = std::pow(1e6, -i / 64.0);
+    const double share = actual[i] / plain;  // falls from 1 to 1/4
+    const double turns = 32768 * plain / (2 * std::acos(-1.0));
+    EXPECT_LE(share, last + 1e-6);
+    last = share;
+    if (turns > 40) EXPECT_NEAR(share, 1, 1e-6) << i;
+    if (turns < 0.8) EXPECT_NEAR(share, 0.25, 1e-6) << i;
+  }
+  EXPECT_NEAR(actual[32] / std::pow(1e6, -0.5), 1 - 0.75 * (32 - 23) / 17.0, 1e-6);
+}
+
+TEST(ParseRope, FieldsOfYarn) {
+  const auto full = Parse(R"({"max_position_embeddings": 640, "rope_scaling": {"rope_type": "yarn",
+      "factor": 2, "beta_fast": 16, "beta_slow": 2, "attention_factor": 1.5, "truncate": false}})");
+  EXPECT_EQ(*full, (RopeConfig{.type = RopeType::kYarn,
+                               .factor = 2,
+                               .original_max_position_embeddings = 640,
+                               .beta_fast = 16,
+                               .beta_slow = 2,
+                               .truncate = false,
+                               .attention_factor = 1.5}));
+  const auto quotient = Parse(R"({"rope_scaling": {"rope_type": "yarn", "factor": 40,
+      "original_max_position_embeddings": 4096, "mscale": 0.707, "mscale_all_dim": 0.707}})");
+  EXPECT_NEAR(quotient->attention_factor, 1, 1e-12);
+  EXPECT_THAT(ErrorOf(R"({"rope_scaling": {"rope_type": "yarn", "factor": 2}})"),
+              HasSubstr("max_position_embeddings: must be an integer"));
+  EXPECT_THAT(ErrorOf(R"({"rope_scaling": {"rope_type": "yarn", "factor": 2, "beta_fast": 1,
+      "original_max_position_embeddings": 64}})"),
+              HasSubstr("beta_fast: must be greater than beta_slow 1, is 1"));
+  EXPECT_THAT(ErrorOf(R"({"rope_scaling": {"rope_type": "linear", "factor": 2, "facter": 3}})"),
+              HasSubstr("\"facter\" is not a field"));
+  EXPECT_THAT(ErrorOf(R"({"rope_scaling": {"rope_type": "dynamic", "factor": 2}})"),
+              HasSubstr("its base moves with the length"));
+}
+
 TEST(ParseRope, LayoutOfTransformers4) {
   EXPECT_EQ(*Parse("{}"), RopeConfig{});
   EXPECT_EQ(Parse(R"({"rope_theta": 5e5, "rope_scaling": null})")->theta, 5e5);
