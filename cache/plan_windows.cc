@@ -61,8 +61,7 @@ Plan Plan::BoundedBy(const std::vector<int64_t>& layer_windows) const {
   for (const auto& [name, entry] : policies) bounded.policies_.push_back(entry);
   if (!policies.contains(default_policy_)) bounded.default_policy_ = policies.begin()->first;
   for (size_t i = 0; i < names.size(); ++i) {
-    bounded.heads_[i] =
-        static_cast<int>(std::distance(policies.begin(), policies.find(names[i])));
+    bounded.heads_[i] = static_cast<int>(std::distance(policies.begin(), policies.find(names[i])));
   }
   return bounded;
 }
@@ -72,10 +71,10 @@ absl::Status Plan::CheckWindows(const std::vector<int64_t>& layer_windows) const
     if (layer_windows[layer] == 0) continue;
     for (int head = 0; head < kv_heads_; ++head) {
       if (Fits(policy(layer, head))) continue;
-      return absl::InvalidArgumentError(absl::StrCat(
-          "plan: layer ", layer, " head ", head, ": the model's sliding window of ",
-          layer_windows[layer], " tokens bounds every head, but policy \"",
-          policy(layer, head).name, "\" has sinks or a compensation token"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("plan: layer ", layer, " head ", head, ": the model's sliding window of ",
+                       layer_windows[layer], " tokens bounds every head, but policy \"",
+                       policy(layer, head).name, "\" has sinks or a compensation token"));
     }
   }
   return absl::OkStatus();

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numbers>
 #include <iterator>
+#include <numbers>
 #include <optional>
 #include <string_view>
 
@@ -53,8 +53,9 @@ absl::StatusOr<RopeType> ParseType(const Json& block, const std::string& source)
   if (type == "yarn") return RopeType::kYarn;
   if (type == "dynamic") {
     return absl::UnimplementedError(absl::StrCat(
-        source, ": rope_type: \"dynamic\" is not supported: its base moves with the length, so "
-                "keys that are kept would have to be rotated anew"));
+        source,
+        ": rope_type: \"dynamic\" is not supported: its base moves with the length, so "
+        "keys that are kept would have to be rotated anew"));
   }
   return absl::UnimplementedError(
       absl::StrCat(source, ": rope_type: ", JsonExcerpt(type),
@@ -221,8 +222,8 @@ absl::StatusOr<RopeConfig> ParseRope(const Json& config, const std::string& sour
   std::optional<RopeConfig> rope;
   for (const char* key : {"rope_parameters", "rope_scaling"}) {
     if (!Given(config, key)) continue;
-    ASSIGN_OR_RETURN(const RopeConfig block,
-                     ParseBlock(config.at(key), config, top_theta, absl::StrCat(source, ": ", key)));
+    ASSIGN_OR_RETURN(const RopeConfig block, ParseBlock(config.at(key), config, top_theta,
+                                                        absl::StrCat(source, ": ", key)));
     if (rope && *rope != block) {
       return absl::InvalidArgumentError(
           absl::StrCat(source, ": rope_scaling: says another thing than rope_parameters"));

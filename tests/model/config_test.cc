@@ -167,8 +167,8 @@ TEST(ParseModelConfig, AcceptsFeaturesThatAreOff) {
 }
 
 TEST(ParseModelConfig, RefusesArchitecturesByName) {
-  for (const std::string name : {"Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM",
-                                 "MixtralForCausalLM", "GemmaForCausalLM", "NoSuchModel"}) {
+  for (const std::string name : {"Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM", "MixtralForCausalLM",
+                                 "GemmaForCausalLM", "NoSuchModel"}) {
     const auto config = With("architectures", Json::array({name}));
     EXPECT_TRUE(absl::IsUnimplemented(config.status())) << name;
     EXPECT_THAT(Message(config), HasSubstr(name));

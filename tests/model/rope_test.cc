@@ -18,8 +18,8 @@ std::string ErrorOf(const std::string& json) { return std::string(Parse(json).st
 TEST(RopeInverseFrequencies, DefaultAndLinear) {
   for (const double theta : {10000.0, 500000.0, 1e6}) {
     const auto plain = RopeInverseFrequencies({.theta = theta}, 64);
-    const auto linear = RopeInverseFrequencies(
-        {.type = RopeType::kLinear, .theta = theta, .factor = 4}, 64);
+    const auto linear =
+        RopeInverseFrequencies({.type = RopeType::kLinear, .theta = theta, .factor = 4}, 64);
     ASSERT_EQ(plain.size(), 32u);
     ASSERT_EQ(linear.size(), 32u);
     double expected = 1;
@@ -46,13 +46,13 @@ TEST(RopeInverseFrequencies, Llama3InAllThreeBands) {
   for (const auto& [head_dim, original] :
        {std::pair(128, 8192), std::pair(64, 8192), std::pair(16, 64)}) {
     for (const double factor : {8.0, 32.0}) {
-      const auto actual = RopeInverseFrequencies(
-          {.type = RopeType::kLlama3,
-                              .theta = 500000,
-                              .factor = factor,
-                              .low_freq_factor = 1,
-                              .high_freq_factor = 4,
-                              .original_max_position_embeddings = original}, head_dim);
+      const auto actual = RopeInverseFrequencies({.type = RopeType::kLlama3,
+                                                  .theta = 500000,
+                                                  .factor = factor,
+                                                  .low_freq_factor = 1,
+                                                  .high_freq_factor = 4,
+                                                  .original_max_position_embeddings = original},
+                                                 head_dim);
       ASSERT_EQ(actual.size(), static_cast<size_t>(head_dim / 2));
       int kept = 0, slowed = 0, blended = 0;
       for (size_t i = 0; i < actual.size(); ++i) {

@@ -1,12 +1,12 @@
 // Every family and every rope type that runs, against transformers in fp32: tests/golden/families.
 //
-// The reference of a model that is stored in bf16 or fp16 was recorded after the whole model,
-// rotary frequencies included, had been rounded to that type and widened again. An independent pass
-// in fp64 (tests/golden/check_families.py) shows it: with frequencies rounded to the stored type it
-// meets every recorded logit to 4e-6, with frequencies in fp32 it is off by 3e-3 to 5e-2. The server
-// keeps frequencies in fp32, as transformers does when it loads such a folder in fp32, and as vLLM
-// and llama.cpp do; so the tests give the forward pass the frequencies the reference was made with,
-// and check all else to the tolerance.
+// The reference of a model that is stored in bf16 or fp16 was recorded after the whole model, rotary
+// frequencies included, had been rounded to that type and widened again. An independent pass in
+// fp64 (tests/golden/check_families.py) shows it: with frequencies rounded to the stored type it
+// meets every recorded logit to 4e-6, with frequencies in fp32 it is off by 3e-3 to 5e-2. The
+// server keeps frequencies in fp32, as transformers does when it loads such a folder in fp32, and
+// as vLLM and llama.cpp do; so the tests give the forward pass the frequencies the reference was
+// made with, and check all else to the tolerance.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -31,9 +31,9 @@ void PrintTo(const Family& family, std::ostream* out) { *out << family.name; }
 
 constexpr int kFp32 = 24, kFp16 = 11, kBf16 = 8;
 constexpr Family kFamilies[] = {
-    {"llama", kFp32},        {"llama3_rope", kBf16},    {"llama_linear", kBf16},
-    {"llama_yarn", kBf16},   {"mistral", kBf16},        {"mistral_window", kFp16},
-    {"qwen2", kBf16},        {"qwen3", kBf16},          {"qwen3_tied", kBf16},
+    {"llama", kFp32},      {"llama3_rope", kBf16}, {"llama_linear", kBf16},
+    {"llama_yarn", kBf16}, {"mistral", kBf16},     {"mistral_window", kFp16},
+    {"qwen2", kBf16},      {"qwen3", kBf16},       {"qwen3_tied", kBf16},
 };
 
 std::filesystem::path FamiliesFolder() { return GoldenPath("families"); }
@@ -126,9 +126,10 @@ TEST_P(FamiliesTest, FrequenciesInFp32AreClose) {
   ExpectLogits(*workers, 64, GetParam().rope_bits == kFp32 ? kTolerance : 0.05);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Golden, FamiliesTest, ::testing::ValuesIn(kFamilies),
-    [](const ::testing::TestParamInfo<Family>& each) { return std::string(each.param.name); });
+INSTANTIATE_TEST_SUITE_P(Golden, FamiliesTest, ::testing::ValuesIn(kFamilies),
+                         [](const ::testing::TestParamInfo<Family>& each) {
+                           return std::string(each.param.name);
+                         });
 
 // The model's window, whatever holds a head's keys: lanes that keep everything (a plan that is not
 // bounded, as the wire could bring it), lanes that keep the window, and an exact prefill.
@@ -155,8 +156,8 @@ TEST_P(WindowTest, RefusesWhatTheModelDoesNotSee) {
   options.model_dir = folder_;
   for (const std::string policy :
        {R"({"sinks":1,"window_tokens":16,"compensation":"none"})", R"({"window_tokens":16})"}) {
-    options.plan = R"({"version":1,"layers":2,"kv_heads":2,"default":"a","policies":{"a":)" +
-                   policy + "}}";
+    options.plan =
+        R"({"version":1,"layers":2,"kv_heads":2,"default":"a","policies":{"a":)" + policy + "}}";
     const auto begun = LocalWorkers::Begin(options);
     ASSERT_FALSE(begun.ok());
     EXPECT_NE(begun.status().message().find("layer 0 head 0: the model's sliding window of 32"),
@@ -165,8 +166,7 @@ TEST_P(WindowTest, RefusesWhatTheModelDoesNotSee) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Golden, WindowTest,
-                         ::testing::Values(Family{"mistral_window", kFp16}));
+INSTANTIATE_TEST_SUITE_P(Golden, WindowTest, ::testing::Values(Family{"mistral_window", kFp16}));
 
 TEST(Families, AllFoldersAreTested) {
   std::set<std::string> tested;

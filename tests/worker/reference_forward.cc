@@ -24,8 +24,10 @@ void AppendValue(float value, const std::string& dtype, std::string& bytes) {
   uint16_t half = static_cast<uint16_t>(bits >> 16);  // bf16, cut off: random bits all the same
   if (dtype == "F16") {
     const int exponent = static_cast<int>(bits >> 23 & 0xFF) - 127 + 15;
-    half = exponent <= 0 ? 0 : static_cast<uint16_t>((bits >> 16 & 0x8000) | exponent << 10 |
-                                                     (bits >> 13 & 0x3FF));
+    half =
+        exponent <= 0
+            ? 0
+            : static_cast<uint16_t>((bits >> 16 & 0x8000) | exponent << 10 | (bits >> 13 & 0x3FF));
   }
   bytes.append(reinterpret_cast<const char*>(&half), 2);
 }

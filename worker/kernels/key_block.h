@@ -62,7 +62,8 @@ class KeyReader {
     Bytes key = run_->keys + done_ * row_bytes_;
     Bytes value = run_->values + done_ * row_bytes_;
     for (int64_t i = 0; i < count; ++i) {
-      block.offset[block.count] = static_cast<int32_t>(begin + i < kFarthest ? kFarthest : begin + i);
+      block.offset[block.count] =
+          static_cast<int32_t>(begin + i < kFarthest ? kFarthest : begin + i);
       block.key[block.count] = key + i * row_bytes_;
       block.value[block.count] = value + i * row_bytes_;
       ++block.count;
