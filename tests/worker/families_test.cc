@@ -1,12 +1,12 @@
 // Every family and every rope type that runs, against transformers in fp32: tests/golden/families.
 //
-// The reference of a model that is stored in bf16 or fp16 was recorded after the whole model, rotary
-// frequencies included, had been rounded to that type and widened again. An independent pass in
-// fp64 (tests/golden/check_families.py) shows it: with frequencies rounded to the stored type it
-// meets every recorded logit to 4e-6, with frequencies in fp32 it is off by 3e-3 to 5e-2. The
-// server keeps frequencies in fp32, as transformers does when it loads such a folder in fp32, and
-// as vLLM and llama.cpp do; so the tests give the forward pass the frequencies the reference was
-// made with, and check all else to the tolerance.
+// The reference of a model that is stored in bf16 or fp16 was recorded after the whole model,
+// rotary frequencies included, had been rounded to that type and widened again. An independent
+// pass in fp64 (tests/golden/check_families.py) shows it: with frequencies rounded to the stored
+// type it meets every recorded logit to 4e-6, with frequencies in fp32 it is off by 3e-3 to 5e-2.
+// The server keeps frequencies in fp32, as transformers does when it loads such a folder in fp32,
+// and as vLLM and llama.cpp do; so the tests give the forward pass the frequencies the reference
+// was made with, and check all else to the tolerance.
 #include <gtest/gtest.h>
 
 #include <algorithm>
