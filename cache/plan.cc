@@ -10,6 +10,29 @@ namespace headlong {
 
 using cache_internal::Check;
 
+namespace {
+
+// The plan as its file or name says it.
+absl::StatusOr<Plan> Unbounded(const std::string& name, const std::filesystem::path& model_dir,
+                               const PlanShape& shape) {
+  if (name == "full") return Plan::Full(shape.layers, shape.kv_heads);
+  if (name == "local") return Plan::Local(shape.layers, shape.kv_heads);
+  std::filesystem::path path = name;
+  if (name.empty()) {
+    path = model_dir / "plan.json";
+    // A link that leads nowhere is a broken model folder, not one without a plan.
+    std::error_code error;
+    const std::filesystem::file_status status = std::filesystem::symlink_status(path, error);
+    if (status.type() == std::filesystem::file_type::not_found) {
+      return Plan::Full(shape.layers, shape.kv_heads);
+    }
+  }
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  return Plan::FromJson(text, shape, path.string());
+}
+
+}  // namespace
+
 Plan Plan::Uniform(int layers, int kv_heads, const HeadPolicy& policy) {
   Check(layers > 0 && kv_heads > 0, "a model has heads");
   Plan plan;
@@ -37,20 +60,8 @@ Plan Plan::Local(int layers, int kv_heads) {
 
 absl::StatusOr<Plan> Plan::Load(const std::string& name, const std::filesystem::path& model_dir,
                                 const PlanShape& shape) {
-  if (name == "full") return Full(shape.layers, shape.kv_heads);
-  if (name == "local") return Local(shape.layers, shape.kv_heads);
-  std::filesystem::path path = name;
-  if (name.empty()) {
-    path = model_dir / "plan.json";
-    // A link that leads nowhere is a broken model folder, not one without a plan.
-    std::error_code error;
-    const std::filesystem::file_status status = std::filesystem::symlink_status(path, error);
-    if (status.type() == std::filesystem::file_type::not_found) {
-      return Full(shape.layers, shape.kv_heads);
-    }
-  }
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
-  return FromJson(text, shape, path.string());
+  ASSIGN_OR_RETURN(const Plan plan, Unbounded(name, model_dir, shape));
+  return plan.BoundedBy(shape.layer_windows);
 }
 
 int64_t Plan::SequenceBytes(int64_t length, int64_t prompt_tokens, int head_dim,

@@ -16,7 +16,9 @@ namespace headlong {
 struct PlanShape {
   int layers = 0;
   int kv_heads = 0;
-  std::string model_fingerprint;  // checked when the plan names one and this is not empty
+  std::string model_fingerprint = {};  // checked when the plan names one and this is not empty
+  // By layer, 0: none; empty: no layer has one. Load bounds the plan by them.
+  std::vector<int64_t> layer_windows = {};
 };
 
 class Plan {
@@ -37,6 +39,14 @@ class Plan {
   // "full", "local", or a path. Empty: plan.json of the model folder if there is one, else full.
   static absl::StatusOr<Plan> Load(const std::string& name, const std::filesystem::path& model_dir,
                                    const PlanShape& shape);
+
+  // The plan as a model with sliding windows allows it (PlanShape::layer_windows): a head of such a
+  // layer keeps at most that window, without sinks and compensation token. The name of a policy
+  // that this changes gets "@window". A bounded plan stays as it is.
+  Plan BoundedBy(const std::vector<int64_t>& layer_windows) const;
+  // INVALID_ARGUMENT names a head that has sinks or a compensation token in a layer with a window.
+  // Where there is none, attention can leave out exactly what the window hides.
+  absl::Status CheckWindows(const std::vector<int64_t>& layer_windows) const;
 
   // Canonical text, one line: FromJson(ToJson()) gives an equal plan.
   std::string ToJson() const;

@@ -11,6 +11,8 @@
 #include "common/status.h"
 #include "model/checkpoint.h"
 #include "model/config.h"
+#include "model/layer_windows.h"
+#include "model/rope.h"
 
 namespace headlong {
 namespace {
@@ -29,6 +31,8 @@ void SetShape(const ModelConfig& config, const Checkpoint& checkpoint, v1::Model
   shape->set_tied_embeddings(config.tied_embeddings);
   shape->set_stored_dtype(checkpoint.stored_dtype());
   shape->set_fingerprint(checkpoint.fingerprint());
+  shape->set_rope(DescribeRope(config.rope));
+  shape->set_sliding_window(DescribeWindows(config.layer_windows));
 }
 
 int ElementBytesOf(const PlanView& view) { return view.dtype == "bf16" ? 2 : 4; }
@@ -65,7 +69,8 @@ absl::StatusOr<OfflineModel> OpenModelFolder(const std::filesystem::path& folder
   ASSIGN_OR_RETURN(const ModelConfig config, LoadModelConfig(folder));
   ASSIGN_OR_RETURN(const std::shared_ptr<const Checkpoint> checkpoint,
                    Checkpoint::Open(folder, config));
-  const PlanShape shape{config.layers, config.kv_heads, checkpoint->fingerprint()};
+  const PlanShape shape{config.layers, config.kv_heads, checkpoint->fingerprint(),
+                        config.layer_windows};
   ASSIGN_OR_RETURN(const Plan plan, Plan::Load(plan_name, folder, shape));
   OfflineModel model;
   model.description.set_name(std::filesystem::weakly_canonical(folder).filename().string());
@@ -91,6 +96,8 @@ OutputJson ModelJson(const ModelView& view) {
   json["tied_embeddings"] = shape.tied_embeddings();
   json["stored_dtype"] = shape.stored_dtype();
   json["fingerprint"] = shape.fingerprint();
+  if (!shape.rope().empty()) json["rope"] = shape.rope();
+  if (!shape.sliding_window().empty()) json["sliding_window"] = shape.sliding_window();
   json["model_max_context"] = shape.max_context();
   if (view.weights_bytes > 0) json["weights_bytes"] = view.weights_bytes;
   if (view.served) {
@@ -113,7 +120,12 @@ std::string ModelText(const ModelView& view) {
                   FormatCount(shape.intermediate_size()), ", vocabulary ",
                   FormatCount(shape.vocab_size()),
                   shape.tied_embeddings() ? ", tied embeddings\n" : "\n");
-  absl::StrAppend(&text, "context   ", FormatCount(shape.max_context()), " tokens\n");
+  absl::StrAppend(&text, "context   ", FormatCount(shape.max_context()), " tokens");
+  if (!shape.rope().empty()) absl::StrAppend(&text, ", rotary embedding: ", shape.rope());
+  if (!shape.sliding_window().empty() && shape.sliding_window() != "none") {
+    absl::StrAppend(&text, ", sliding window: ", shape.sliding_window());
+  }
+  text += "\n";
   if (view.weights_bytes > 0) {
     absl::StrAppend(&text, "weights   ", FormatBytes(view.weights_bytes), "\n");
   }

@@ -8,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "common/json.h"
 #include "common/status.h"
+#include "model/layer_windows.h"
 #include "model/rope.h"
 
 namespace headlong {
@@ -17,6 +18,7 @@ namespace {
 constexpr int64_t kMaxLayers = 4096;
 constexpr int64_t kMaxHeads = 4096;
 constexpr int64_t kMaxHeadDim = 256;
+constexpr int kMaxGroup = 64;  // query heads of a KV head: rows of one tile of attention
 constexpr int64_t kMaxWidth = int64_t{1} << 22;  // hidden and intermediate size
 constexpr int64_t kMaxVocab = int64_t{1} << 24;
 constexpr int64_t kMaxContext = int64_t{1} << 30;
@@ -27,26 +29,33 @@ constexpr int64_t kMaxEosIds = 1024;
 struct Family {
   std::string_view architecture;
   std::string_view model_type;
-  std::string_view lacking;            // what this program does not run of it; empty: it runs
-  int default_kv_heads = 0;            // 0: as many as query heads
-  int64_t default_sliding_window = 0;  // 0: none
+  std::string_view lacking = "";  // what this program does not run of it; empty: it runs
+  int default_kv_heads = 0;       // 0: as many as query heads
+  int default_head_dim = 0;       // 0: hidden_size / query heads
+  WindowStyle windows = WindowStyle::kNone;
+  bool qkv_bias = false;
+  bool qk_norm = false;
 };
 
 constexpr Family kFamilies[] = {
-    {.architecture = "LlamaForCausalLM", .model_type = "llama", .lacking = ""},
+    {.architecture = "LlamaForCausalLM", .model_type = "llama"},
     {.architecture = "MistralForCausalLM",
      .model_type = "mistral",
-     .lacking = "",
      .default_kv_heads = 8,
-     .default_sliding_window = 4096},
+     .windows = WindowStyle::kAll},
     {.architecture = "MixtralForCausalLM", .model_type = "mixtral", .lacking = "experts"},
     {.architecture = "Qwen2ForCausalLM",
      .model_type = "qwen2",
-     .lacking = "biases of the query, key and value projections"},
+     .default_kv_heads = 32,
+     .windows = WindowStyle::kLayers,
+     .qkv_bias = true},
     {.architecture = "Qwen2MoeForCausalLM", .model_type = "qwen2_moe", .lacking = "experts"},
     {.architecture = "Qwen3ForCausalLM",
      .model_type = "qwen3",
-     .lacking = "norms of query and key heads"},
+     .default_kv_heads = 32,
+     .default_head_dim = 128,
+     .windows = WindowStyle::kLayers,
+     .qk_norm = true},
     {.architecture = "Qwen3MoeForCausalLM", .model_type = "qwen3_moe", .lacking = "experts"},
 };
 
@@ -155,31 +164,28 @@ absl::Status RefuseUnsupported(const Json& config, const std::string& source) {
       return Unsupported(source, "hidden_act", name, "an activation other than silu is");
     }
   }
-  if (Given(config, "layer_types")) {
-    const Json& types = config.at("layer_types");
-    if (!types.is_array()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(source, ": layer_types: must be a list, is ", JsonExcerpt(types)));
-    }
-    for (const Json& type : types) {
-      if (type == "full_attention") continue;
-      return Unsupported(source, "layer_types", type, "a layer other than full_attention is");
-    }
-  }
   return absl::OkStatus();
 }
 
-// A window that no position of the context can leave changes nothing.
-absl::Status RefuseSlidingWindow(const Json& config, const Family& family, int64_t max_context,
-                                 const std::string& source) {
-  int64_t window = 0;
-  if (Given(config, "sliding_window")) {
-    ASSIGN_OR_RETURN(window, JsonInt(config, "sliding_window", 0, INT64_MAX, source));
-  } else if (!config.contains("sliding_window")) {
-    window = family.default_sliding_window;
+absl::Status ParseHeadDim(const Json& config, const Family& family, const std::string& source,
+                          ModelConfig& model) {
+  if (Given(config, "head_dim")) {
+    ASSIGN_OR_RETURN(model.head_dim, Count(config, "head_dim", kMaxWidth, source));
+  } else if (!config.contains("head_dim") && family.default_head_dim > 0) {
+    model.head_dim = family.default_head_dim;
+  } else if (model.hidden_size % model.q_heads == 0) {
+    model.head_dim = model.hidden_size / model.q_heads;
+  } else {
+    return absl::InvalidArgumentError(
+        absl::StrCat(source, ": hidden_size: must be a multiple of num_attention_heads ",
+                     model.q_heads, " where head_dim is not given, is ", model.hidden_size));
   }
-  if (window == 0 || window >= max_context) return absl::OkStatus();
-  return Unsupported(source, "sliding_window", window, "a sliding window in the model is");
+  if (model.head_dim % 8 != 0 || model.head_dim > kMaxHeadDim) {
+    return absl::UnimplementedError(absl::StrCat(source,
+                                                 ": head_dim: must be a multiple of 8 and at most ",
+                                                 kMaxHeadDim, ", is ", model.head_dim));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status ParseShape(const Json& config, const Family& family, const std::string& source,
@@ -203,21 +209,12 @@ absl::Status ParseShape(const Json& config, const Family& family, const std::str
         absl::StrCat(source, ": num_key_value_heads: must divide num_attention_heads ",
                      model.q_heads, ", is ", model.kv_heads));
   }
-  if (Given(config, "head_dim")) {
-    ASSIGN_OR_RETURN(model.head_dim, Count(config, "head_dim", kMaxWidth, source));
-  } else if (model.hidden_size % model.q_heads == 0) {
-    model.head_dim = model.hidden_size / model.q_heads;
-  } else {
-    return absl::InvalidArgumentError(
-        absl::StrCat(source, ": hidden_size: must be a multiple of num_attention_heads ",
-                     model.q_heads, " where head_dim is not given, is ", model.hidden_size));
+  if (model.group() > kMaxGroup) {
+    return absl::UnimplementedError(
+        absl::StrCat(source, ": num_key_value_heads: more than ", kMaxGroup,
+                     " query heads for one are not supported, is ", model.kv_heads));
   }
-  if (model.head_dim % 8 != 0 || model.head_dim > kMaxHeadDim) {
-    return absl::UnimplementedError(absl::StrCat(source,
-                                                 ": head_dim: must be a multiple of 8 and at most ",
-                                                 kMaxHeadDim, ", is ", model.head_dim));
-  }
-  return absl::OkStatus();
+  return ParseHeadDim(config, family, source, model);
 }
 
 absl::Status AddEosIds(const Json& object, int vocab_size, const std::string& source,
@@ -270,8 +267,12 @@ absl::StatusOr<ModelConfig> ParseModelConfig(const std::string& json_text,
   ModelConfig model;
   model.architecture = std::string(family.architecture);
   RETURN_IF_ERROR(ParseShape(config, family, source, model));
-  RETURN_IF_ERROR(RefuseSlidingWindow(config, family, model.max_context, source));
+  model.qkv_bias = family.qkv_bias;
+  model.qk_norm = family.qk_norm;
+  const WindowContext windows{family.windows, model.layers, model.max_context};
+  ASSIGN_OR_RETURN(model.layer_windows, ParseLayerWindows(config, windows, source));
   ASSIGN_OR_RETURN(model.rope, ParseRope(config, source));
+  model.rope_frequencies = RopeInverseFrequencies(model.rope, model.head_dim);
   ASSIGN_OR_RETURN(model.rms_norm_eps, JsonNumber(config, "rms_norm_eps", source));
   if (!(model.rms_norm_eps > 0 && model.rms_norm_eps < 1)) {
     return absl::InvalidArgumentError(absl::StrCat(

@@ -12,7 +12,7 @@
 
 namespace headlong {
 
-enum class RopeType { kDefault, kLinear, kLlama3 };
+enum class RopeType { kDefault, kLinear, kLlama3, kYarn };
 
 struct RopeConfig {
   RopeType type = RopeType::kDefault;
@@ -20,7 +20,11 @@ struct RopeConfig {
   double factor = 1.0;
   double low_freq_factor = 1.0;                  // llama3
   double high_freq_factor = 4.0;                 // llama3
-  int64_t original_max_position_embeddings = 0;  // llama3
+  int64_t original_max_position_embeddings = 0;  // llama3, yarn
+  double beta_fast = 32.0;                       // yarn: turns within the original context from
+  double beta_slow = 1.0;                        // which on, up to which nothing is interpolated
+  bool truncate = true;                          // yarn: the ramp begins and ends at whole pairs
+  double attention_factor = 1.0;                 // yarn: cosines and sines are multiplied by it
 
   bool operator==(const RopeConfig&) const = default;
 };
@@ -37,23 +41,26 @@ struct ModelConfig {
   int64_t max_context = 0;
   double rms_norm_eps = 0;
   bool tied_embeddings = false;
+  bool qkv_bias = false;  // biases of the query, key and value projections
+  bool qk_norm = false;   // RMS norms of every query and key head, before rotation
+  // Sliding window by layer: a query at m sees the keys in (m - window, m]. 0: all up to m. Empty:
+  // no layer has one. A window that no position of the context can leave is none.
+  std::vector<int64_t> layer_windows;
   RopeConfig rope;
+  // Inverse frequencies [head_dim / 2] after scaling, in fp32.
+  std::vector<float> rope_frequencies;
   int64_t bos_token_id = -1;  // -1: none
   std::vector<int64_t> eos_token_ids;
 
   int group() const { return q_heads / kv_heads; }  // query heads per KV head
+  int64_t window(int layer) const { return layer_windows.empty() ? 0 : layer_windows[layer]; }
 };
 
 // Reads config.json and, where there, generation_config.json (its eos ids are added). Errors name
 // the file and the field. UNIMPLEMENTED names an architecture, activation, rope type or feature
-// (attention bias, sliding window, quantisation) that this program does not run.
+// (experts, quantisation, capped logits) that this program does not run.
 absl::StatusOr<ModelConfig> LoadModelConfig(const std::filesystem::path& model_dir);
 absl::StatusOr<ModelConfig> ParseModelConfig(const std::string& json_text,
                                              const std::string& source);
-
-// Inverse frequencies of the rotary embedding after scaling, head_dim / 2 values in fp32
-// (computed in fp64). Sources: RoFormer (Su et al.), position interpolation (Chen et al.),
-// Llama 3.1's frequency bands as in Hugging Face transformers' modeling_rope_utils.
-std::vector<float> RopeInverseFrequencies(const ModelConfig& config);
 
 }  // namespace headlong

@@ -19,6 +19,15 @@ std::vector<FamilyTensor> FamilyTensors(const ModelConfig& config) {
     tensors.push_back({prefix + "self_attn.k_proj.weight", {kv_width, hidden}});
     tensors.push_back({prefix + "self_attn.v_proj.weight", {kv_width, hidden}});
     tensors.push_back({prefix + "self_attn.o_proj.weight", {hidden, q_width}});
+    if (config.qkv_bias) {
+      tensors.push_back({prefix + "self_attn.q_proj.bias", {q_width}});
+      tensors.push_back({prefix + "self_attn.k_proj.bias", {kv_width}});
+      tensors.push_back({prefix + "self_attn.v_proj.bias", {kv_width}});
+    }
+    if (config.qk_norm) {
+      tensors.push_back({prefix + "self_attn.q_norm.weight", {config.head_dim}});
+      tensors.push_back({prefix + "self_attn.k_norm.weight", {config.head_dim}});
+    }
     tensors.push_back({prefix + "post_attention_layernorm.weight", {hidden}});
     tensors.push_back({prefix + "mlp.gate_proj.weight", {mlp, hidden}});
     tensors.push_back({prefix + "mlp.up_proj.weight", {mlp, hidden}});

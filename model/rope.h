@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "common/json.h"
@@ -14,5 +15,14 @@ namespace headlong {
 // type that this program does not run; INVALID_ARGUMENT names the field, also where the two layouts
 // stand side by side and contradict each other.
 absl::StatusOr<RopeConfig> ParseRope(const Json& config, const std::string& source);
+
+// Inverse frequencies of the rotary embedding after scaling, head_dim / 2 values in fp32
+// (computed in fp64). Sources: RoFormer (Su et al.), position interpolation (Chen et al.),
+// Llama 3.1's frequency bands and YaRN (Peng et al., sections 3.2 and 3.3) as in Hugging Face
+// transformers' modeling_rope_utils.
+std::vector<float> RopeInverseFrequencies(const RopeConfig& rope, int head_dim);
+
+// For people: "yarn, base 1e+06, factor 4 over 32768 positions".
+std::string DescribeRope(const RopeConfig& rope);
 
 }  // namespace headlong

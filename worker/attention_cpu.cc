@@ -106,6 +106,7 @@ void AttentionCpu::Run(int layer, const float* qkv, float* out) {
     work.tables = &tables_->tables(work.chunk->sequence_id);
     work.head = i % heads;
     work.layer_heads = heads;
+    work.window = shape_.windows.empty() ? 0 : shape_.windows[layer];
     work.place = places_[layer][work.head];
     const int64_t first = work.chunk->first_row * row_bytes_;
     work.rows = {new_keys(work.head) + first, new_values(work.head) + first, work.chunk->position,
@@ -162,7 +163,9 @@ void AttentionCpu::Prepare(LaneWork& work) {
 void AttentionCpu::PrepareFull(LaneWork& work) {
   SlabCpu& slab = slabs_[work.place.lane_class];
   WriteKept(after(work), slab, work.place.lane, work.rows);
-  KeptRuns(after(work), slab, work.place.lane, 0, work.chunk->end(), work.runs);
+  const int64_t first = work.window > 0 ? work.chunk->position + 1 - work.window : 0;
+  KeptRuns(after(work), slab, work.place.lane, std::max<int64_t>(first, 0), work.chunk->end(),
+           work.runs);
   Tile tile;
   tile.position = work.chunk->position;
   tile.run_end = work.runs.size();
@@ -262,6 +265,7 @@ void AttentionCpu::AttendOne(const Tile& tile, const float* qkv, float* out) con
   kernel.first_position = tile.position;
   kernel.scale = 1.0f / std::sqrt(static_cast<float>(d));
   kernel.storage = storage_;
+  kernel.window = work.window;
   kernel.runs = std::span(work.runs).subspan(tile.run_begin, tile.run_end - tile.run_begin);
   if (tile.dropped > 0) {
     kernel.compensation = {&work.tokens[tile.token], &work.tokens[tile.token + d],

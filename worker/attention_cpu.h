@@ -50,6 +50,7 @@ class AttentionCpu {
     const SequenceTables* tables = nullptr;
     int head = 0;         // index among the layer's held heads
     int layer_heads = 0;  // how many those are
+    int64_t window = 0;   // of the model in this layer, 0: none
     LanePlace place;
     NewRows rows;
     std::vector<KeyRun> runs;

@@ -44,6 +44,8 @@ struct AttentionShape {
   int group = 1;                        // query heads per KV head
   std::vector<std::vector<int>> heads;  // [layer] -> KV heads held, ascending
   std::vector<float> inverse_frequencies;
+  float rope_scale = 1;          // of cosines and sines
+  std::vector<int64_t> windows;  // [layer] -> sliding window of the model, 0: none; empty: nowhere
   int64_t max_context = 0;
   int max_rows = 0;
 };
@@ -86,6 +88,11 @@ class Backend {
                        Activations out) = 0;
   // y = x W^T; zeros where W has no inputs.   x: [rows][inputs], y: [rows][outputs]
   virtual void MatMul(DeviceMatrix& weights, Activations x, int rows, Activations y) = 0;
+  // x[r] += bias.   x: [rows][size of bias]
+  virtual void AddBias(Activations x, const DeviceVector& bias, int rows) = 0;
+  // RmsNorm of each head of the batch's q and k.   q_norm, k_norm: [head_dim]
+  virtual void NormHeads(int layer, Activations qkv, const DeviceVector& q_norm,
+                         const DeviceVector& k_norm, float eps) = 0;
   // Rotates q and k, attends as each head's policy says, writes what the caches keep.
   // qkv: [rows][q of held heads | k | v], out: [rows][q of held heads]
   virtual void Attend(int layer, Activations qkv, Activations out) = 0;

@@ -94,6 +94,10 @@ class CpuBackend final : public Backend {
     rows_ = batch.rows();
     cpu::RopeTable(batch.positions.data(), rows_, shape_.inverse_frequencies.data(),
                    shape_.head_dim / 2, cos_sin_.data());
+    if (shape_.rope_scale != 1) {
+      const int64_t count = int64_t{rows_} * shape_.head_dim;
+      for (int64_t i = 0; i < count; ++i) cos_sin_[i] *= shape_.rope_scale;
+    }
     attention_->BeginBatch(batch, tables);
   }
 
@@ -126,10 +130,26 @@ class CpuBackend final : public Backend {
     }
   }
 
+  void AddBias(Activations x, const DeviceVector& bias, int rows) override {
+    const auto& values = static_cast<const CpuVector&>(bias).values;
+    cpu::AddBias(Floats(x), values.data(), rows, static_cast<int>(values.size()));
+  }
+
+  void NormHeads(int layer, Activations qkv, const DeviceVector& q_norm, const DeviceVector& k_norm,
+                 float eps) override {
+    const int heads = static_cast<int>(shape_.heads[layer].size());
+    cpu::HeadRows rows{Floats(qkv), QkvColumns(heads), rows_, heads * shape_.group,
+                       shape_.head_dim};
+    cpu::RmsNormHeads(rows, static_cast<const CpuVector&>(q_norm).values.data(), eps);
+    rows.x += int64_t{rows.heads} * shape_.head_dim;
+    rows.heads = heads;
+    cpu::RmsNormHeads(rows, static_cast<const CpuVector&>(k_norm).values.data(), eps);
+  }
+
   void Attend(int layer, Activations qkv, Activations out) override {
     const int heads = static_cast<int>(shape_.heads[layer].size());
     if (heads == 0) return;
-    const int64_t columns = int64_t{heads} * (shape_.group + 2) * shape_.head_dim;
+    const int64_t columns = QkvColumns(heads);
     // q and k stand next to each other: one call rotates both.
     cpu::ApplyRope(Floats(qkv), columns, rows_, heads * (shape_.group + 1), shape_.head_dim / 2,
                    cos_sin_.data());
@@ -166,6 +186,10 @@ class CpuBackend final : public Backend {
   }
 
  private:
+  int64_t QkvColumns(int heads) const {
+    return int64_t{heads} * (shape_.group + 2) * shape_.head_dim;
+  }
+
   const Storage storage_;
   AttentionShape shape_;
   int rows_ = 0;

@@ -49,6 +49,7 @@ absl::StatusOr<std::unique_ptr<Epoch>> Epoch::Begin(const v1::Configure& configu
                    MakeShare(configure.placement(), static_cast<int>(configure.rank()), config));
   const PlanShape shape{config.layers, config.kv_heads, resources.checkpoint->fingerprint()};
   ASSIGN_OR_RETURN(Plan plan, Plan::FromJson(configure.plan_json(), shape, "configure: plan"));
+  RETURN_IF_ERROR(plan.CheckWindows(config.layer_windows));
   epoch->plan_ = std::make_unique<Plan>(std::move(plan));
   ASSIGN_OR_RETURN(const Storage storage, StorageFromName(configure.dtype()));
   epoch->element_bytes_ = ElementBytes(storage);
@@ -78,7 +79,9 @@ absl::Status Epoch::TakeCaches(const v1::Configure& configure) {
   attention.head_dim = config.head_dim;
   attention.group = config.group();
   attention.heads = share_.heads;
-  attention.inverse_frequencies = RopeInverseFrequencies(config);
+  attention.inverse_frequencies = config.rope_frequencies;
+  attention.rope_scale = static_cast<float>(config.rope.attention_factor);
+  attention.windows = config.layer_windows;
   attention.max_context = max_context_;
   attention.max_rows = max_batch_tokens_;
   CacheShape cache;

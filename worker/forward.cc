@@ -80,6 +80,8 @@ absl::Status Forward::RunLayer(int layer, int rows) {
 
   backend_.RmsNorm(x_, *weights.attention_norm, eps, rows, normed_);
   backend_.MatMul(*weights.qkv, normed_, rows, qkv_);
+  if (config.qkv_bias) backend_.AddBias(qkv_, *weights.qkv_bias, rows);
+  if (config.qk_norm) backend_.NormHeads(layer, qkv_, *weights.q_norm, *weights.k_norm, eps);
   backend_.Attend(layer, qkv_, heads_);
   backend_.MatMul(*weights.out, heads_, rows, y_);
   RETURN_IF_ERROR(Sum(y_, int64_t{rows} * hidden));

@@ -1,6 +1,7 @@
 #include "worker/weights.h"
 
 #include <algorithm>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -71,13 +72,18 @@ class ShareLoader {
 
   absl::Status LoadAttention(int layer, const std::vector<int>& heads, LayerWeights& out) {
     const std::string prefix = absl::StrCat("model.layers.", layer, ".self_attn.");
-    const int64_t d = config_.head_dim;
-    const int64_t q = d * config_.group();
-    Rows qkv(checkpoint_, (q + 2 * d) * static_cast<int64_t>(heads.size()), config_.hidden_size);
-    for (int head : heads) qkv.Add(prefix + "q_proj.weight", head * q, (head + 1) * q);
-    for (int head : heads) qkv.Add(prefix + "k_proj.weight", head * d, (head + 1) * d);
-    for (int head : heads) qkv.Add(prefix + "v_proj.weight", head * d, (head + 1) * d);
+    const int64_t q = int64_t{config_.head_dim} * config_.group();
+    const Rows qkv = QkvRows(prefix, ".weight", config_.hidden_size, heads);
     ASSIGN_OR_RETURN(out.qkv, backend_.LoadMatrix(qkv.data(), qkv.outputs(), qkv.inputs()));
+    if (config_.qkv_bias) {
+      const Rows bias = QkvRows(prefix, ".bias", 1, heads);
+      ASSIGN_OR_RETURN(out.qkv_bias, backend_.LoadVector(std::span(
+                                         bias.data(), static_cast<size_t>(bias.outputs()))));
+    }
+    if (config_.qk_norm) {
+      RETURN_IF_ERROR(LoadNorm(prefix + "q_norm.weight", out.q_norm));
+      RETURN_IF_ERROR(LoadNorm(prefix + "k_norm.weight", out.k_norm));
+    }
     std::vector<IndexRange> columns;
     for (int head : heads) {
       columns.push_back({static_cast<int>(head * q), static_cast<int>((head + 1) * q)});
@@ -128,6 +134,18 @@ class ShareLoader {
   }
 
  private:
+  // Weights ([outputs][inputs]) or biases (inputs = 1) of the held heads: q, then k, then v.
+  Rows QkvRows(const std::string& prefix, const std::string& kind, int64_t inputs,
+               const std::vector<int>& heads) const {
+    const int64_t d = config_.head_dim;
+    const int64_t q = d * config_.group();
+    Rows rows(checkpoint_, (q + 2 * d) * static_cast<int64_t>(heads.size()), inputs);
+    for (int head : heads) rows.Add(prefix + "q_proj" + kind, head * q, (head + 1) * q);
+    for (int head : heads) rows.Add(prefix + "k_proj" + kind, head * d, (head + 1) * d);
+    for (int head : heads) rows.Add(prefix + "v_proj" + kind, head * d, (head + 1) * d);
+    return rows;
+  }
+
   int64_t AttentionBytes(const std::vector<int>& heads) const {
     return int64_t{2} * config_.hidden_size * config_.head_dim * (config_.group() + 1) *
            static_cast<int64_t>(heads.size()) * 4;

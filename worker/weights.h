@@ -18,10 +18,13 @@ namespace headlong {
 struct LayerWeights {
   std::unique_ptr<DeviceVector> attention_norm;  // [hidden]
   std::unique_ptr<DeviceMatrix> qkv;             // [(q + k + v of held heads) * head_dim][hidden]
-  std::unique_ptr<DeviceMatrix> out;             // [hidden][q of held heads * head_dim]
-  std::unique_ptr<DeviceVector> mlp_norm;        // [hidden]
-  std::unique_ptr<DeviceMatrix> gate_up;         // [2 * held columns][hidden], gate first
-  std::unique_ptr<DeviceMatrix> down;            // [hidden][held columns]
+  std::unique_ptr<DeviceVector> qkv_bias;        // [(q + k + v of held heads) * head_dim] or null
+  std::unique_ptr<DeviceVector> q_norm;          // [head_dim] or null, as k_norm
+  std::unique_ptr<DeviceVector> k_norm;
+  std::unique_ptr<DeviceMatrix> out;       // [hidden][q of held heads * head_dim]
+  std::unique_ptr<DeviceVector> mlp_norm;  // [hidden]
+  std::unique_ptr<DeviceMatrix> gate_up;   // [2 * held columns][hidden], gate first
+  std::unique_ptr<DeviceMatrix> down;      // [hidden][held columns]
 };
 
 class Weights {

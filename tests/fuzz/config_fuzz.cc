@@ -27,7 +27,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Require(config->hidden_size > 0 && config->intermediate_size > 0 && config->vocab_size > 0);
   Require(config->max_context > 0 && config->rms_norm_eps > 0 && config->rms_norm_eps < 1);
   for (const int64_t id : config->eos_token_ids) Require(id >= 0 && id < config->vocab_size);
-  for (const float frequency : headlong::RopeInverseFrequencies(*config)) {
+  for (const float frequency : config->rope_frequencies) {
     Require(std::isfinite(frequency) && frequency > 0 && frequency <= 1);
   }
   return 0;

@@ -75,13 +75,12 @@ TEST(ModelFolders, FamiliesThatRun) {
       {"mistral", "bf16", 182592, {}, {-0.130859375f, -0.154296875f, -0.0703125f}},
   };
   for (const Family& family : families) {
-    const auto folder = SharedPath(std::filesystem::path("golden/families") / family.name);
-    if (!folder) GTEST_SKIP() << "no shared reference folders beside this checkout";
-    const auto config = LoadModelConfig(*folder);
+    const auto folder = GoldenPath("families") / family.name;
+    const auto config = LoadModelConfig(folder);
     ASSERT_TRUE(config.ok()) << config.status();
     EXPECT_EQ(config->rope, family.rope) << family.name;
     EXPECT_EQ(config->tied_embeddings, std::string(family.name) == "llama3_rope");
-    const auto checkpoint = Checkpoint::Open(*folder, *config);
+    const auto checkpoint = Checkpoint::Open(folder, *config);
     ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
     EXPECT_EQ((*checkpoint)->parameters(), family.parameters) << family.name;
     EXPECT_EQ((*checkpoint)->stored_dtype(), family.dtype);
@@ -89,30 +88,24 @@ TEST(ModelFolders, FamiliesThatRun) {
   }
 }
 
-TEST(ModelFolders, FamiliesRefusedByName) {
-  const std::pair<const char*, const char*> families[] = {
-      {"qwen2", "Qwen2ForCausalLM"},        {"qwen3", "Qwen3ForCausalLM"},
-      {"qwen3_tied", "Qwen3ForCausalLM"},   {"llama_yarn", "rope_scaling: rope_type: \"yarn\""},
-      {"mistral_window", "sliding_window"},
+TEST(ModelFolders, FamiliesWithMoreThanThat) {
+  const auto config = [](const char* name) {
+    auto read = LoadModelConfig(GoldenPath("families") / name);
+    EXPECT_TRUE(read.ok()) << read.status();
+    return read.ok() ? *read : ModelConfig();
   };
-  for (const auto& [name, words] : families) {
-    const auto folder = SharedPath(std::filesystem::path("golden/families") / name);
-    if (!folder) GTEST_SKIP() << "no shared reference folders beside this checkout";
-    const auto config = LoadModelConfig(*folder);
-    EXPECT_TRUE(absl::IsUnimplemented(config.status())) << name << ": " << config.status();
-    EXPECT_THAT(std::string(config.status().message()), HasSubstr(words));
-    EXPECT_THAT(std::string(config.status().message()), HasSubstr("config.json: "));
-  }
+  EXPECT_TRUE(config("qwen2").qkv_bias && config("qwen2").tied_embeddings);
+  EXPECT_TRUE(config("qwen3").qk_norm && !config("qwen3").tied_embeddings);
+  EXPECT_TRUE(config("qwen3_tied").qk_norm && config("qwen3_tied").tied_embeddings);
+  EXPECT_THAT(config("mistral_window").layer_windows, ElementsAre(32, 32));
+  EXPECT_EQ(config("llama_yarn").rope.type, RopeType::kYarn);
 }
 
-// A sharded folder, whose rope this program does not run yet but whose files are as they must be.
 TEST(ModelFolders, ShardsThatTransformersWrote) {
-  const auto folder = SharedPath("golden/families/llama_yarn");
-  const auto like = SharedPath("golden/families/llama");
-  if (!folder || !like) GTEST_SKIP() << "no shared reference folders beside this checkout";
-  const auto config = LoadModelConfig(*like);
+  const auto folder = GoldenPath("families") / "llama_yarn";
+  const auto config = LoadModelConfig(folder);
   ASSERT_TRUE(config.ok());
-  const auto checkpoint = Checkpoint::Open(*folder, *config);
+  const auto checkpoint = Checkpoint::Open(folder, *config);
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
   EXPECT_EQ((*checkpoint)->parameters(), 133440);
 }
@@ -149,7 +142,7 @@ TEST(PublishedConfigs, ParseOrAreRefusedByName) {
       continue;
     }
     parsed.insert(name);
-    ExpectLlama31(*config);
+    if (name.find("Llama-3.1") != std::string::npos) ExpectLlama31(*config);
   }
   EXPECT_THAT(parsed, ElementsAre("meta-llama--Meta-Llama-3.1-405B_config.json",
                                   "meta-llama--Meta-Llama-3.1-70B_config.json",

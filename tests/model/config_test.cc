@@ -76,21 +76,58 @@ TEST(ParseModelConfig, MistralWithoutWindowIsTheSame) {
   json["architectures"] = {"MistralForCausalLM"};
   json["model_type"] = "mistral";
   ASSERT_TRUE(Parse(json).ok());  // the default window exceeds this context
+  EXPECT_TRUE(Parse(json)->layer_windows.empty());
   json["max_position_embeddings"] = 32768;
-  EXPECT_TRUE(absl::IsUnimplemented(Parse(json).status()));  // where config.json is silent: 4096
-  EXPECT_THAT(Message(Parse(json)), HasSubstr("sliding_window: a sliding window"));
+  EXPECT_THAT(Parse(json)->layer_windows, ElementsAre(4096, 4096));  // where config.json is silent
   json["sliding_window"] = nullptr;
-  EXPECT_TRUE(Parse(json).ok());
+  EXPECT_TRUE(Parse(json)->layer_windows.empty());
   json["sliding_window"] = 32768;
-  EXPECT_TRUE(Parse(json).ok());
+  EXPECT_TRUE(Parse(json)->layer_windows.empty());
   json["sliding_window"] = 32767;
-  EXPECT_TRUE(absl::IsUnimplemented(Parse(json).status()));
+  EXPECT_EQ(Parse(json)->window(1), 32767);
+  json["layer_types"] = {"full_attention", "full_attention"};
+  EXPECT_THAT(Message(Parse(json)), HasSubstr("layer_types: names full_attention, but"));
+  json.erase("layer_types");
   json["sliding_window"] = "no";
   EXPECT_TRUE(absl::IsInvalidArgument(Parse(json).status()));
   json["sliding_window"] = nullptr;
   json.erase("num_key_value_heads");
   json["num_attention_heads"] = 16;
   EXPECT_EQ(Parse(json)->kv_heads, 8);
+}
+
+TEST(ParseModelConfig, WindowsOfQwen) {
+  Json json = LlamaJson();
+  json["architectures"] = {"Qwen2ForCausalLM"};
+  json["model_type"] = "qwen2";
+  json["sliding_window"] = 64;
+  EXPECT_TRUE(Parse(json)->qkv_bias);
+  EXPECT_TRUE(Parse(json)->layer_windows.empty());  // unless use_sliding_window
+  json["use_sliding_window"] = true;
+  EXPECT_TRUE(Parse(json)->layer_windows.empty());  // max_window_layers is 28
+  json["max_window_layers"] = 1;
+  EXPECT_THAT(Parse(json)->layer_windows, ElementsAre(0, 64));
+  json["layer_types"] = {"sliding_attention", "full_attention"};
+  EXPECT_THAT(Parse(json)->layer_windows, ElementsAre(64, 0));
+  json["use_sliding_window"] = false;
+  EXPECT_THAT(Message(Parse(json)), HasSubstr("layer_types: names sliding_attention, but"));
+  json["layer_types"] = {"full_attention"};
+  EXPECT_THAT(Message(Parse(json)), HasSubstr("layer_types: must name num_hidden_layers 2"));
+  json["layer_types"] = {"full_attention", "chunked_attention"};
+  EXPECT_TRUE(absl::IsUnimplemented(Parse(json).status()));
+}
+
+TEST(ParseModelConfig, Qwen3HasNormsAndItsOwnHeadDim) {
+  Json json = LlamaJson();
+  json["architectures"] = {"Qwen3ForCausalLM"};
+  json["model_type"] = "qwen3";
+  json.erase("head_dim");
+  EXPECT_TRUE(Parse(json)->qk_norm);
+  EXPECT_FALSE(Parse(json)->qkv_bias);
+  EXPECT_EQ(Parse(json)->head_dim, 128);
+  json["num_attention_heads"] = 65;
+  json["num_key_value_heads"] = 1;
+  EXPECT_THAT(Message(Parse(json)), HasSubstr("num_key_value_heads: more than 64 query heads"));
 }
 
 TEST(ParseModelConfig, RefusesFeaturesByName) {
@@ -109,7 +146,7 @@ TEST(ParseModelConfig, RefusesFeaturesByName) {
       {"attn_logit_softcapping", 50.0},
       {"logit_scale", 0.0625},
       {"use_qk_norm", true},
-      {"layer_types", Json::array({"full_attention", "sliding_attention"})},
+      {"layer_types", Json::array({"full_attention", "linear_attention"})},
   };
   for (const auto& [key, value] : cases) {
     const auto config = With(key, value);
@@ -124,20 +161,20 @@ TEST(ParseModelConfig, AcceptsFeaturesThatAreOff) {
       {"pretraining_tp", 1},       {"quantization_config", nullptr},
       {"num_experts", 0},          {"partial_rotary_factor", 1.0},
       {"sliding_window", nullptr}, {"sliding_window", 512},
-      {"logit_scale", 1},          {"layer_types", Json::array({"full_attention"})},
+      {"logit_scale", 1},          {"layer_types", {"full_attention", "full_attention"}},
       {"rope_scaling", nullptr},   {"some_field_of_tomorrow", Json::array({1})}};
   for (const auto& [key, value] : cases) EXPECT_TRUE(With(key, value).ok()) << key;
 }
 
 TEST(ParseModelConfig, RefusesArchitecturesByName) {
-  for (const std::string name : {"Qwen2ForCausalLM", "Qwen3ForCausalLM", "MixtralForCausalLM",
+  for (const std::string name : {"Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM", "MixtralForCausalLM",
                                  "GemmaForCausalLM", "NoSuchModel"}) {
     const auto config = With("architectures", Json::array({name}));
     EXPECT_TRUE(absl::IsUnimplemented(config.status())) << name;
     EXPECT_THAT(Message(config), HasSubstr(name));
   }
   EXPECT_THAT(Message(With("architectures", Json::array({"Nope"}))),
-              HasSubstr("LlamaForCausalLM, MistralForCausalLM"));
+              HasSubstr("LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3For"));
   EXPECT_THAT(Message(With("model_type", "mixtral")), HasSubstr("model_type: must be \"llama\""));
 }
 

@@ -15,18 +15,11 @@ absl::StatusOr<RopeConfig> Parse(const std::string& json) {
 }
 std::string ErrorOf(const std::string& json) { return std::string(Parse(json).status().message()); }
 
-ModelConfig WithRope(int head_dim, RopeConfig rope) {
-  ModelConfig config;
-  config.head_dim = head_dim;
-  config.rope = rope;
-  return config;
-}
-
 TEST(RopeInverseFrequencies, DefaultAndLinear) {
   for (const double theta : {10000.0, 500000.0, 1e6}) {
-    const auto plain = RopeInverseFrequencies(WithRope(64, {.theta = theta}));
-    const auto linear = RopeInverseFrequencies(
-        WithRope(64, {.type = RopeType::kLinear, .theta = theta, .factor = 4}));
+    const auto plain = RopeInverseFrequencies({.theta = theta}, 64);
+    const auto linear =
+        RopeInverseFrequencies({.type = RopeType::kLinear, .theta = theta, .factor = 4}, 64);
     ASSERT_EQ(plain.size(), 32u);
     ASSERT_EQ(linear.size(), 32u);
     double expected = 1;
@@ -53,13 +46,13 @@ TEST(RopeInverseFrequencies, Llama3InAllThreeBands) {
   for (const auto& [head_dim, original] :
        {std::pair(128, 8192), std::pair(64, 8192), std::pair(16, 64)}) {
     for (const double factor : {8.0, 32.0}) {
-      const auto actual = RopeInverseFrequencies(
-          WithRope(head_dim, {.type = RopeType::kLlama3,
-                              .theta = 500000,
-                              .factor = factor,
-                              .low_freq_factor = 1,
-                              .high_freq_factor = 4,
-                              .original_max_position_embeddings = original}));
+      const auto actual = RopeInverseFrequencies({.type = RopeType::kLlama3,
+                                                  .theta = 500000,
+                                                  .factor = factor,
+                                                  .low_freq_factor = 1,
+                                                  .high_freq_factor = 4,
+                                                  .original_max_position_embeddings = original},
+                                                 head_dim);
       ASSERT_EQ(actual.size(), static_cast<size_t>(head_dim / 2));
       int kept = 0, slowed = 0, blended = 0;
       for (size_t i = 0; i < actual.size(); ++i) {
@@ -74,6 +67,54 @@ TEST(RopeInverseFrequencies, Llama3InAllThreeBands) {
       EXPECT_TRUE(blended > 0 || head_dim < 64);
     }
   }
+}
+
+// YaRN stated by turns: a pair that turns more than 32 times within the original context stays, one
+// that turns less than once is slowed by the factor, and the ramp between is linear in the pair.
+TEST(RopeInverseFrequencies, Yarn) {
+  const auto rope = Parse(R"({"rope_theta": 1e6, "rope_scaling": {"type": "yarn", "factor": 4.0,
+      "original_max_position_embeddings": 32768}})");
+  ASSERT_TRUE(rope.ok()) << rope.status();
+  EXPECT_NEAR(rope->attention_factor, 0.1 * std::log(4.0) + 1, 1e-12);
+  const auto actual = RopeInverseFrequencies(*rope, 128);
+  double last = 1;
+  for (int i = 0; i < 64; ++i) {
+    const double plain = std::pow(1e6, -i / 64.0);
+    const double share = actual[i] / plain;  // falls from 1 to 1/4
+    const double turns = 32768 * plain / (2 * std::acos(-1.0));
+    EXPECT_LE(share, last + 1e-6);
+    last = share;
+    if (turns > 40) {
+      EXPECT_NEAR(share, 1, 1e-6) << i;
+    } else if (turns < 0.8) {
+      EXPECT_NEAR(share, 0.25, 1e-6) << i;
+    }
+  }
+  EXPECT_NEAR(actual[32] / std::pow(1e6, -0.5), 1 - 0.75 * (32 - 23) / 17.0, 1e-6);
+}
+
+TEST(ParseRope, FieldsOfYarn) {
+  const auto full = Parse(R"({"max_position_embeddings": 640, "rope_scaling": {"rope_type": "yarn",
+      "factor": 2, "beta_fast": 16, "beta_slow": 2, "attention_factor": 1.5, "truncate": false}})");
+  EXPECT_EQ(*full, (RopeConfig{.type = RopeType::kYarn,
+                               .factor = 2,
+                               .original_max_position_embeddings = 640,
+                               .beta_fast = 16,
+                               .beta_slow = 2,
+                               .truncate = false,
+                               .attention_factor = 1.5}));
+  const auto quotient = Parse(R"({"rope_scaling": {"rope_type": "yarn", "factor": 40,
+      "original_max_position_embeddings": 4096, "mscale": 0.707, "mscale_all_dim": 0.707}})");
+  EXPECT_NEAR(quotient->attention_factor, 1, 1e-12);
+  EXPECT_THAT(ErrorOf(R"({"rope_scaling": {"rope_type": "yarn", "factor": 2}})"),
+              HasSubstr("max_position_embeddings: must be an integer"));
+  EXPECT_THAT(ErrorOf(R"({"rope_scaling": {"rope_type": "yarn", "factor": 2, "beta_fast": 1,
+      "original_max_position_embeddings": 64}})"),
+              HasSubstr("beta_fast: must be greater than beta_slow 1, is 1"));
+  EXPECT_THAT(ErrorOf(R"({"rope_scaling": {"rope_type": "linear", "factor": 2, "facter": 3}})"),
+              HasSubstr("\"facter\" is not a field"));
+  EXPECT_THAT(ErrorOf(R"({"rope_scaling": {"rope_type": "dynamic", "factor": 2}})"),
+              HasSubstr("its base moves with the length"));
 }
 
 TEST(ParseRope, LayoutOfTransformers4) {
@@ -115,7 +156,7 @@ TEST(ParseRope, BothLayoutsMustAgree) {
 }
 
 TEST(ParseRope, RefusesByName) {
-  for (const std::string type : {"yarn", "dynamic", "longrope", "su", "mrope", "ntk"}) {
+  for (const std::string type : {"dynamic", "longrope", "su", "mrope", "ntk"}) {
     const auto parsed = Parse(R"({"rope_scaling": {"rope_type": ")" + type + R"(", "factor": 2}})");
     EXPECT_TRUE(absl::IsUnimplemented(parsed.status())) << type;
     EXPECT_THAT(std::string(parsed.status().message()), HasSubstr("\"" + type + "\""));

@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <cmath>
 #include <thread>
 #include <utility>
 
@@ -20,6 +21,12 @@ v1::Range Part(int total, int rank, int world) {
   range.set_begin(border(rank));
   range.set_end(border(rank + 1));
   return range;
+}
+
+float RoundToBits(float value, int bits) {
+  int exponent = 0;
+  const float mantissa = std::frexp(value, &exponent);
+  return std::ldexp(std::nearbyint(std::ldexp(mantissa, bits)), exponent - bits);
 }
 
 bool HasLocal(const Plan& plan) {
@@ -48,7 +55,11 @@ absl::StatusOr<std::unique_ptr<LocalWorkers>> LocalWorkers::Begin(const LocalOpt
   auto workers = std::unique_ptr<LocalWorkers>(new LocalWorkers);
   ASSIGN_OR_RETURN(workers->config_, LoadModelConfig(options.model_dir));
   ASSIGN_OR_RETURN(workers->checkpoint_, Checkpoint::Open(options.model_dir, workers->config_));
-  const PlanShape shape{workers->config_.layers, workers->config_.kv_heads, ""};
+  for (float& frequency : workers->config_.rope_frequencies) {
+    frequency = RoundToBits(frequency, options.rope_bits);
+  }
+  const PlanShape shape{workers->config_.layers, workers->config_.kv_heads, "",
+                        workers->config_.layer_windows};
   absl::StatusOr<Plan> plan = options.plan.starts_with('{')
                                   ? Plan::FromJson(options.plan, shape, "test plan")
                                   : Plan::Load(options.plan, options.model_dir, shape);

@@ -40,6 +40,7 @@ struct LocalOptions {
   int max_sequences = 4;
   int max_context = 0;  // 0: the model's
   int max_batch_tokens = 512;
+  int rope_bits = 24;  // significant bits that rotary frequencies are rounded to; 24: as they are
 };
 
 class LocalWorkers {

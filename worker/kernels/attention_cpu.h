@@ -34,6 +34,7 @@ struct AttentionTile {
   int64_t first_position = 0;
   float scale = 1.0f;  // 1 / sqrt(head_dim) as a rule
   Storage storage = Storage::kFloat32;
+  int64_t window = 0;  // not 0: nor is a key visible unless p > m - window
   std::span<const AttentionRun> runs;
   CompensationToken compensation;
   float* out = nullptr;  // same addressing as q, with out_stride

@@ -181,7 +181,8 @@ float SoftmaxRow(const KeyBlock& block, int32_t row_offset, float* scores, float
   for (; padded % W != 0; ++padded) scores[padded] = -kInfinity;
   if (block.masked) {
     for (int j = 0; j < block.count; ++j) {
-      if (block.offset[j] > row_offset) scores[j] = -kInfinity;
+      const bool gone = row_offset - block.offset[j] >= block.window;
+      if (gone || block.offset[j] > row_offset) scores[j] = -kInfinity;
     }
   }
   Float<W> max = Splat<W>(row_max);

@@ -92,11 +92,14 @@ void AddPanelValues(const FloatBlock& block, int count, int i, const Float<kLane
 template <int V>
 void HideKeys(const KeyBlock& block, int count, const int32_t* row_offset, float* scores) {
   const Float<kLanes> hidden = Splat<kLanes>(-kInfinity);
+  const int32_t last_row = row_offset[V * kLanes - 1];
   for (int j = 0; j < count; ++j) {
-    if (block.offset[j] <= 0) continue;
+    const int32_t gone = block.offset[j] + block.window;  // the first row that does not see it
+    if (block.offset[j] <= 0 && gone > last_row) continue;
     for (int v = 0; v < V; ++v) {
       float* score = scores + (j * V + v) * kLanes;
-      const Int<kLanes> seen = LoadInt<kLanes>(row_offset + v * kLanes) >= block.offset[j];
+      const Int<kLanes> row = LoadInt<kLanes>(row_offset + v * kLanes);
+      const Int<kLanes> seen = (row >= block.offset[j]) & (row < gone);
       Store<kLanes>(score, seen ? Load<kLanes>(score) : hidden);
     }
   }

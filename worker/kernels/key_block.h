@@ -10,16 +10,17 @@ namespace headlong::cpu::HEADLONG_ISA {
 
 using Bytes = const std::byte*;
 
-// Up to kBlockKeys keys that at least the last row sees.
+// Up to kBlockKeys keys, each of which a row sees.
 struct KeyBlock {
   int count = 0;
   bool masked = false;         // a row does not see all of them
-  int32_t offset[kBlockKeys];  // position less the tile's first, at least -1
+  int32_t window = 0;          // a row sees the offsets in (its own - window, its own]
+  int32_t offset[kBlockKeys];  // position less the tile's first, at least kFarthest
   Bytes key[kBlockKeys];
   Bytes value[kBlockKeys];
 };
 
-// Walks through the runs of a tile, leaving out what its last row does not see.
+// Walks through the runs of a tile, leaving out what no row sees.
 class KeyReader {
  public:
   KeyReader(const AttentionTile& tile, int block_keys)
@@ -27,6 +28,7 @@ class KeyReader {
         end_(run_ + tile.runs.size()),
         first_position_(tile.first_position),
         last_position_(tile.first_position + (tile.rows - 1) / tile.group),
+        window_(tile.window > 0 && tile.window < kNoWindow ? tile.window : kNoWindow),
         row_bytes_(int64_t{tile.head_dim} * ElementBytes(tile.storage)),
         block_keys_(block_keys) {}
 
@@ -34,9 +36,12 @@ class KeyReader {
   bool Read(KeyBlock& block) {
     block.count = 0;
     block.masked = false;
+    block.window = static_cast<int32_t>(window_);
     while (block.count < block_keys_ && run_ != end_) {
       const int64_t seen = last_position_ + 1 - run_->position;
       const int64_t count = run_->count < seen ? run_->count : seen;
+      const int64_t unseen = first_position_ + 1 - window_ - run_->position;
+      if (done_ < unseen) done_ = unseen;
       if (done_ >= count) {
         done_ = 0;
         ++run_;
@@ -49,17 +54,21 @@ class KeyReader {
   }
 
  private:
+  static constexpr int64_t kNoWindow = int64_t{1} << 30;
+  static constexpr int64_t kFarthest = kMaxTileRows - kNoWindow;  // seen by all where no window is
+
   void Append(int64_t count, KeyBlock& block) {
     const int64_t begin = run_->position + done_ - first_position_;
     Bytes key = run_->keys + done_ * row_bytes_;
     Bytes value = run_->values + done_ * row_bytes_;
     for (int64_t i = 0; i < count; ++i) {
-      block.offset[block.count] = static_cast<int32_t>(begin + i < -1 ? -1 : begin + i);
+      block.offset[block.count] =
+          static_cast<int32_t>(begin + i < kFarthest ? kFarthest : begin + i);
       block.key[block.count] = key + i * row_bytes_;
       block.value[block.count] = value + i * row_bytes_;
       ++block.count;
     }
-    block.masked |= begin + count - 1 > 0;
+    block.masked |= begin + count - 1 > 0 || begin <= last_position_ - first_position_ - window_;
     done_ += count;
   }
 
@@ -67,6 +76,7 @@ class KeyReader {
   const AttentionRun* const end_;
   const int64_t first_position_;
   const int64_t last_position_;
+  const int64_t window_;
   const int64_t row_bytes_;
   const int block_keys_;
   int64_t done_ = 0;  // keys of *run_ already read

@@ -46,6 +46,21 @@ void RmsNorm(const float* x, const float* weight, int rows, int dim, float eps, 
           [&](int64_t r) { kernels.rms_norm(x + r * dim, weight, dim, eps, out + r * dim); });
 }
 
+void RmsNormHeads(const HeadRows& rows, const float* weight, float eps) {
+  const RowKernels& kernels = Kernels();
+  ForRows(rows.rows, int64_t{rows.heads} * rows.dim, [&](int64_t r) {
+    float* head = rows.x + r * rows.row_stride;
+    for (int h = 0; h < rows.heads; ++h, head += rows.dim) {
+      kernels.rms_norm(head, weight, rows.dim, eps, head);
+    }
+  });
+}
+
+void AddBias(float* x, const float* bias, int rows, int columns) {
+  const RowKernels& kernels = Kernels();
+  ForRows(rows, columns, [&](int64_t r) { kernels.add(x + r * columns, bias, columns); });
+}
+
 void RopeTable(const int32_t* positions, int rows, const float* inverse_frequencies, int half,
                float* cos_sin) {
   constexpr int64_t kCostOfAngle = 32;  // one cosine and sine, in floats moved

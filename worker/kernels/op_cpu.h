@@ -13,6 +13,20 @@ namespace headlong::cpu {
 // out[r] = x[r] / sqrt(mean(x[r]^2) + eps) * weight.   x, out: [rows][dim]; may be the same buffer.
 void RmsNorm(const float* x, const float* weight, int rows, int dim, float eps, float* out);
 
+// The same in place for each of `heads` heads of dim elements that stand next to each other at the
+// beginning of a row.
+struct HeadRows {
+  float* x = nullptr;      // [rows][row_stride]
+  int64_t row_stride = 0;  // floats
+  int rows = 0;
+  int heads = 0;
+  int dim = 0;
+};
+void RmsNormHeads(const HeadRows& rows, const float* weight, float eps);
+
+// x[r] += bias.   x: [rows][columns], bias: [columns].
+void AddBias(float* x, const float* bias, int rows, int columns);
+
 // cos_sin[r] = {cos(p * f_0).., sin(p * f_0)..} for p = positions[r]: [rows][2][half], where
 // half = head_dim / 2. Angles are made in fp32 as p * f, as Hugging Face transformers does.
 void RopeTable(const int32_t* positions, int rows, const float* inverse_frequencies, int half,
