@@ -59,9 +59,14 @@ Bpe::Bpe(const BpeSpec& spec) : from_characters_(spec.from_characters), byte_ids
     merges_[PairKey(merge.left, merge.right)] = {merge.rank, merge.result};
   }
   AddWholeWords(spec);
-  if (from_characters_ && !spec.ignore_merges) {
-    absl::flat_hash_set<TokenId> results;
-    for (const BpeMerge& merge : spec.merges) results.insert(merge.result);
+  const absl::flat_hash_set<TokenId> byte_ids(byte_ids_.begin(), byte_ids_.end());
+  absl::flat_hash_set<TokenId> results;
+  bool bytes_merge = false;  // then a result's text does not tell which characters it covers
+  for (const BpeMerge& merge : spec.merges) {
+    results.insert(merge.result);
+    bytes_merge = bytes_merge || byte_ids.contains(merge.left) || byte_ids.contains(merge.right);
+  }
+  if (from_characters_ && !spec.ignore_merges && !bytes_merge) {
     pairs_.emplace();
     for (const BpeSpec::Token& token : spec.vocab) {
       if (results.contains(token.id)) pairs_->Add(token.text);
