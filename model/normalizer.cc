@@ -3,6 +3,8 @@
 #include <unicode/bytestream.h>
 #include <unicode/normalizer2.h>
 
+#include <utility>
+
 #include "common/status.h"
 #include "model/utf8.h"
 
@@ -24,20 +26,21 @@ const icu::Normalizer2* FormOf(Kind kind, UErrorCode* error) {
   }
 }
 
-absl::StatusOr<std::string> ToForm(Kind kind, const std::string& text) {
+absl::Status ToForm(Kind kind, std::string* text) {
   UErrorCode error = U_ZERO_ERROR;
   const icu::Normalizer2* form = FormOf(kind, &error);
   std::string normalized;
-  normalized.reserve(text.size());
+  normalized.reserve(text->size());
   if (U_SUCCESS(error)) {
     icu::StringByteSink<std::string> sink(&normalized);
-    const icu::StringPiece piece(text.data(), static_cast<int32_t>(text.size()));
+    const icu::StringPiece piece(text->data(), static_cast<int32_t>(text->size()));
     form->normalizeUTF8(0, piece, sink, nullptr, error);
   }
   if (U_FAILURE(error)) {
     return absl::InternalError(absl::StrCat("Unicode normalisation: ", u_errorName(error)));
   }
-  return normalized;
+  *text = std::move(normalized);
+  return absl::OkStatus();
 }
 
 std::string CollapseSpaces(std::string_view text) {
@@ -73,8 +76,7 @@ absl::StatusOr<std::string> Normalizer::Normalize(std::string_view text, bool at
       case Kind::kNfd:
       case Kind::kNfkc:
       case Kind::kNfkd:
-        if (IsAscii(normalized)) continue;
-        ASSIGN_OR_RETURN(normalized, ToForm(step.kind, normalized));
+        if (!IsAscii(normalized)) RETURN_IF_ERROR(ToForm(step.kind, &normalized));
         break;
       case Kind::kPrepend:
         if (!normalized.empty() && (at_start || !step.at_start_only)) {

@@ -41,8 +41,8 @@ struct NormalizerStep {
     kStripEnd,        // `text` off the end, as often as it stands there
   };
   Kind kind = Kind::kNfc;
-  std::string text;
-  std::string pattern;         // kReplace: literal, not empty
+  std::string text = {};
+  std::string pattern = {};    // kReplace: literal, not empty
   bool at_start_only = false;  // kPrepend: not behind an added token
 };
 
@@ -53,7 +53,7 @@ struct PreTokenizerStep {
   enum class Kind { kSplit, kPrefixSpace, kMetaspace };
   enum class Prefix { kNever, kFirst, kAlways };  // kFirst: not behind an added token
   Kind kind = Kind::kSplit;
-  std::string pattern;  // kSplit: PCRE2 syntax; kMetaspace: what stands for a space
+  std::string pattern = {};  // kSplit: PCRE2 syntax; kMetaspace: what stands for a space
   SplitBehavior behavior = SplitBehavior::kIsolated;
   bool invert = false;  // the pattern describes what is kept, not the delimiters
   Prefix prefix = Prefix::kNever;  // kMetaspace
