@@ -196,11 +196,11 @@ Json TemplateOf(const SentencePieceFile& file, bool bos, bool eos) {
   Json ids = Json::object();
   if (bos && file.bos_id >= 0) {
     single.insert(single.begin(), Json{{"SpecialToken", {{"id", "bos"}}}});
-    ids["bos"] = {{"ids", Json::array({file.bos_id})}};
+    ids["bos"] = {{"ids", Json::array({static_cast<TokenId>(file.bos_id)})}};
   }
   if (eos && file.eos_id >= 0) {
     single.push_back({{"SpecialToken", {{"id", "eos"}}}});
-    ids["eos"] = {{"ids", Json::array({file.eos_id})}};
+    ids["eos"] = {{"ids", Json::array({static_cast<TokenId>(file.eos_id)})}};
   }
   return {{"type", "TemplateProcessing"}, {"single", single}, {"special_tokens", ids}};
 }
