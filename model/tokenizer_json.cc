@@ -192,10 +192,10 @@ absl::Status ParseAddedTokens(const Json& root, const Vocabulary& vocabulary, To
       return absl::InvalidArgumentError(absl::StrCat(field, ": id ", token.id, " or content ",
                                                      Quoted(token.content), " stands twice"));
     }
-    token.bytes = DecodedBytes(token.content, spec->decoder);
     if (token.normalized) {
       ASSIGN_OR_RETURN(token.content, normalizer.Normalize(token.content, /*at_start=*/true));
     }
+    token.bytes = DecodedBytes(token.content, spec->decoder);
     spec->added_tokens.push_back(std::move(token));
   }
   return absl::OkStatus();
