@@ -234,6 +234,10 @@ absl::StatusOr<Json> DocumentOf(const SentencePieceFile& file, const MergeList& 
                 {"merges", std::move(pairs)}}}};
 }
 
+bool IsConfigured(const Json& config, TokenId id) {
+  return !FieldOrNull(FieldOrNull(config, "added_tokens_decoder"), std::to_string(id)).is_null();
+}
+
 // The order of src/normalizer.cc.
 absl::StatusOr<std::vector<NormalizerStep>> StepsOf(const SpaceRules& rules, const Json& config) {
   using Kind = NormalizerStep::Kind;
@@ -274,12 +278,16 @@ absl::StatusOr<TokenizerSpec> SpecFromSentencePiece(const std::string& file_byte
       spec.model.merges[i].rank = spec.model.merges[i - 1].rank;
     }
   }
-  // User-defined pieces are whole in the normalised text: no space is put in front of what follows.
   for (AddedToken& token : spec.added_tokens) {
-    const bool piece = token.id < file.pieces.size();
-    if (!piece || file.pieces[token.id].kind != SentencePiece::Kind::kUserDefined) continue;
-    token.normalized = true;
-    token.content = ReplaceAll(token.content, " ", kSpace);
+    if (token.id >= file.pieces.size()) continue;
+    const SentencePiece::Kind kind = file.pieces[token.id].kind;
+    if (kind == SentencePiece::Kind::kUserDefined) {
+      // Whole in the normalised text: no space is put in front of what follows.
+      token.normalized = true;
+      token.content = ReplaceAll(token.content, " ", kSpace);
+    } else if (kind == SentencePiece::Kind::kUnknown && !IsConfigured(config, token.id)) {
+      token.content.clear();  // "<unk>" in a text is five characters
+    }
   }
   return spec;
 }

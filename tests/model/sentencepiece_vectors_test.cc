@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "model/normalizer.h"
 #include "tests/model/tokenizer_documents.h"
 #include "tests/model/tokenizer_vectors.h"
 #include "tests/support/paths.h"
@@ -53,7 +54,8 @@ TEST_F(VectorsSentencePiece, Stories) {
   const auto greedy = ReadJsonFile(*folder / "greedy_reference.json");
   const auto cases = ReadJsonFile(*golden);
   ASSERT_TRUE(expected.ok() && greedy.ok() && cases.ok());
-  const auto ids = (*greedy)["greedy_ids"].get<std::vector<TokenId>>();
+  auto ids = (*greedy)["greedy_ids"].get<std::vector<TokenId>>();
+  ids.resize(200);  // the start token and 199 more
   EXPECT_EQ((*tokenizer)->Decode(ids, false).value(), *expected);
   EXPECT_EQ((*tokenizer)->Encode("Once upon a", true).value().front(), TokenId{1});
   for (const Json& example : *cases) {
@@ -85,12 +87,15 @@ TEST_F(VectorsSentencePiece, TextsComeBack) {
     std::vector<std::string> texts = {random};
     if (name.starts_with("qwen2")) texts.clear();  // NFC is not lossless
     for (const char* file : {"test.txt", "valid.txt"}) {
-      texts.push_back(ReadFile(data() / "text/wikitext-2" / file).value());
+      std::string text = ReadFile(data() / "text/wikitext-2" / file).value();
+      // "<unk>" stands in the texts. Where it is a special token, a space comes behind it, as in
+      // Hugging Face's library.
+      if (name.starts_with("phi3")) text = ReplaceAll(text, "<unk>", "unk");
+      texts.push_back(std::move(text));
     }
     for (const std::string& text : texts) {
       const auto ids = tokenizer->Encode(text, false);
       ASSERT_TRUE(ids.ok()) << ids.status();
-      // "<unk>" stands in the texts and is a special token of some.
       EXPECT_TRUE(tokenizer->Decode(*ids, /*keep_special_tokens=*/true).value() == text);
       StreamDecoder decoder(tokenizer.get());
       std::string streamed;
