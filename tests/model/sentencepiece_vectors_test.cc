@@ -55,7 +55,7 @@ TEST_F(VectorsSentencePiece, Stories) {
   const auto cases = ReadJsonFile(*golden);
   ASSERT_TRUE(expected.ok() && greedy.ok() && cases.ok());
   auto ids = (*greedy)["greedy_ids"].get<std::vector<TokenId>>();
-  ids.resize(200);  // the start token and 199 more
+  ids.resize(201);  // the start token and 200 more
   EXPECT_EQ((*tokenizer)->Decode(ids, false).value(), *expected);
   EXPECT_EQ((*tokenizer)->Encode("Once upon a", true).value().front(), TokenId{1});
   for (const Json& example : *cases) {
