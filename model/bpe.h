@@ -1,5 +1,5 @@
-// Byte-pair merges: the bytes or characters of one word into token ids. Immutable after construction; usable from
-// any thread.
+// Byte-pair merges: the bytes or characters of one word into token ids. Immutable after
+// construction; usable from any thread.
 #pragma once
 
 #include <array>

@@ -15,7 +15,7 @@ struct SentencePiece {
 };
 
 struct SentencePieceFile {
-  std::string error;  // what libsentencepiece says; the rest is empty then
+  std::string error;                  // what libsentencepiece says; the rest is empty then
   std::vector<SentencePiece> pieces;  // by id
   int bos_id = -1;                    // -1: there is none
   int eos_id = -1;

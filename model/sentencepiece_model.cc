@@ -1,5 +1,5 @@
-// The fields that libsentencepiece does not show are read from the message itself: field numbers are
-// those of google/sentencepiece, src/sentencepiece_model.proto.
+// The fields that libsentencepiece does not show are read from the message itself: field numbers
+// are those of google/sentencepiece, src/sentencepiece_model.proto.
 #include "model/sentencepiece_model.h"
 
 #include <algorithm>
@@ -185,8 +185,10 @@ Json AddedTokensOf(const std::vector<SentencePiece>& pieces) {
         kind != SentencePiece::Kind::kUnknown) {
       continue;
     }
-    added.push_back(
-        {{"id", i}, {"content", pieces[i].text}, {"special", !user_defined}, {"normalized", false}});
+    added.push_back({{"id", i},
+                     {"content", pieces[i].text},
+                     {"special", !user_defined},
+                     {"normalized", false}});
   }
   return added;
 }
@@ -220,13 +222,11 @@ absl::StatusOr<Json> DocumentOf(const SentencePieceFile& file, const MergeList& 
               {"post_processor", TemplateOf(file, bos, eos)},
               {"decoder",
                {{"type", "Sequence"},
-                {"decoders", Json::array({replace,
-                                          {{"type", "ByteFallback"}},
-                                          {{"type", "Fuse"}},
-                                          {{"type", "Strip"},
-                                           {"content", " "},
-                                           {"start", 1},
-                                           {"stop", 0}}})}}},
+                {"decoders",
+                 Json::array({replace,
+                              {{"type", "ByteFallback"}},
+                              {{"type", "Fuse"}},
+                              {{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}}})}}},
               {"model",
                {{"type", "BPE"},
                 {"byte_fallback", true},

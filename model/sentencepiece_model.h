@@ -10,11 +10,11 @@
 
 namespace headlong {
 
-// `file_bytes` is the content of the file. `config` is the tokenizer_config.json beside it, or null:
-// add_bos_token, add_eos_token, legacy, add_prefix_space and added_tokens_decoder are read. Control
-// pieces are added tokens as in Hugging Face's conversion; the unknown piece is sought in a text
-// only if added_tokens_decoder has it. INVALID_ARGUMENT for what is no model;
-// UNIMPLEMENTED names the field of sentencepiece_model.proto or of the configuration.
+// `file_bytes` is the content of the file. `config` is the tokenizer_config.json beside it, or
+// null: add_bos_token, add_eos_token, legacy, add_prefix_space and added_tokens_decoder are read.
+// Control pieces are added tokens as in Hugging Face's conversion; the unknown piece is sought in a
+// text only if added_tokens_decoder has it. INVALID_ARGUMENT for what is no model; UNIMPLEMENTED
+// names the field of sentencepiece_model.proto or of the configuration.
 absl::StatusOr<TokenizerSpec> SpecFromSentencePiece(const std::string& file_bytes,
                                                     const Json& config);
 

@@ -1,5 +1,5 @@
-// Byte-pair tokenizers from a Hugging Face tokenizer.json, a SentencePiece .model, or vocab.json with
-// merges.txt. Thread-safe after Load (const methods only).
+// Byte-pair tokenizers from a Hugging Face tokenizer.json, a SentencePiece .model, or vocab.json
+// with merges.txt. Thread-safe after Load (const methods only).
 #pragma once
 
 #include <cstdint>

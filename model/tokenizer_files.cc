@@ -38,14 +38,14 @@ constexpr char kQwen2Pattern[] =
 
 // By tokenizer_class without "Fast", and by model_type.
 const WordRule* FindRule(const Json& name) {
-  static const auto* const kRules = new std::map<std::string, WordRule>{
-      {"GPT2Tokenizer", {nullptr, false, false, false}},
-      {"CodeGenTokenizer", {nullptr, false, false, false}},
-      {"gpt2", {nullptr, false, false, false}},
-      {"Qwen2Tokenizer", {kQwen2Pattern, true, false, false}},
-      {"qwen2", {kQwen2Pattern, true, false, false}},
-      {"qwen3", {kQwen2Pattern, true, false, false}},
-      {"llama", {kLlama3Pattern, false, true, true}}};
+  static const auto* const kRules =
+      new std::map<std::string, WordRule>{{"GPT2Tokenizer", {nullptr, false, false, false}},
+                                          {"CodeGenTokenizer", {nullptr, false, false, false}},
+                                          {"gpt2", {nullptr, false, false, false}},
+                                          {"Qwen2Tokenizer", {kQwen2Pattern, true, false, false}},
+                                          {"qwen2", {kQwen2Pattern, true, false, false}},
+                                          {"qwen3", {kQwen2Pattern, true, false, false}},
+                                          {"llama", {kLlama3Pattern, false, true, true}}};
   if (!name.is_string()) return nullptr;
   std::string key = name.get<std::string>();
   if (key.ends_with("Fast")) key.resize(key.size() - 4);
@@ -116,8 +116,7 @@ absl::StatusOr<Json> ReadMerges(const fs::path& path) {
 }
 
 absl::StatusOr<Json> BosTemplate(const WordRule& rule, const Json& config, const Json& tokens) {
-  ASSIGN_OR_RETURN(const bool wanted,
-                   OptionalBool(config, "add_bos_token", rule.bos, kConfigFile));
+  ASSIGN_OR_RETURN(const bool wanted, OptionalBool(config, "add_bos_token", rule.bos, kConfigFile));
   const std::optional<std::string> bos = TokenName(FieldOrNull(config, "bos_token"));
   if (!wanted || !bos) return Json();
   const auto token = std::find_if(tokens.begin(), tokens.end(),
@@ -126,10 +125,10 @@ absl::StatusOr<Json> BosTemplate(const WordRule& rule, const Json& config, const
     return absl::InvalidArgumentError(
         absl::StrCat(kConfigFile, ": bos_token: ", *bos, " is not in the vocabulary"));
   }
-  return Json{{"type", "TemplateProcessing"},
-              {"single",
-               Json::array({{{"SpecialToken", {{"id", *bos}}}}, {{"Sequence", {{"id", "A"}}}}})},
-              {"special_tokens", {{*bos, {{"ids", Json::array({(*token)["id"]})}}}}}};
+  return Json{
+      {"type", "TemplateProcessing"},
+      {"single", Json::array({{{"SpecialToken", {{"id", *bos}}}}, {{"Sequence", {{"id", "A"}}}}})},
+      {"special_tokens", {{*bos, {{"ids", Json::array({(*token)["id"]})}}}}}};
 }
 
 // The files of a pair under either of their names; nullopt when they are not there.
@@ -225,7 +224,8 @@ absl::StatusOr<TokenizerSpec> ReadTokenizerSpec(const fs::path& path) {
   if (fs::is_directory(path, error)) return ReadFolder(path);
   ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
   const size_t first = bytes.find_first_not_of(" \t\r\n\xEF\xBB\xBF");
-  const bool json = path.extension() == ".json" || (first != std::string::npos && bytes[first] == '{');
+  const bool json =
+      path.extension() == ".json" || (first != std::string::npos && bytes[first] == '{');
   auto spec = json ? ParseTokenizerSpec(bytes) : SpecFromSentencePiece(bytes, Json());
   return spec.ok() ? spec : Annotate(spec.status(), path.string());
 }

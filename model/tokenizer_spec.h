@@ -1,5 +1,5 @@
-// What a tokenizer's files say, as data: the steps a text takes to ids and back, checked but not yet
-// built. Plain values; no invariant beyond what ParseTokenizerSpec promises.
+// What a tokenizer's files say, as data: the steps a text takes to ids and back, checked but not
+// yet built. Plain values; no invariant beyond what ParseTokenizerSpec promises.
 #pragma once
 
 #include <array>
@@ -55,7 +55,7 @@ struct PreTokenizerStep {
   Kind kind = Kind::kSplit;
   std::string pattern = {};  // kSplit: PCRE2 syntax; kMetaspace: what stands for a space
   SplitBehavior behavior = SplitBehavior::kIsolated;
-  bool invert = false;  // the pattern describes what is kept, not the delimiters
+  bool invert = false;             // the pattern describes what is kept, not the delimiters
   Prefix prefix = Prefix::kNever;  // kMetaspace
 };
 

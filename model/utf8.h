@@ -26,8 +26,8 @@ bool IsAscii(std::string_view bytes);
 
 // Moves whole characters from the front of `pending` to `text`; each maximal subpart that can
 // never become a character gives one U+FFFD, as String::from_utf8_lossy of Rust does, or with
-// `mark_each_byte` one for each of its bytes. What stays in `pending` is the incomplete beginning of
-// one character, or nothing.
+// `mark_each_byte` one for each of its bytes. What stays in `pending` is the incomplete beginning
+// of one character, or nothing.
 void DrainUtf8(std::string* pending, bool mark_each_byte, std::string* text);
 
 // All of `bytes` with that replacement, an incomplete end included.

@@ -1,4 +1,5 @@
-// Streams of a tokenizer whose characters fall back to bytes: the space in front, bytes over tokens.
+// Streams of a tokenizer whose characters fall back to bytes: the space in front, bytes over
+// tokens.
 #include <string>
 #include <vector>
 
@@ -75,7 +76,8 @@ TEST_F(FallbackStream, LongTextsComeBack) {
   uint32_t state = 7;
   for (int i = 0; i < 200000; ++i) {
     state = state * 1664525u + 1013904223u;
-    static constexpr std::string_view kParts[] = {"the", " ", "x", "é", "foo", "日", "本", "😀", "a"};
+    static constexpr std::string_view kParts[] = {"the", " ",  "x", "é", "foo",
+                                                  "日",  "本", "😀", "a"};
     text += kParts[(state >> 16) % std::size(kParts)];
   }
   const auto ids = tokenizer_->Encode(text, true);

@@ -112,8 +112,7 @@ TEST_F(VectorsSentencePiece, VocabAndMerges) {
   ASSERT_NE(qwen2, nullptr);
   CheckGoldenTexts("qwen2", qwen2.get());
   EXPECT_TRUE(qwen2->IsSpecial(151644));
-  const fs::path folder =
-      fs::temp_directory_path() / ("headlong_pair_" + std::to_string(getpid()));
+  const fs::path folder = fs::temp_directory_path() / ("headlong_pair_" + std::to_string(getpid()));
   fs::create_directories(folder);
   for (const char* name : {"encoder.json", "vocab.bpe"}) {
     fs::create_symlink(data() / "tokenizers/llama3.2-bpe" / name, folder / name);

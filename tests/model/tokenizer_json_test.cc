@@ -155,7 +155,9 @@ TEST(TokenizerJsonTest, UnsupportedFeaturesAreNamed) {
         {"model.end_of_word_suffix", "</w>"}},
        {"part of the alphabet", [](Json& d) { Vocab(d).erase("q"); }, {"model.vocab", "\"q\""}},
        {"Lowercase",
-        [](Json& d) { d["normalizer"] = {{"type", "Lowercase"}}; },
+        [](Json& d) {
+          d["normalizer"] = {{"type", "Lowercase"}};
+        },
         {"normalizer.type", "Lowercase"}},
        {"Replace of a pattern",
         [](Json& d) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "tests/model/real_documents.h"
 #include "tests/model/tokenizer_documents.h"
 #include "tests/support/paths.h"
 
@@ -43,26 +44,8 @@ class VectorsFixture : public testing::Test {
     return tokenizer.ok() ? *std::move(tokenizer) : nullptr;
   }
 
-  Json Llama3Document() const {
-    Json document = SplitDocument(kLlama3Pattern, Read("tokenizers/llama3.2-bpe/encoder.json"),
-                                  ReadMerges(data_ / "tokenizers/llama3.2-bpe/vocab.bpe"));
-    document["model"]["ignore_merges"] = true;
-    document["added_tokens"] = {AddedTokenJson(128000, "<|begin_of_text|>", true),
-                                AddedTokenJson(128001, "<|end_of_text|>", true),
-                                AddedTokenJson(128002, "<|reserved_special_token_0|>", true)};
-    document["post_processor"] = TemplateJson("<|begin_of_text|>", 128000);
-    return document;
-  }
-
-  Json Qwen2Document() const {
-    Json document = SplitDocument(kQwen2Pattern, Read("tokenizers/qwen2/vocab.json"),
-                                  ReadMerges(data_ / "tokenizers/qwen2/merges.txt"));
-    document["normalizer"] = {{"type", "NFC"}};
-    document["added_tokens"] = {AddedTokenJson(151643, "<|endoftext|>", true),
-                                AddedTokenJson(151644, "<|im_start|>", true),
-                                AddedTokenJson(151645, "<|im_end|>", true)};
-    return document;
-  }
+  Json Llama3Document() const { return headlong::Llama3Document(data_); }
+  Json Qwen2Document() const { return headlong::Qwen2Document(data_); }
 
   static std::unique_ptr<Tokenizer> Load(const Json& document) {
     auto tokenizer = LoadFromText(document.dump());

@@ -1,10 +1,11 @@
 // Vectors of other projects on real vocabularies, from the shared reference material.
+#include "tests/model/tokenizer_vectors.h"
+
 #include <string>
 #include <vector>
 
 #include "gtest/gtest.h"
 #include "tests/model/tokenizer_documents.h"
-#include "tests/model/tokenizer_vectors.h"
 #include "tests/support/paths.h"
 
 namespace headlong {
