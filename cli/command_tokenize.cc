@@ -128,7 +128,8 @@ void AddCommand(CommandLine& cli, const char* name, const char* what, const char
   CLI::App* command = cli.app.add_subcommand(name, what);
   AddServerFlag(command, &flags->server);
   CLI::Option* model = command->add_option("--model", flags->model, "Use this model's tokenizer");
-  command->add_option("--tokenizer", flags->tokenizer, "Use this tokenizer.json")->excludes(model);
+  command->add_option("--tokenizer", flags->tokenizer, "Use this tokenizer.json or .model")
+      ->excludes(model);
   CLI::Option_group* input = command->add_option_group("Input");
   input->add_option("--text", flags->text, "The input itself");
   input->add_option("--file", flags->file, "Read it from a file; -: standard input");

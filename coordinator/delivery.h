@@ -19,12 +19,13 @@ struct DeliveryRules {
   std::vector<TokenId> eos_ids;  // empty under ignore_eos
   std::vector<std::string> stop;
   int64_t max_tokens = 0;
+  bool mid_text = false;  // the prompt has text: a space that begins the answer belongs to it
 };
 
 class Delivery {
  public:
   Delivery(const Tokenizer* tokenizer, DeliveryRules rules)
-      : rules_(std::move(rules)), decoder_(tokenizer), stops_(rules_.stop) {}
+      : rules_(std::move(rules)), decoder_(tokenizer, rules_.mid_text), stops_(rules_.stop) {}
 
   // Tokens that the client already has: they count, their text is not given again.
   void Prime(std::span<const TokenId> tokens);

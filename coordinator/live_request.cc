@@ -6,13 +6,17 @@
 namespace headlong {
 namespace {
 
-DeliveryRules RulesOf(const Request& request, const ModelConfig& config) {
+DeliveryRules RulesOf(const Request& request, const ModelConfig& config,
+                      const Tokenizer& tokenizer) {
   DeliveryRules rules;
   if (!request.sampling.ignore_eos) {
     for (int64_t id : config.eos_token_ids) rules.eos_ids.push_back(static_cast<TokenId>(id));
   }
   rules.stop = request.stop;
   rules.max_tokens = request.max_tokens;
+  const auto prompt = std::span(request.tokens).first(request.prompt_length);
+  rules.mid_text = std::any_of(prompt.begin(), prompt.end(),
+                               [&](TokenId id) { return !tokenizer.IsSpecial(id); });
   return rules;
 }
 
@@ -22,7 +26,7 @@ LiveRequest::LiveRequest(Request accepted, const ModelConfig& config, const Toke
                          std::shared_ptr<ClientPort> port, TimePoint now)
     : request(std::move(accepted)),
       client(std::move(port)),
-      delivery(tokenizer, RulesOf(request, config)),
+      delivery(tokenizer, RulesOf(request, config, *tokenizer)),
       submitted(now),
       last_token(now) {
   const std::span<const TokenId> log(request.tokens);

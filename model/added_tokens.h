@@ -25,7 +25,7 @@ struct TextPiece {
 
 class AddedTokenMatcher {
  public:
-  // Of two tokens with the same content the first counts.
+  // Of two tokens with the same content the first counts. One without content is never found.
   explicit AddedTokenMatcher(std::vector<AddedToken> tokens);
 
   bool empty() const { return tokens_.empty(); }

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <queue>
+#include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "common/status.h"
 
 namespace headlong {
@@ -11,47 +13,140 @@ namespace {
 // Up to here a scan over all pairs beats a heap.
 constexpr size_t kShortWordBytes = 48;
 
+// REQUIRES: `lead` begins a character of valid UTF-8.
+constexpr size_t Utf8Length(uint8_t lead) {
+  return lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+}
+
 constexpr uint64_t PairKey(TokenId left, TokenId right) { return uint64_t{left} << 32 | right; }
 
 }  // namespace
 
-Bpe::Bpe(const BpeSpec& spec) {
-  merges_.reserve(spec.merges.size());
-  for (size_t rank = 0; rank < spec.merges.size(); ++rank) {
-    const BpeMerge& merge = spec.merges[rank];
-    // A pair that stands twice has its last rank, as in Hugging Face's library.
-    merges_[PairKey(merge.left, merge.right)] = {static_cast<uint32_t>(rank), merge.result};
+int CharacterPairs::ClassOf(std::string_view text, size_t at) {
+  const uint8_t lead = static_cast<uint8_t>(text[at]);
+  if (lead < 0x80) return lead;
+  uint32_t code = lead;
+  for (size_t i = 1; i < Utf8Length(lead); ++i) {
+    code = code << 6 | (static_cast<uint8_t>(text[at + i]) & 0x3F);
   }
+  return 128 + static_cast<int>(code % (kClasses - 128));
+}
+
+void CharacterPairs::Add(std::string_view text) {
+  for (size_t at = 0; at < text.size();) {
+    const size_t next = at + Utf8Length(static_cast<uint8_t>(text[at]));
+    if (next < text.size()) found_[ClassOf(text, at) * kClasses + ClassOf(text, next)] = true;
+    at = next;
+  }
+}
+
+size_t CharacterPairs::JoinedPrefix(std::string_view text) const {
+  int before = ClassOf(text, 0);
+  size_t at = Utf8Length(static_cast<uint8_t>(text[0]));
+  while (at < text.size()) {
+    const int after = ClassOf(text, at);
+    if (!found_[before * kClasses + after]) break;
+    before = after;
+    at += Utf8Length(static_cast<uint8_t>(text[at]));
+  }
+  return at;
+}
+
+Bpe::Bpe(const BpeSpec& spec) : from_characters_(spec.from_characters), byte_ids_(spec.byte_ids) {
+  merges_.reserve(spec.merges.size());
+  for (const BpeMerge& merge : spec.merges) {
+    // A pair that stands twice has its last rank, as in Hugging Face's library.
+    merges_[PairKey(merge.left, merge.right)] = {merge.rank, merge.result};
+  }
+  AddWholeWords(spec);
+  const absl::flat_hash_set<TokenId> byte_ids(byte_ids_.begin(), byte_ids_.end());
+  absl::flat_hash_set<TokenId> results;
+  bool bytes_merge = false;  // then a result's text does not tell which characters it covers
+  for (const BpeMerge& merge : spec.merges) {
+    results.insert(merge.result);
+    bytes_merge = bytes_merge || byte_ids.contains(merge.left) || byte_ids.contains(merge.right);
+  }
+  if (from_characters_ && !spec.ignore_merges && !bytes_merge) {
+    pairs_.emplace();
+    for (const BpeSpec::Token& token : spec.vocab) {
+      if (results.contains(token.id)) pairs_->Add(token.text);
+    }
+  }
+}
+
+void Bpe::AddWholeWords(const BpeSpec& spec) {
+  ascii_ids_.fill(kNoToken);
   size_t bytes = 0;
   for (const BpeSpec::Token& token : spec.vocab) {
-    if (token.mergeable) bytes += token.bytes.size();
-    if (token.mergeable && token.bytes.size() == 1) {
-      byte_ids_[static_cast<uint8_t>(token.bytes[0])] = token.id;
-    }
+    if (token.mergeable) bytes += token.text.size();
   }
   arena_.reserve(bytes);  // never grows beyond: the keys stay where they are
   whole_words_.reserve(spec.vocab.size());
-  std::vector<TokenId> ids;
+  std::vector<std::pair<absl::string_view, TokenId>> words;
   for (const BpeSpec::Token& token : spec.vocab) {
-    if (!token.mergeable || token.bytes.empty()) continue;
+    if (!token.mergeable || token.text.empty()) continue;
+    const size_t at = arena_.size();
+    arena_ += token.text;
+    const absl::string_view text(arena_.data() + at, token.text.size());
+    words.emplace_back(text, token.id);
+    if (!from_characters_) continue;
+    const size_t first = Utf8Length(static_cast<uint8_t>(text[0]));
+    if (text.size() == first) character_ids_.emplace(text, token.id);
+    if (text.size() == first && first == 1) ascii_ids_[static_cast<uint8_t>(text[0])] = token.id;
+  }
+  std::vector<TokenId> ids;
+  for (const auto& [text, id] : words) {
     if (!spec.ignore_merges) {
       ids.clear();
-      MergeWord(token.bytes, &ids);
-      if (ids.size() != 1 || ids[0] != token.id) continue;
+      MergeWord({text.data(), text.size()}, &ids);
+      if (ids.size() != 1 || ids[0] != id) continue;
     }
-    const size_t at = arena_.size();
-    arena_ += token.bytes;
-    whole_words_.emplace(absl::string_view(arena_.data() + at, token.bytes.size()), token.id);
+    whole_words_.emplace(text, id);
   }
 }
 
 void Bpe::Encode(std::string_view word, std::vector<TokenId>* ids) const {
-  if (word.empty()) return;
-  if (const auto it = whole_words_.find(Av(word)); it != whole_words_.end()) {
+  while (!word.empty()) {
+    const size_t part = pairs_.has_value() ? pairs_->JoinedPrefix(word) : word.size();
+    EncodePart(word.substr(0, part), ids);
+    word.remove_prefix(part);
+  }
+}
+
+void Bpe::EncodePart(std::string_view part, std::vector<TokenId>* ids) const {
+  if (const auto it = whole_words_.find(Av(part)); it != whole_words_.end()) {
     ids->push_back(it->second);
   } else {
-    MergeWord(word, ids);
+    MergeWord(part, ids);
   }
+}
+
+size_t Bpe::FirstSymbols(std::string_view word, TokenId* symbols) const {
+  size_t count = 0;
+  if (!from_characters_) {
+    for (const char c : word) symbols[count++] = byte_ids_[static_cast<uint8_t>(c)];
+    return count;
+  }
+  for (size_t at = 0; at < word.size();) {
+    const uint8_t lead = static_cast<uint8_t>(word[at]);
+    const size_t length = Utf8Length(lead);
+    TokenId id = kNoToken;
+    if (length == 1) {
+      id = ascii_ids_[lead];
+    } else if (const auto it = character_ids_.find(Av(word.substr(at, length)));
+               it != character_ids_.end()) {
+      id = it->second;
+    }
+    if (id != kNoToken) {
+      symbols[count++] = id;
+    } else {
+      for (size_t i = 0; i < length; ++i) {
+        symbols[count++] = byte_ids_[static_cast<uint8_t>(word[at + i])];
+      }
+    }
+    at += length;
+  }
+  return count;
 }
 
 Bpe::Merge Bpe::FindMerge(TokenId left, TokenId right) const {
@@ -70,8 +165,7 @@ void Bpe::MergeWord(std::string_view word, std::vector<TokenId>* ids) const {
 void Bpe::MergeShort(std::string_view word, std::vector<TokenId>* ids) const {
   TokenId symbols[kShortWordBytes];
   Merge pairs[kShortWordBytes];  // pairs[i]: symbols i and i + 1; the last has no rank
-  size_t count = word.size();
-  for (size_t i = 0; i < count; ++i) symbols[i] = byte_ids_[static_cast<uint8_t>(word[i])];
+  size_t count = FirstSymbols(word, symbols);
   for (size_t i = 0; i + 1 < count; ++i) pairs[i] = FindMerge(symbols[i], symbols[i + 1]);
   pairs[count - 1] = Merge{};
   while (true) {
@@ -105,10 +199,11 @@ void Bpe::MergeLong(std::string_view word, std::vector<TokenId>* ids) const {
       return rank != other.rank ? rank > other.rank : at > other.at;
     }
   };
-  const uint32_t size = static_cast<uint32_t>(word.size());
+  std::vector<TokenId> first(word.size());
+  const uint32_t size = static_cast<uint32_t>(FirstSymbols(word, first.data()));
   std::vector<Symbol> symbols(size);
   for (uint32_t i = 0; i < size; ++i) {
-    symbols[i].id = byte_ids_[static_cast<uint8_t>(word[i])];
+    symbols[i].id = first[i];
     symbols[i].previous = i == 0 ? kNone : i - 1;
     symbols[i].next = i + 1 == size ? kNone : i + 1;
   }

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "common/status.h"
+#include "model/normalizer.h"
 #include "model/utf8.h"
 
 namespace headlong {
@@ -66,6 +67,16 @@ std::vector<SplitSegment> JoinEqualNeighbours(const std::vector<SplitSegment>& s
   return joined;
 }
 
+// Spaces of a word as the visible character that stands for them, with one in front unless one is
+// there already.
+std::string Metaspace(const PreTokenizerStep& step, std::string_view word, bool first) {
+  std::string replaced = ReplaceAll(word, " ", step.pattern);
+  const bool wanted = step.prefix == PreTokenizerStep::Prefix::kAlways ||
+                      (step.prefix == PreTokenizerStep::Prefix::kFirst && first);
+  if (wanted && !replaced.starts_with(step.pattern)) replaced.insert(0, step.pattern);
+  return replaced;
+}
+
 }  // namespace
 
 std::vector<std::string_view> ApplySplitBehavior(std::string_view text,
@@ -116,10 +127,17 @@ absl::StatusOr<PreTokenizer> PreTokenizer::Create(const std::vector<PreTokenizer
   return pre_tokenizer;
 }
 
-absl::StatusOr<WordList> PreTokenizer::Split(std::string_view text) const {
+absl::StatusOr<WordList> PreTokenizer::Split(std::string_view text, bool at_start) const {
   WordList list;
   if (!text.empty()) list.words.push_back(text);
   for (const Step& step : steps_) {
+    if (step.spec.kind == PreTokenizerStep::Kind::kMetaspace) {
+      for (size_t i = 0; i < list.words.size(); ++i) {
+        list.owned.push_back(Metaspace(step.spec, list.words[i], at_start && i == 0));
+        list.words[i] = list.owned.back();
+      }
+      continue;
+    }
     if (step.spec.kind == PreTokenizerStep::Kind::kPrefixSpace) {
       for (std::string_view& word : list.words) {
         if (word.starts_with(' ')) continue;

@@ -26,7 +26,8 @@ class PreTokenizer {
   static absl::StatusOr<PreTokenizer> Create(const std::vector<PreTokenizerStep>& steps);
 
   // The words of `text` (valid UTF-8), none of them empty. `text` must outlive the list.
-  absl::StatusOr<WordList> Split(std::string_view text) const;
+  // `at_start`: no added token stands before it.
+  absl::StatusOr<WordList> Split(std::string_view text, bool at_start) const;
 
  private:
   struct Step {

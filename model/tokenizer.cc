@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "common/json.h"
 #include "common/status.h"
 #include "model/added_tokens.h"
 #include "model/bpe.h"
@@ -67,6 +66,7 @@ class BpeTokenizer final : public Tokenizer {
         normalized_added_(std::move(normalized_added)),
         pre_tokenizer_(std::move(pre_tokenizer)),
         bpe_(spec.model),
+        decode_rules_(spec.decoder.rules),
         template_prefix_(spec.template_prefix),
         template_suffix_(spec.template_suffix) {}
 
@@ -85,7 +85,7 @@ class BpeTokenizer final : public Tokenizer {
       if (piece.id.has_value()) {
         ids.push_back(*piece.id);
       } else {
-        RETURN_IF_ERROR(EncodeText(piece.text, &ids));
+        RETURN_IF_ERROR(EncodeText(piece.text, piece.text.data() == text.data(), &ids));
       }
     }
     if (add_special_tokens) {
@@ -96,6 +96,7 @@ class BpeTokenizer final : public Tokenizer {
 
   absl::StatusOr<std::string> Decode(std::span<const TokenId> ids,
                                      bool keep_special_tokens) const override {
+    DecodeRules rules = decode_rules_;
     std::string bytes;
     for (const TokenId id : ids) {
       if (!table_.Has(id)) {
@@ -104,7 +105,8 @@ class BpeTokenizer final : public Tokenizer {
       }
       if (keep_special_tokens || !table_.IsSpecial(id)) bytes += table_.Bytes(id);
     }
-    return LossyUtf8(std::move(bytes));
+    StripSpaces(&bytes, &rules.strip_spaces);
+    return LossyUtf8(std::move(bytes), rules.mark_each_byte);
   }
 
   std::string TokenBytes(TokenId id) const override {
@@ -112,14 +114,15 @@ class BpeTokenizer final : public Tokenizer {
     return std::string(table_.Bytes(id));
   }
   bool IsSpecial(TokenId id) const override { return table_.IsSpecial(id); }
+  DecodeRules decode_rules() const override { return decode_rules_; }
   int vocab_size() const override { return table_.size(); }
 
  private:
   // Text between the added tokens that are sought before normalisation.
-  absl::Status EncodeText(std::string_view text, std::vector<TokenId>* ids) const {
+  absl::Status EncodeText(std::string_view text, bool at_start, std::vector<TokenId>* ids) const {
     std::string normalized;
     if (!normalizer_.is_identity()) {
-      ASSIGN_OR_RETURN(normalized, normalizer_.Normalize(text));
+      ASSIGN_OR_RETURN(normalized, normalizer_.Normalize(text, at_start));
       text = normalized;
     }
     for (const TextPiece& piece : normalized_added_.Split(text)) {
@@ -127,7 +130,8 @@ class BpeTokenizer final : public Tokenizer {
         ids->push_back(*piece.id);
         continue;
       }
-      ASSIGN_OR_RETURN(const WordList list, pre_tokenizer_.Split(piece.text));
+      const bool first = at_start && piece.text.data() == text.data();
+      ASSIGN_OR_RETURN(const WordList list, pre_tokenizer_.Split(piece.text, first));
       for (const std::string_view word : list.words) bpe_.Encode(word, ids);
     }
     return absl::OkStatus();
@@ -139,6 +143,7 @@ class BpeTokenizer final : public Tokenizer {
   const AddedTokenMatcher normalized_added_;  // sought after normalisation
   const PreTokenizer pre_tokenizer_;
   const Bpe bpe_;
+  const DecodeRules decode_rules_;
   const std::vector<TokenId> template_prefix_;
   const std::vector<TokenId> template_suffix_;
 };
@@ -157,14 +162,9 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> BuildTokenizer(const TokenizerSpec& s
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::filesystem::path& path) {
-  std::error_code error;
-  const std::filesystem::path file =
-      std::filesystem::is_directory(path, error) ? path / "tokenizer.json" : path;
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(file));
-  auto spec = ParseTokenizerSpec(text);
-  if (!spec.ok()) return Annotate(spec.status(), file.string());
-  auto tokenizer = BuildTokenizer(*spec);
-  if (!tokenizer.ok()) return Annotate(tokenizer.status(), file.string());
+  ASSIGN_OR_RETURN(const TokenizerSpec spec, ReadTokenizerSpec(path));
+  auto tokenizer = BuildTokenizer(spec);
+  if (!tokenizer.ok()) return Annotate(tokenizer.status(), path.string());
   return tokenizer;
 }
 

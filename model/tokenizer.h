@@ -1,4 +1,5 @@
-// Byte-level BPE from a Hugging Face tokenizer.json. Thread-safe after Load (const methods only).
+// Byte-pair tokenizers from a Hugging Face tokenizer.json, a SentencePiece .model, or vocab.json
+// with merges.txt. Thread-safe after Load (const methods only).
 #pragma once
 
 #include <cstdint>
@@ -14,6 +15,15 @@
 namespace headlong {
 
 using TokenId = uint32_t;
+
+// How the bytes of tokens become a text, whole or token by token.
+struct DecodeRules {
+  // Spaces taken off the very beginning: the one that encoding put there.
+  int strip_spaces = 0;
+  // Of bytes that form no character, each gives one U+FFFD, as in SentencePiece; else each maximal
+  // subpart does, as in Rust and Python.
+  bool mark_each_byte = false;
+};
 
 class Tokenizer {
  public:
@@ -32,17 +42,21 @@ class Tokenizer {
   // and unknown ids.
   virtual std::string TokenBytes(TokenId id) const = 0;
   virtual bool IsSpecial(TokenId id) const = 0;
+  virtual DecodeRules decode_rules() const { return {}; }
   virtual int vocab_size() const = 0;  // largest id + 1
 };
 
-// A model folder (its tokenizer.json) or a tokenizer.json file itself. Errors name the file and the
-// JSON field; what is not supported is UNIMPLEMENTED by the name of the field and its value.
+// A model folder or a file itself. Of a folder the first that is there: tokenizer.json;
+// tokenizer.model; vocab.json and merges.txt (tokenizer_config.json then tells the pattern and the
+// added tokens). Errors name the file and the field; what is not supported is UNIMPLEMENTED by the
+// name of the field and its value.
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::filesystem::path& path);
 
-// Turns a stream of tokens into a stream of whole UTF-8 characters.
+// Turns a stream of tokens into a stream of whole UTF-8 characters; all of them together are what
+// Decode gives. With `mid_text` the tokens go on with a text, so that no space is taken off.
 class StreamDecoder {
  public:
-  explicit StreamDecoder(const Tokenizer* tokenizer) : tokenizer_(tokenizer) {}
+  explicit StreamDecoder(const Tokenizer* tokenizer, bool mid_text = false);
   // Whole characters that `id` completes; bytes that can never become a character give U+FFFD.
   std::string Push(TokenId id);
   // What is still held back, as U+FFFD when incomplete.
@@ -50,6 +64,7 @@ class StreamDecoder {
 
  private:
   const Tokenizer* tokenizer_;
+  DecodeRules rules_;
   std::string pending_;
 };
 

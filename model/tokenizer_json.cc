@@ -60,14 +60,15 @@ absl::Status RequireAbsent(const Json& model, const std::string& key, const Json
   return Unsupported(absl::StrCat("model.", key), value);
 }
 
-absl::Status CheckModelOptions(const Json& model) {
+absl::Status CheckModelOptions(const Json& model, bool byte_level) {
   if (const Json& type = FieldOrNull(model, "type"); !type.is_null() && type != "BPE") {
     return Unsupported("model.type", type);
   }
   RETURN_IF_ERROR(RequireAbsent(model, "dropout", 0.0));
   RETURN_IF_ERROR(RequireAbsent(model, "continuing_subword_prefix", ""));
   RETURN_IF_ERROR(RequireAbsent(model, "end_of_word_suffix", ""));
-  RETURN_IF_ERROR(RequireAbsent(model, "byte_fallback", false));
+  ASSIGN_OR_RETURN(const bool fallback, OptionalBool(model, "byte_fallback", false, "model"));
+  if (fallback == byte_level) return Unsupported("model.byte_fallback", fallback);
   // Every byte has a token, so nothing is ever unknown; only the type is of interest.
   const Json& unknown = FieldOrNull(model, "unk_token");
   if (!unknown.is_null() && !unknown.is_string()) {
@@ -76,26 +77,35 @@ absl::Status CheckModelOptions(const Json& model) {
   return absl::OkStatus();
 }
 
-absl::Status ParseVocab(const Json& model, Vocabulary* vocabulary, BpeSpec* spec) {
+// The text with which the document writes the token of a byte.
+std::string ByteTokenText(int byte, bool byte_level) {
+  static constexpr char kHex[] = "0123456789ABCDEF";
+  if (byte_level) return ByteLevelFromBytes(std::string(1, static_cast<char>(byte)));
+  return absl::StrCat("<0x", std::string{kHex[byte >> 4], kHex[byte & 15]}, ">");
+}
+
+absl::Status ParseVocab(const Json& model, Vocabulary* vocabulary, TokenizerSpec* spec) {
+  const bool byte_level = spec->decoder.byte_level;
   const Json& vocab = FieldOrNull(model, "vocab");
   if (!vocab.is_object() || vocab.empty()) return WrongType("model.vocab", "an object", vocab);
-  std::array<bool, 256> byte_seen{};
   for (const auto& [text, id] : vocab.items()) {
     RETURN_IF_ERROR(vocabulary->Add(text, id));
-    std::optional<std::string> bytes = BytesFromByteLevel(text);
-    BpeSpec::Token token{id.get<TokenId>(), text, false};
-    if (bytes.has_value()) {
-      token.bytes = *std::move(bytes);
+    BpeSpec::Token token{id.get<TokenId>(), text, DecodedBytes(text, spec->decoder), !byte_level};
+    if (std::optional<std::string> bytes = BytesFromByteLevel(text); byte_level && bytes) {
+      token.text = *std::move(bytes);
       token.mergeable = true;
-      if (token.bytes.size() == 1) byte_seen[static_cast<uint8_t>(token.bytes[0])] = true;
     }
-    spec->vocab.push_back(std::move(token));
+    spec->model.vocab.push_back(std::move(token));
   }
+  spec->model.from_characters = !byte_level;
   for (int byte = 0; byte < 256; ++byte) {
-    if (byte_seen[byte]) continue;
-    const std::string character = ByteLevelFromBytes(std::string(1, static_cast<char>(byte)));
-    return absl::UnimplementedError(absl::StrCat("model.vocab: without a token for byte ", byte,
-                                                 " (", Quoted(character), ") is not supported"));
+    const std::string text = ByteTokenText(byte, byte_level);
+    const std::optional<TokenId> id = vocabulary->Find(text);
+    if (!id.has_value()) {
+      return absl::UnimplementedError(absl::StrCat("model.vocab: without a token for byte ", byte,
+                                                   " (", Quoted(text), ") is not supported"));
+    }
+    spec->model.byte_ids[byte] = *id;
   }
   return absl::OkStatus();
 }
@@ -129,7 +139,7 @@ absl::StatusOr<BpeMerge> ParseMerge(const Json& entry, size_t index, const Vocab
     }
     ids[i] = *id;
   }
-  return BpeMerge{ids[0], ids[1], ids[2]};
+  return BpeMerge{ids[0], ids[1], ids[2], static_cast<uint32_t>(index)};
 }
 
 absl::Status ParseMerges(const Json& model, const Vocabulary& vocabulary, BpeSpec* spec) {
@@ -183,9 +193,9 @@ absl::Status ParseAddedTokens(const Json& root, const Vocabulary& vocabulary, To
                                                      Quoted(token.content), " stands twice"));
     }
     if (token.normalized) {
-      ASSIGN_OR_RETURN(token.content, normalizer.Normalize(token.content));
+      ASSIGN_OR_RETURN(token.content, normalizer.Normalize(token.content, /*at_start=*/true));
     }
-    token.bytes = BytesFromByteLevel(token.content).value_or(token.content);
+    token.bytes = DecodedBytes(token.content, spec->decoder);
     spec->added_tokens.push_back(std::move(token));
   }
   return absl::OkStatus();
@@ -217,6 +227,10 @@ absl::Status WrongType(std::string_view field, std::string_view expected, const 
 
 absl::StatusOr<TokenizerSpec> ParseTokenizerSpec(std::string_view json_text) {
   ASSIGN_OR_RETURN(const Json root, ParseJson(json_text, "tokenizer"));
+  return TokenizerSpecFromJson(root);
+}
+
+absl::StatusOr<TokenizerSpec> TokenizerSpecFromJson(const Json& root) {
   if (!root.is_object()) return WrongType("the document", "an object", root);
   if (const Json& version = FieldOrNull(root, "version"); !version.is_null() && version != "1.0") {
     return Unsupported("version", version);
@@ -224,12 +238,12 @@ absl::StatusOr<TokenizerSpec> ParseTokenizerSpec(std::string_view json_text) {
   const Json& model = FieldOrNull(root, "model");
   if (!model.is_object()) return WrongType("model", "an object", model);
   TokenizerSpec spec;
-  RETURN_IF_ERROR(CheckModelOptions(model));
+  RETURN_IF_ERROR(ParseDecoder(root, &spec));
+  RETURN_IF_ERROR(CheckModelOptions(model, spec.decoder.byte_level));
   RETURN_IF_ERROR(ParseNormalizer(root, &spec));
   RETURN_IF_ERROR(ParsePreTokenizer(root, &spec));
-  RETURN_IF_ERROR(CheckDecoder(root));
   Vocabulary vocabulary;
-  RETURN_IF_ERROR(ParseVocab(model, &vocabulary, &spec.model));
+  RETURN_IF_ERROR(ParseVocab(model, &vocabulary, &spec));
   RETURN_IF_ERROR(ParseMerges(model, vocabulary, &spec.model));
   ASSIGN_OR_RETURN(spec.model.ignore_merges, OptionalBool(model, "ignore_merges", false, "model"));
   RETURN_IF_ERROR(ParseAddedTokens(root, vocabulary, &spec));

@@ -1,5 +1,5 @@
-// normalizer, pre_tokenizer, post_processor and decoder of a tokenizer.json. Each is null, one
-// step, or a Sequence of steps; the meaning of a step is that of Hugging Face's tokenizers library.
+// normalizer, pre_tokenizer and post_processor of a tokenizer.json. Each is null, one step, or a
+// Sequence of steps; the meaning of a step is that of Hugging Face's tokenizers library.
 #include <map>
 #include <optional>
 
@@ -14,39 +14,7 @@ namespace {
 constexpr std::string_view kGpt2Pattern =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
-struct Step {
-  std::string field;  // where it stands in the document
-  std::string type;
-  const Json* json = nullptr;
-};
-
-// The steps of `value` in order, Sequences (whose steps stand in `list_key`) flattened.
-absl::Status CollectSteps(const Json& value, const std::string& field, const std::string& list_key,
-                          std::vector<Step>* steps) {
-  if (value.is_null()) return absl::OkStatus();
-  if (!value.is_object()) return WrongType(field, "an object or null", value);
-  ASSIGN_OR_RETURN(std::string type, JsonString(value, "type", field));
-  if (type != "Sequence") {
-    steps->push_back({field, std::move(type), &value});
-    return absl::OkStatus();
-  }
-  const std::string list_field = absl::StrCat(field, ".", list_key);
-  const Json& list = FieldOrNull(value, list_key);
-  if (!list.is_array()) return WrongType(list_field, "an array", list);
-  for (size_t i = 0; i < list.size(); ++i) {
-    if (list[i].is_null()) {
-      return WrongType(absl::StrCat(list_field, "[", i, "]"), "an object", list[i]);
-    }
-    RETURN_IF_ERROR(CollectSteps(list[i], absl::StrCat(list_field, "[", i, "]"), list_key, steps));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status UnsupportedType(const Step& step) {
-  return Unsupported(absl::StrCat(step.field, ".type"), step.type);
-}
-
-absl::StatusOr<SplitBehavior> ParseBehavior(const Step& step) {
+absl::StatusOr<SplitBehavior> ParseBehavior(const JsonStep& step) {
   static const auto* const kBehaviors = new std::map<std::string, SplitBehavior>{
       {"Isolated", SplitBehavior::kIsolated},
       {"Removed", SplitBehavior::kRemoved},
@@ -59,7 +27,7 @@ absl::StatusOr<SplitBehavior> ParseBehavior(const Step& step) {
   return it->second;
 }
 
-absl::StatusOr<std::string> ParsePattern(const Step& step) {
+absl::StatusOr<std::string> ParsePattern(const JsonStep& step) {
   const std::string field = absl::StrCat(step.field, ".pattern");
   const Json& pattern = FieldOrNull(*step.json, "pattern");
   if (!pattern.is_object() || pattern.size() != 1) {
@@ -76,7 +44,7 @@ absl::StatusOr<std::string> ParsePattern(const Step& step) {
   return translated;
 }
 
-absl::Status AddSplit(const Step& step, TokenizerSpec* spec) {
+absl::Status AddSplit(const JsonStep& step, TokenizerSpec* spec) {
   PreTokenizerStep split;
   ASSIGN_OR_RETURN(split.pattern, ParsePattern(step));
   ASSIGN_OR_RETURN(split.behavior, ParseBehavior(step));
@@ -88,7 +56,7 @@ absl::Status AddSplit(const Step& step, TokenizerSpec* spec) {
   return absl::OkStatus();
 }
 
-absl::Status AddDigits(const Step& step, TokenizerSpec* spec) {
+absl::Status AddDigits(const JsonStep& step, TokenizerSpec* spec) {
   ASSIGN_OR_RETURN(const bool individual,
                    OptionalBool(*step.json, "individual_digits", false, step.field));
   PreTokenizerStep split;
@@ -98,19 +66,48 @@ absl::Status AddDigits(const Step& step, TokenizerSpec* spec) {
   return absl::OkStatus();
 }
 
-absl::Status AddByteLevel(const Step& step, TokenizerSpec* spec) {
+absl::Status AddByteLevel(const JsonStep& step, TokenizerSpec* spec) {
   ASSIGN_OR_RETURN(const bool prefix_space, JsonBool(*step.json, "add_prefix_space", step.field));
   ASSIGN_OR_RETURN(const bool use_regex, OptionalBool(*step.json, "use_regex", true, step.field));
-  if (prefix_space) spec->pre_tokenizer.push_back({PreTokenizerStep::Kind::kPrefixSpace, "", {}});
+  if (prefix_space) spec->pre_tokenizer.push_back({.kind = PreTokenizerStep::Kind::kPrefixSpace});
   if (use_regex) {
     ASSIGN_OR_RETURN(std::string pattern, PcreFromOniguruma(kGpt2Pattern));
-    spec->pre_tokenizer.push_back({PreTokenizerStep::Kind::kSplit, std::move(pattern), {}});
+    spec->pre_tokenizer.push_back({.pattern = std::move(pattern)});
   }
   return absl::OkStatus();
 }
 
+absl::Status AddMetaspace(const JsonStep& step, TokenizerSpec* spec) {
+  using Prefix = PreTokenizerStep::Prefix;
+  static const auto* const kSchemes = new std::map<std::string, Prefix>{
+      {"always", Prefix::kAlways}, {"first", Prefix::kFirst}, {"never", Prefix::kNever}};
+  PreTokenizerStep metaspace{.kind = PreTokenizerStep::Kind::kMetaspace};
+  ASSIGN_OR_RETURN(metaspace.pattern, JsonString(*step.json, "replacement", step.field));
+  if (metaspace.pattern.empty()) {
+    return WrongType(absl::StrCat(step.field, ".replacement"), "not empty", metaspace.pattern);
+  }
+  // Older files have a Boolean add_prefix_space instead.
+  ASSIGN_OR_RETURN(const bool prefix,
+                   OptionalBool(*step.json, "add_prefix_space", true, step.field));
+  std::string scheme = prefix ? "always" : "never";
+  if (!FieldOrNull(*step.json, "prepend_scheme").is_null()) {
+    ASSIGN_OR_RETURN(scheme, JsonString(*step.json, "prepend_scheme", step.field));
+  }
+  const auto it = kSchemes->find(scheme);
+  if (it == kSchemes->end()) {
+    return Unsupported(absl::StrCat(step.field, ".prepend_scheme"), scheme);
+  }
+  metaspace.prefix = it->second;
+  ASSIGN_OR_RETURN(const bool split, OptionalBool(*step.json, "split", true, step.field));
+  PreTokenizerStep cut{.pattern = PcreFromLiteral(metaspace.pattern),
+                       .behavior = SplitBehavior::kMergedWithNext};
+  spec->pre_tokenizer.push_back(std::move(metaspace));
+  if (split) spec->pre_tokenizer.push_back(std::move(cut));
+  return absl::OkStatus();
+}
+
 // The ids that a template's {"SpecialToken": {"id": NAME}} stands for.
-absl::StatusOr<std::vector<TokenId>> TemplateIds(const Json& item, const Step& step,
+absl::StatusOr<std::vector<TokenId>> TemplateIds(const Json& item, const JsonStep& step,
                                                  const std::string& field,
                                                  const std::function<bool(int64_t)>& id_exists) {
   ASSIGN_OR_RETURN(const std::string name,
@@ -130,7 +127,7 @@ absl::StatusOr<std::vector<TokenId>> TemplateIds(const Json& item, const Step& s
   return result;
 }
 
-absl::Status ParseTemplate(const Step& step, const std::function<bool(int64_t)>& id_exists,
+absl::Status ParseTemplate(const JsonStep& step, const std::function<bool(int64_t)>& id_exists,
                            TokenizerSpec* spec) {
   const std::string field = absl::StrCat(step.field, ".single");
   const Json& single = FieldOrNull(*step.json, "single");
@@ -161,52 +158,60 @@ absl::Status ParseTemplate(const Step& step, const std::function<bool(int64_t)>&
 }  // namespace
 
 absl::Status ParseNormalizer(const Json& root, TokenizerSpec* spec) {
-  std::vector<Step> steps;
+  using Kind = NormalizerStep::Kind;
+  static const auto* const kForms = new std::map<std::string, Kind>{
+      {"NFC", Kind::kNfc}, {"NFD", Kind::kNfd}, {"NFKC", Kind::kNfkc}, {"NFKD", Kind::kNfkd}};
+  std::vector<JsonStep> steps;
   RETURN_IF_ERROR(
       CollectSteps(FieldOrNull(root, "normalizer"), "normalizer", "normalizers", &steps));
-  for (const Step& step : steps) {
-    if (step.type != "NFC") return UnsupportedType(step);
-    spec->normalizer.push_back(NormalizerStep::kNfc);
+  for (const JsonStep& step : steps) {
+    NormalizerStep normalizer;
+    if (const auto form = kForms->find(step.type); form != kForms->end()) {
+      normalizer.kind = form->second;
+    } else if (step.type == "Prepend") {
+      normalizer.kind = Kind::kPrepend;
+      ASSIGN_OR_RETURN(normalizer.text, JsonString(*step.json, "prepend", step.field));
+    } else if (step.type == "Replace") {
+      normalizer.kind = Kind::kReplace;
+      ASSIGN_OR_RETURN(normalizer.pattern, LiteralPattern(step));
+      ASSIGN_OR_RETURN(normalizer.text, JsonString(*step.json, "content", step.field));
+    } else {
+      return UnsupportedType(step);
+    }
+    spec->normalizer.push_back(std::move(normalizer));
   }
   return absl::OkStatus();
 }
 
 absl::Status ParsePreTokenizer(const Json& root, TokenizerSpec* spec) {
-  std::vector<Step> steps;
+  std::vector<JsonStep> steps;
   RETURN_IF_ERROR(
       CollectSteps(FieldOrNull(root, "pre_tokenizer"), "pre_tokenizer", "pretokenizers", &steps));
   for (size_t i = 0; i < steps.size(); ++i) {
-    const Step& step = steps[i];
+    const JsonStep& step = steps[i];
     if (step.type == "Split") {
       RETURN_IF_ERROR(AddSplit(step, spec));
     } else if (step.type == "Digits") {
       RETURN_IF_ERROR(AddDigits(step, spec));
-    } else if (step.type == "ByteLevel") {
+    } else if (step.type == "Metaspace") {
+      RETURN_IF_ERROR(AddMetaspace(step, spec));
+    } else if (step.type == "ByteLevel" && spec->decoder.byte_level) {
       if (i + 1 < steps.size()) return Unsupported(step.field, "a step after ByteLevel");
       return AddByteLevel(step, spec);
     } else {
       return UnsupportedType(step);
     }
   }
-  return Unsupported("pre_tokenizer", "no ByteLevel step");
-}
-
-absl::Status CheckDecoder(const Json& root) {
-  std::vector<Step> steps;
-  RETURN_IF_ERROR(CollectSteps(FieldOrNull(root, "decoder"), "decoder", "decoders", &steps));
-  for (const Step& step : steps) {
-    if (step.type != "ByteLevel") return UnsupportedType(step);
-  }
-  if (steps.size() != 1) return Unsupported("decoder", FieldOrNull(root, "decoder"));
+  if (spec->decoder.byte_level) return Unsupported("pre_tokenizer", "no ByteLevel step");
   return absl::OkStatus();
 }
 
 absl::Status ParsePostProcessor(const Json& root, const std::function<bool(int64_t)>& id_exists,
                                 TokenizerSpec* spec) {
-  std::vector<Step> steps;
+  std::vector<JsonStep> steps;
   RETURN_IF_ERROR(
       CollectSteps(FieldOrNull(root, "post_processor"), "post_processor", "processors", &steps));
-  for (const Step& step : steps) {
+  for (const JsonStep& step : steps) {
     if (step.type == "ByteLevel") continue;  // concerns offsets only
     if (step.type != "TemplateProcessing") return UnsupportedType(step);
     RETURN_IF_ERROR(ParseTemplate(step, id_exists, spec));

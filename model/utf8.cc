@@ -1,5 +1,6 @@
 #include "model/utf8.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -67,7 +68,7 @@ size_t ValidUtf8Prefix(std::string_view bytes) {
 
 bool IsAscii(std::string_view bytes) { return AsciiPrefix(bytes) == bytes.size(); }
 
-void DrainUtf8(std::string* pending, std::string* text) {
+void DrainUtf8(std::string* pending, bool mark_each_byte, std::string* text) {
   std::string_view rest = *pending;
   while (!rest.empty()) {
     const size_t valid = ValidUtf8Prefix(rest);
@@ -76,19 +77,34 @@ void DrainUtf8(std::string* pending, std::string* text) {
     if (rest.empty()) break;
     const Utf8Front front = ReadUtf8Front(rest);
     if (front.kind == Utf8Front::Kind::kIncomplete) break;
-    text->append(kReplacementCharacter);
+    const size_t marks = mark_each_byte ? front.bytes : 1;
+    for (size_t i = 0; i < marks; ++i) text->append(kReplacementCharacter);
     rest.remove_prefix(front.bytes);
   }
   pending->erase(0, pending->size() - rest.size());
 }
 
-std::string LossyUtf8(std::string bytes) {
+std::string LossyUtf8(std::string bytes, bool mark_each_byte) {
   if (ValidUtf8Prefix(bytes) == bytes.size()) return bytes;
   std::string text;
   text.reserve(bytes.size());
-  DrainUtf8(&bytes, &text);
-  if (!bytes.empty()) text.append(kReplacementCharacter);
+  DrainUtf8(&bytes, mark_each_byte, &text);
+  const size_t marks = mark_each_byte ? bytes.size() : std::min<size_t>(bytes.size(), 1);
+  for (size_t i = 0; i < marks; ++i) text.append(kReplacementCharacter);
   return text;
+}
+
+void StripSpaces(std::string* text, int* left) {
+  size_t spaces = 0;
+  while (*left > 0 && spaces < text->size()) {
+    if ((*text)[spaces] == ' ') {
+      ++spaces;
+      --*left;
+    } else {
+      *left = 0;
+    }
+  }
+  text->erase(0, spaces);
 }
 
 }  // namespace headlong

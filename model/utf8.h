@@ -25,11 +25,16 @@ size_t ValidUtf8Prefix(std::string_view bytes);
 bool IsAscii(std::string_view bytes);
 
 // Moves whole characters from the front of `pending` to `text`; each maximal subpart that can
-// never become a character gives one U+FFFD, as String::from_utf8_lossy of Rust does. What stays
-// in `pending` is the incomplete beginning of one character, or nothing.
-void DrainUtf8(std::string* pending, std::string* text);
+// never become a character gives one U+FFFD, as String::from_utf8_lossy of Rust does, or with
+// `mark_each_byte` one for each of its bytes. What stays in `pending` is the incomplete beginning
+// of one character, or nothing.
+void DrainUtf8(std::string* pending, bool mark_each_byte, std::string* text);
 
 // All of `bytes` with that replacement, an incomplete end included.
-std::string LossyUtf8(std::string bytes);
+std::string LossyUtf8(std::string bytes, bool mark_each_byte);
+
+// Takes spaces off the front of `text` while `*left` are to go; once something else stands there
+// `*left` is 0.
+void StripSpaces(std::string* text, int* left);
 
 }  // namespace headlong

@@ -89,6 +89,19 @@ inline Json SplitDocument(const std::string& pattern, Json vocab, Json merges) {
   return document;
 }
 
+inline void AppendUtf8(uint32_t c, std::string* text) {
+  if (c < 0x80) {
+    text->push_back(static_cast<char>(c));
+    return;
+  }
+  const int tails = c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
+  const uint32_t lead = tails == 1 ? 0xC0 : tails == 2 ? 0xE0 : 0xF0;
+  text->push_back(static_cast<char>(lead | c >> (6 * tails)));
+  for (int i = tails - 1; i >= 0; --i) {
+    text->push_back(static_cast<char>(0x80 | ((c >> (6 * i)) & 0x3F)));
+  }
+}
+
 // The lines of a merges file (vocab.bpe, merges.txt), its version line left out.
 inline Json ReadMerges(const std::filesystem::path& path) {
   Json merges = Json::array();

@@ -7,6 +7,7 @@
 #include "gtest/gtest.h"
 #include "model/tokenizer_spec.h"
 #include "tests/model/tokenizer_documents.h"
+#include "tests/support/paths.h"
 
 namespace headlong {
 namespace {
@@ -153,26 +154,45 @@ TEST(TokenizerJsonTest, UnsupportedFeaturesAreNamed) {
         [](Json& d) { d["model"]["end_of_word_suffix"] = "</w>"; },
         {"model.end_of_word_suffix", "</w>"}},
        {"part of the alphabet", [](Json& d) { Vocab(d).erase("q"); }, {"model.vocab", "\"q\""}},
-       {"Prepend",
+       {"Lowercase",
         [](Json& d) {
-          d["normalizer"] = {{"type", "Prepend"}, {"prepend", "_"}};
+          d["normalizer"] = {{"type", "Lowercase"}};
         },
-        {"normalizer.type", "Prepend"}},
-       {"Replace in a sequence",
+        {"normalizer.type", "Lowercase"}},
+       {"Replace of a pattern",
         [](Json& d) {
-          d["normalizer"] = {{"type", "Sequence"},
-                             {"normalizers", {{{"type", "NFC"}}, {{"type", "Replace"}}}}};
+          d["normalizer"] = {
+              {"type", "Sequence"},
+              {"normalizers",
+               {{{"type", "NFC"}},
+                {{"type", "Replace"}, {"pattern", {{"Regex", " +"}}}, {"content", "_"}}}}};
         },
-        {"normalizer.normalizers[1].type", "Replace"}},
-       {"Metaspace",
-        [](Json& d) { d["pre_tokenizer"]["type"] = "Metaspace"; },
-        {"pre_tokenizer.type", "Metaspace"}},
+        {"normalizer.normalizers[1].pattern.Regex", " +"}},
+       {"Metaspace scheme",
+        [](Json& d) {
+          d["pre_tokenizer"] = {
+              {"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "last"}};
+        },
+        {"pre_tokenizer.prepend_scheme", "last"}},
+       {"Whitespace",
+        [](Json& d) { d["pre_tokenizer"]["type"] = "Whitespace"; },
+        {"pre_tokenizer.type", "Whitespace"}},
        {"no pre_tokenizer",
         [](Json& d) { d["pre_tokenizer"] = nullptr; },
         {"pre_tokenizer", "ByteLevel"}},
-       {"ByteFallback",
+       {"decoder of spaces",
+        [](Json& d) { d["decoder"]["type"] = "Metaspace"; },
+        {"decoder.type", "Metaspace"}},
+       {"fallback of a model without bytes",
         [](Json& d) { d["decoder"]["type"] = "ByteFallback"; },
-        {"decoder.type", "ByteFallback"}},
+        {"model.byte_fallback", "false"}},
+       {"no fallback", [](Json& d) { d["decoder"]["type"] = "Fuse"; }, {"decoder", "ByteFallback"}},
+       {"order of the decoder",
+        [](Json& d) {
+          d["decoder"] = {{"type", "Sequence"},
+                          {"decoders", {{{"type", "Fuse"}}, {{"type", "ByteFallback"}}}}};
+        },
+        {"decoder.decoders[1]", "ByteFallback behind Fuse"}},
        {"no decoder", [](Json& d) { d["decoder"] = nullptr; }, {"decoder", "null"}},
        {"Roberta",
         [](Json& d) { d["post_processor"]["type"] = "RobertaProcessing"; },
@@ -184,6 +204,19 @@ TEST(TokenizerJsonTest, UnsupportedFeaturesAreNamed) {
         [](Json& d) { d["pre_tokenizer"] = SplitDocument("a{1,3}+", {}, {})["pre_tokenizer"]; },
         {"pretokenizers[0].pattern.Regex", "{1,3}+"}}},
       absl::StatusCode::kUnimplemented);
+}
+
+TEST(TokenizerJsonTest, CharactersFallBackToAllBytes) {
+  const auto golden = ReadJsonFile(GoldenPath("tokenizer_fallback.json"));
+  ASSERT_TRUE(golden.ok()) << golden.status();
+  Json document = (*golden)["cases"][0]["document"];
+  document["model"] = (*golden)["model"];
+  ASSERT_TRUE(ParseTokenizerSpec(document.dump()).ok());
+  document["model"]["vocab"].erase("<0xE2>");
+  const auto spec = ParseTokenizerSpec(document.dump());
+  EXPECT_EQ(spec.status().code(), absl::StatusCode::kUnimplemented);
+  EXPECT_THAT(std::string(spec.status().message()), HasSubstr("model.vocab: without a token for"));
+  EXPECT_THAT(std::string(spec.status().message()), HasSubstr("<0xE2>"));
 }
 
 // Ids between used ones may be free; they are in the vocabulary's size and nothing else.

@@ -56,9 +56,8 @@ TEST(TokenizerTest, NeedlePromptsEqualTransformers) {
   }
 }
 
-// Every option of the document on a small vocabulary: tests/golden/tokenizer_options.json.
-TEST(TokenizerTest, OptionsEqualHuggingFace) {
-  const auto golden = ReadJsonFile(GoldenPath("tokenizer_options.json"));
+void ExpectEqualsHuggingFace(const std::string& name) {
+  const auto golden = ReadJsonFile(GoldenPath(name));
   ASSERT_TRUE(golden.ok()) << golden.status();
   for (const Json& example : (*golden)["cases"]) {
     SCOPED_TRACE(example["name"].get<std::string>());
@@ -79,6 +78,13 @@ TEST(TokenizerTest, OptionsEqualHuggingFace) {
       EXPECT_EQ(Streamed(*tokenizer, *special_ids), row["decoded"]) << text;
     }
   }
+}
+
+// Every option of the document on small vocabularies.
+TEST(TokenizerTest, OptionsEqualHuggingFace) { ExpectEqualsHuggingFace("tokenizer_options.json"); }
+
+TEST(TokenizerTest, FallbackToBytesEqualsHuggingFace) {
+  ExpectEqualsHuggingFace("tokenizer_fallback.json");
 }
 
 TEST(TokenizerTest, NeedleOddTextsEqualHuggingFace) {

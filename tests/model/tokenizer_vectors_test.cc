@@ -1,4 +1,6 @@
 // Vectors of other projects on real vocabularies, from the shared reference material.
+#include "tests/model/tokenizer_vectors.h"
+
 #include <string>
 #include <vector>
 
@@ -9,99 +11,7 @@
 namespace headlong {
 namespace {
 
-class VectorsTokenizer : public testing::Test {
- protected:
-  void SetUp() override {
-    const auto data = SharedPath("data");
-    if (!data.has_value()) GTEST_SKIP() << "the shared reference material is not there";
-    data_ = *data;
-  }
-
-  Json Read(const std::string& name) const {
-    auto json = ReadJsonFile(data_ / name);
-    EXPECT_TRUE(json.ok()) << json.status();
-    return json.ok() ? *std::move(json) : Json();
-  }
-
-  // GPT-2 with the runs of blanks that CodeGen and Phi add as tokens, or without.
-  Json Gpt2Document(bool with_blanks) const {
-    Json document = Read("tokenizers/gpt2-hf/tokenizer.json");
-    if (!with_blanks) document["added_tokens"] = Json::array({document["added_tokens"][0]});
-    return document;
-  }
-
-  Json Llama3Document() const {
-    Json document = SplitDocument(kLlama3Pattern, Read("tokenizers/llama3.2-bpe/encoder.json"),
-                                  ReadMerges(data_ / "tokenizers/llama3.2-bpe/vocab.bpe"));
-    document["model"]["ignore_merges"] = true;
-    document["added_tokens"] = {AddedTokenJson(128000, "<|begin_of_text|>", true),
-                                AddedTokenJson(128001, "<|end_of_text|>", true),
-                                AddedTokenJson(128002, "<|reserved_special_token_0|>", true)};
-    document["post_processor"] = TemplateJson("<|begin_of_text|>", 128000);
-    return document;
-  }
-
-  Json Qwen2Document() const {
-    Json document = SplitDocument(kQwen2Pattern, Read("tokenizers/qwen2/vocab.json"),
-                                  ReadMerges(data_ / "tokenizers/qwen2/merges.txt"));
-    document["normalizer"] = {{"type", "NFC"}};
-    document["added_tokens"] = {AddedTokenJson(151643, "<|endoftext|>", true),
-                                AddedTokenJson(151644, "<|im_start|>", true),
-                                AddedTokenJson(151645, "<|im_end|>", true)};
-    return document;
-  }
-
-  static std::unique_ptr<Tokenizer> Load(const Json& document) {
-    auto tokenizer = LoadFromText(document.dump());
-    EXPECT_TRUE(tokenizer.ok()) << tokenizer.status();
-    return tokenizer.ok() ? *std::move(tokenizer) : nullptr;
-  }
-
-  // NAME.inp: texts between "\n__ggml_vocab_test__\n"; NAME.out: one line of ids for each.
-  void CheckLlamaCppVectors(const std::string& name, const Tokenizer* tokenizer) const {
-    ASSERT_NE(tokenizer, nullptr);
-    const auto input = ReadFile(data_ / ("vectors/llama.cpp/" + name + ".gguf.inp"));
-    const auto output = ReadFile(data_ / ("vectors/llama.cpp/" + name + ".gguf.out"));
-    ASSERT_TRUE(input.ok() && output.ok()) << input.status() << output.status();
-    static const std::string kSeparator = "\n__ggml_vocab_test__\n";
-    std::istringstream lines(*output);
-    int checked = 0;
-    for (size_t at = 0; at <= input->size(); ++checked) {
-      const size_t end = std::min(input->find(kSeparator, at), input->size());
-      const std::string text = input->substr(at, end - at);
-      at = end + kSeparator.size();
-      std::string line;
-      if (!std::getline(lines, line)) break;  // the last separator stands before nothing
-      std::istringstream numbers(line);
-      const std::vector<TokenId> expected{std::istream_iterator<TokenId>(numbers), {}};
-      const auto ids = tokenizer->Encode(text, false);
-      ASSERT_TRUE(ids.ok()) << ids.status();
-      EXPECT_EQ(*ids, expected) << "vector " << checked << ": " << text;
-      EXPECT_EQ(tokenizer->Decode(*ids, false).value(), text);
-    }
-    EXPECT_GE(checked, 40);
-  }
-
-  // Texts of our own; ids by PyPI tokenizers: tests/golden/tokenizer_texts.json.
-  void CheckGoldenTexts(const std::string& name, const Tokenizer* tokenizer) const {
-    ASSERT_NE(tokenizer, nullptr);
-    const auto golden = ReadJsonFile(GoldenPath("tokenizer_texts.json"));
-    ASSERT_TRUE(golden.ok()) << golden.status();
-    int checked = 0;
-    for (const Json& row : (*golden)["cases"]) {
-      if (row["tokenizer"] != name) continue;
-      const auto ids = tokenizer->Encode(row["text"].get<std::string>(), true);
-      ASSERT_TRUE(ids.ok()) << ids.status();
-      EXPECT_EQ(*ids, row["ids"].get<std::vector<TokenId>>()) << row["text"];
-      EXPECT_EQ(tokenizer->Decode(*ids, false).value(), row["decoded"]);
-      ++checked;
-    }
-    EXPECT_GT(checked, 0);
-  }
-
- private:
-  std::filesystem::path data_;
-};
+using VectorsTokenizer = VectorsFixture;
 
 TEST_F(VectorsTokenizer, LlamaCppGpt2) {
   CheckLlamaCppVectors("ggml-vocab-gpt-2", Load(Gpt2Document(/*with_blanks=*/false)).get());
