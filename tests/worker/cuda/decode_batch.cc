@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <sstream>
 
 #include "worker/kernels/device_array.h"
 
@@ -289,16 +290,14 @@ std::string Difference(const DecodeResult& expected, const DecodeResult& got, El
 
 std::string Describe(const TestBatch& batch, int ctas) {
   const char* types[] = {"fp32", "bf16", "fp16"};
-  std::string text = std::string(types[static_cast<int>(batch.shape.type)]) + " head_dim " +
-                     std::to_string(batch.shape.head_dim) + " group " +
-                     std::to_string(batch.shape.group) + " ctas " + std::to_string(ctas) + " lanes";
+  std::ostringstream text;
+  text << types[static_cast<int>(batch.shape.type)] << " head_dim " << batch.shape.head_dim
+       << " group " << batch.shape.group << " ctas " << ctas << " lanes";
   for (const TestLane& lane : batch.lanes) {
-    text += " " + std::to_string(lane.length);
-    if (!lane.rule.full) {
-      text += "(" + std::to_string(lane.rule.sinks) + "+" + std::to_string(lane.rule.window) + ")";
-    }
+    text << ' ' << lane.length;
+    if (!lane.rule.full) text << '(' << lane.rule.sinks << '+' << lane.rule.window << ')';
   }
-  return text;
+  return text.str();
 }
 
 }  // namespace headlong::cuda
