@@ -165,12 +165,12 @@ struct Timing {
 };
 
 // One launch pair per layer, as many layers as fill kSetBytes.
-Timing TimeRow(const Row& row, const DeviceArray<std::byte>& memory, int ctas) {
+Timing TimeRow(const Row& row, const DeviceArray<std::byte>& memory, int ctas, bool compact) {
   Timing timing;
   for (const int length : row.lengths) timing.bytes += 2 * length * kRowBytes;
   const int64_t held = timing.bytes + timing.bytes / 8;
   const int layers = static_cast<int>(std::max<int64_t>(1, std::min(memory.size(), kSetBytes * 4) / held));
-  Layers placed = PlaceLanes(row.lengths, memory.size(), std::min(layers, 32));
+  Layers placed = PlaceLanes(row.lengths, compact ? held * std::min(layers, 32) : memory.size(), std::min(layers, 32));
   const DeviceArray<int32_t> page_ids(placed.page_ids);
   const int64_t rows = std::ssize(row.lengths) * kGroup;
   const DeviceArray<uint16_t> q(rows * kHeadDim);
@@ -215,7 +215,7 @@ Timing TimeRow(const Row& row, const DeviceArray<std::byte>& memory, int ctas) {
   return timing;
 }
 
-int Main() {
+int Main(bool compact) {
   if (!HasDevice()) {
     std::printf("no CUDA device: nothing measured\n");
     return 0;
@@ -230,7 +230,7 @@ int Main() {
   std::printf("%s, %d CTAs, read-only ceiling %.3f TB/s\n", device.name, ctas, ceiling);
   std::printf("| lanes | MB kept | parts | us | TB/s | share |\n|---|---|---|---|---|---|\n");
   for (const Row& row : Rows()) {
-    const Timing t = TimeRow(row, memory, ctas);
+    const Timing t = TimeRow(row, memory, ctas, compact);
     const double rate = t.bytes / t.microseconds / 1e6;
     std::printf("| %s | %.1f | %d | %.1f | %.3f | %.1f %% |\n", row.name, t.bytes / 1e6, t.parts,
                 t.microseconds, rate, 100 * rate / ceiling);
@@ -243,4 +243,4 @@ int Main() {
 }  // namespace
 }  // namespace headlong::cuda
 
-int main() { return headlong::cuda::Main(); }
+int main(int argc, char**) { return headlong::cuda::Main(argc > 1); }

@@ -98,7 +98,7 @@ class Pages {
 
   void AddSums(const TestLane& lane, int64_t lo) {
     const int d = batch_.shape.head_dim;
-    std::vector<float> sums(2 * d, 0.0f);
+    std::vector<double> sums(2 * d, 0.0);  // how well sums are kept is tested elsewhere
     for (int64_t position = lane.rule.sinks; position < lo; ++position) {
       for (int i = 0; i < d; ++i) {
         sums[i] += lane.keys[position * d + i];
