@@ -89,7 +89,7 @@ class Ring {
       for (int i = 0; i < kBlock * kChunks / 32; ++i) {
         const int chunk = i * 32 + thread_, r = chunk / kChunks;
         const int bytes = (live >> r & 1) != 0 ? 16 : 0;  // what is not live becomes zeros
-        asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2, %3;" ::"r"(
+        asm volatile("cp.async.cg.shared.global.L2::cache_hint.L2::256B [%0], [%1], 16, %2, %3;" ::"r"(
                          to + chunk * 16 + r * 16),
                      "l"(from + chunk * 16), "r"(bytes), "l"(read_once_)
                      : "memory");

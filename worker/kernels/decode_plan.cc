@@ -20,6 +20,20 @@ struct LeastLoaded {
   }
 };
 
+// Lanes of at most so many slots stay whole: fewer than kWholeLaneSlots where there is so little to
+// do that such a lane would end last, after the merge of the long ones.
+int32_t WholeSlots(std::span<const DecodeLane> lanes, int ctas) {
+  int64_t tiles = 0;
+  bool any_long = false;
+  for (const DecodeLane& lane : lanes) {
+    tiles += Tiles(lane.slots);
+    any_long = any_long || lane.slots > kWholeLaneSlots;
+  }
+  if (!any_long) return kWholeLaneSlots;
+  const int64_t even_tiles = std::max<int64_t>(tiles / ctas, 2);
+  return static_cast<int32_t>(std::min<int64_t>(kWholeLaneSlots, even_tiles * kDecodeTile));
+}
+
 void PlaceWhole(std::span<const DecodeLane> lanes, std::span<int32_t> whole, DecodePlan& plan) {
   std::stable_sort(whole.begin(), whole.end(), [&](int32_t a, int32_t b) {
     return Tiles(lanes[a].slots) > Tiles(lanes[b].slots);
@@ -94,9 +108,10 @@ void PlanDecode(std::span<const DecodeLane> lanes, int ctas, DecodePlan& plan) {
   for (auto& items : plan.by_cta) items.clear();
   plan.order.resize(lanes.size());
   std::iota(plan.order.begin(), plan.order.end(), 0);
-  const auto middle = std::stable_partition(
-      plan.order.begin(), plan.order.end(),
-      [&](int32_t lane) { return lanes[lane].slots <= kWholeLaneSlots; });
+  const int32_t whole = WholeSlots(lanes, ctas);
+  const auto middle =
+      std::stable_partition(plan.order.begin(), plan.order.end(),
+                            [&](int32_t lane) { return lanes[lane].slots <= whole; });
   PlaceWhole(lanes, {plan.order.begin(), middle}, plan);
   int64_t tiles = 0;
   for (auto lane = middle; lane != plan.order.end(); ++lane) tiles += Tiles(lanes[*lane].slots);

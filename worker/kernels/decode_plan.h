@@ -19,7 +19,7 @@
 namespace headlong {
 
 inline constexpr int kDecodeTile = 64;       // slots a CTA takes at a time; parts begin at multiples
-inline constexpr int kWholeLaneSlots = 640;  // lanes of at most so many are never cut
+inline constexpr int kWholeLaneSlots = 640;  // lanes of at most so many stay whole as a rule
 
 // What attention of one query position reads of one lane. Device memory behind the pointers.
 struct DecodeLane {
