@@ -4,10 +4,8 @@
 // random order, every layer's caches other memory, so that nothing is found in the L2.
 #include <algorithm>
 #include <cstdio>
-#include <cstring>
 #include <numeric>
 #include <random>
-#include <string>
 #include <vector>
 
 #include "worker/kernels/decode_cuda.h"
@@ -164,13 +162,13 @@ struct Timing {
   int parts = 0;
 };
 
-// One launch pair per layer, as many layers as fill kSetBytes.
-Timing TimeRow(const Row& row, const DeviceArray<std::byte>& memory, int ctas, bool compact) {
+// One launch pair per layer, as many layers as keep the L2 from holding any of it.
+Timing TimeRow(const Row& row, const DeviceArray<std::byte>& memory, int ctas) {
   Timing timing;
   for (const int length : row.lengths) timing.bytes += 2 * length * kRowBytes;
   const int64_t held = timing.bytes + timing.bytes / 8;
-  const int layers = static_cast<int>(std::max<int64_t>(1, std::min(memory.size(), kSetBytes * 4) / held));
-  Layers placed = PlaceLanes(row.lengths, compact ? held * std::min(layers, 32) : memory.size(), std::min(layers, 32));
+  const int64_t layers = std::clamp<int64_t>(kSetBytes * 4 / held, 1, 32);
+  Layers placed = PlaceLanes(row.lengths, memory.size(), static_cast<int>(layers));
   const DeviceArray<int32_t> page_ids(placed.page_ids);
   const int64_t rows = std::ssize(row.lengths) * kGroup;
   const DeviceArray<uint16_t> q(rows * kHeadDim);
@@ -215,7 +213,7 @@ Timing TimeRow(const Row& row, const DeviceArray<std::byte>& memory, int ctas, b
   return timing;
 }
 
-int Main(bool compact) {
+int Main() {
   if (!HasDevice()) {
     std::printf("no CUDA device: nothing measured\n");
     return 0;
@@ -230,7 +228,7 @@ int Main(bool compact) {
   std::printf("%s, %d CTAs, read-only ceiling %.3f TB/s\n", device.name, ctas, ceiling);
   std::printf("| lanes | MB kept | parts | us | TB/s | share |\n|---|---|---|---|---|---|\n");
   for (const Row& row : Rows()) {
-    const Timing t = TimeRow(row, memory, ctas, compact);
+    const Timing t = TimeRow(row, memory, ctas);
     const double rate = t.bytes / t.microseconds / 1e6;
     std::printf("| %s | %.1f | %d | %.1f | %.3f | %.1f %% |\n", row.name, t.bytes / 1e6, t.parts,
                 t.microseconds, rate, 100 * rate / ceiling);
@@ -243,4 +241,4 @@ int Main(bool compact) {
 }  // namespace
 }  // namespace headlong::cuda
 
-int main(int argc, char**) { return headlong::cuda::Main(argc > 1); }
+int main() { return headlong::cuda::Main(); }

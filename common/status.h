@@ -26,14 +26,14 @@ inline absl::Status Annotate(const absl::Status& status, std::string_view what) 
 #define HEADLONG_CONCAT_INNER(a, b) a##b
 #define HEADLONG_CONCAT(a, b) HEADLONG_CONCAT_INNER(a, b)
 
-#define RETURN_IF_ERROR(expr)                                  \
-  do {                                                         \
+#define RETURN_IF_ERROR(expr)                                         \
+  do {                                                                \
     if (absl::Status status_ = (expr); !status_.ok()) return status_; \
   } while (false)
 
 #define ASSIGN_OR_RETURN(lhs, expr) \
   ASSIGN_OR_RETURN_INNER(HEADLONG_CONCAT(statusor_, __LINE__), lhs, expr)
-#define ASSIGN_OR_RETURN_INNER(statusor, lhs, expr)     \
-  auto statusor = (expr);                               \
+#define ASSIGN_OR_RETURN_INNER(statusor, lhs, expr)        \
+  auto statusor = (expr);                                  \
   if (!statusor.ok()) return std::move(statusor).status(); \
   lhs = std::move(statusor).value()

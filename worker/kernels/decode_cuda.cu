@@ -91,9 +91,12 @@ __global__ void MergeParts(DecodeAttention decode) {
 DecodeKernel KernelFor(const DecodeShape& shape) {
   if (shape.group < 1 || shape.group > kMaxGroup) return {};
   switch (shape.type) {
-    case ElementType::kFloat32: return DecodeKernelFloat32(shape.head_dim);
-    case ElementType::kBfloat16: return DecodeKernelBfloat16(shape.head_dim, shape.group);
-    case ElementType::kFloat16: return DecodeKernelFloat16(shape.head_dim, shape.group);
+    case ElementType::kFloat32:
+      return DecodeKernelFloat32(shape.head_dim);
+    case ElementType::kBfloat16:
+      return DecodeKernelBfloat16(shape.head_dim, shape.group);
+    case ElementType::kFloat16:
+      return DecodeKernelFloat16(shape.head_dim, shape.group);
   }
   return {};
 }

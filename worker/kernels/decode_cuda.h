@@ -30,10 +30,10 @@ struct DecodeShape {
 // as many merges.
 struct DecodeAttention {
   DecodeShape shape;
-  float scale = 1.0f;               // 1 / sqrt(head_dim) as a rule
-  const void* q = nullptr;          // [rows][head_dim], in the type of the caches
-  float* out = nullptr;             // [rows][head_dim]
-  float* lse = nullptr;             // [rows], natural log of the softmax denominator
+  float scale = 1.0f;       // 1 / sqrt(head_dim) as a rule
+  const void* q = nullptr;  // [rows][head_dim], in the type of the caches
+  float* out = nullptr;     // [rows][head_dim]
+  float* lse = nullptr;     // [rows], natural log of the softmax denominator
   const DecodeItem* items = nullptr;
   const int32_t* cta_items = nullptr;  // [ctas + 1]
   int ctas = 0;

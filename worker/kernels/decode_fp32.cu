@@ -123,12 +123,18 @@ DecodeKernel Kernel() {
 
 DecodeKernel DecodeKernelFloat32(int head_dim) {
   switch (head_dim) {
-    case 64: return Kernel<64>();
-    case 80: return Kernel<80>();
-    case 96: return Kernel<96>();
-    case 128: return Kernel<128>();
-    case 256: return Kernel<256>();
-    default: return {};
+    case 64:
+      return Kernel<64>();
+    case 80:
+      return Kernel<80>();
+    case 96:
+      return Kernel<96>();
+    case 128:
+      return Kernel<128>();
+    case 256:
+      return Kernel<256>();
+    default:
+      return {};
   }
 }
 

@@ -7,7 +7,7 @@
 
 namespace headlong::cuda {
 
-inline constexpr int kBlock = 16;       // tokens of a load and of an MMA
+inline constexpr int kBlock = 16;        // tokens of a load and of an MMA
 inline constexpr int kStagedItems = 32;  // of a CTA, copied to shared memory at the start
 
 // The items of a CTA; the first ones come from shared memory.
@@ -89,10 +89,11 @@ class Ring {
       for (int i = 0; i < kBlock * kChunks / 32; ++i) {
         const int chunk = i * 32 + thread_, r = chunk / kChunks;
         const int bytes = (live >> r & 1) != 0 ? 16 : 0;  // what is not live becomes zeros
-        asm volatile("cp.async.cg.shared.global.L2::cache_hint.L2::256B [%0], [%1], 16, %2, %3;" ::"r"(
-                         to + chunk * 16 + r * 16),
-                     "l"(from + chunk * 16), "r"(bytes), "l"(read_once_)
-                     : "memory");
+        asm volatile(
+            "cp.async.cg.shared.global.L2::cache_hint.L2::256B [%0], [%1], 16, %2, %3;" ::"r"(
+                to + chunk * 16 + r * 16),
+            "l"(from + chunk * 16), "r"(bytes), "l"(read_once_)
+            : "memory");
       }
       if (values) {
         slot_ += kDecodeTile;

@@ -53,14 +53,15 @@ class WarpSoftmax {
 
   __device__ void Begin(const DecodeAttention& decode, const DecodeItem& item) {
     scale_ = decode.scale * kLog2e;
-    const auto* q = static_cast<const typename Element::Type*>(decode.q) +
-                    int64_t{item.lane.query} * kHeadDim;
+    const auto* q =
+        static_cast<const typename Element::Type*>(decode.q) + int64_t{item.lane.query} * kHeadDim;
 #pragma unroll
     for (int n = 0; n < kColumns; ++n) {
       const int query = n * 8 + row_;
 #pragma unroll
       for (int k = 0; k < kSteps; ++k) {
-        const auto* pairs = reinterpret_cast<const uint32_t*>(q + query * kHeadDim + k * 16 + pair_);
+        const auto* pairs =
+            reinterpret_cast<const uint32_t*>(q + query * kHeadDim + k * 16 + pair_);
         q_[n][k][0] = query < decode.shape.group ? pairs[0] : 0;
         q_[n][k][1] = query < decode.shape.group ? pairs[4] : 0;
       }
@@ -246,12 +247,18 @@ DecodeKernel Kernel() {
 template <int kColumns>
 DecodeKernel KernelFor(int head_dim) {
   switch (head_dim) {
-    case 64: return Kernel<64, kColumns>();
-    case 80: return Kernel<80, kColumns>();
-    case 96: return Kernel<96, kColumns>();
-    case 128: return Kernel<128, kColumns>();
-    case 256: return Kernel<256, kColumns>();
-    default: return {};
+    case 64:
+      return Kernel<64, kColumns>();
+    case 80:
+      return Kernel<80, kColumns>();
+    case 96:
+      return Kernel<96, kColumns>();
+    case 128:
+      return Kernel<128, kColumns>();
+    case 256:
+      return Kernel<256, kColumns>();
+    default:
+      return {};
   }
 }
 

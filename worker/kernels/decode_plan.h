@@ -18,20 +18,20 @@
 
 namespace headlong {
 
-inline constexpr int kDecodeTile = 64;       // slots a CTA takes at a time; parts begin at multiples
+inline constexpr int kDecodeTile = 64;  // slots a CTA takes at a time; parts begin at multiples
 inline constexpr int kWholeLaneSlots = 640;  // lanes of at most so many stay whole as a rule
 
 // What attention of one query position reads of one lane. Device memory behind the pointers.
 struct DecodeLane {
-  const std::byte* pages = nullptr;      // the lane's [K|V][page_tokens][head_dim] of page 0
-  const int32_t* page_ids = nullptr;     // in slot order
-  const float* dropped_sums = nullptr;   // [K|V][head_dim] fp32; null where nothing is dropped
-  int64_t page_stride = 0;               // bytes from a page to the next
-  int32_t page_shift = 0;                // log2 of page_tokens, at least 4
-  int32_t slots = 0;                     // slots to the last kept token, the query's own included
-  int32_t gap_begin = 0, gap_end = 0;    // dead slots between sinks and window; empty if equal
-  int32_t dropped = 0;                   // N_d
-  int32_t query = 0;                     // row of the first query head of the group in q, out, lse
+  const std::byte* pages = nullptr;     // the lane's [K|V][page_tokens][head_dim] of page 0
+  const int32_t* page_ids = nullptr;    // in slot order
+  const float* dropped_sums = nullptr;  // [K|V][head_dim] fp32; null where nothing is dropped
+  int64_t page_stride = 0;              // bytes from a page to the next
+  int32_t page_shift = 0;               // log2 of page_tokens, at least 4
+  int32_t slots = 0;                    // slots to the last kept token, the query's own included
+  int32_t gap_begin = 0, gap_end = 0;   // dead slots between sinks and window; empty if equal
+  int32_t dropped = 0;                  // N_d
+  int32_t query = 0;                    // row of the first query head of the group in q, out, lse
 };
 
 // Slots [begin, end) of a lane. begin is a multiple of kDecodeTile.
@@ -50,11 +50,11 @@ struct DecodeMerge {
 };
 
 struct DecodePlan {
-  std::vector<DecodeItem> items;       // by CTA
-  std::vector<int32_t> cta_items;      // [ctas + 1]: CTA c has items [c], ..., [c + 1] - 1
-  std::vector<DecodeMerge> merges;     // one per lane that was cut
+  std::vector<DecodeItem> items;    // by CTA
+  std::vector<int32_t> cta_items;   // [ctas + 1]: CTA c has items [c], ..., [c + 1] - 1
+  std::vector<DecodeMerge> merges;  // one per lane that was cut
   int32_t parts = 0;
-  std::vector<int32_t> order, load;    // scratch
+  std::vector<int32_t> order, load;  // scratch
   std::vector<std::vector<DecodeItem>> by_cta;
 };
 

@@ -58,9 +58,7 @@ class DeviceArray {
               "reading");
     return values;
   }
-  void FillBytes(int value) {
-    CheckCuda(cudaMemset(memory_, value, size_ * sizeof(T)), "filling");
-  }
+  void FillBytes(int value) { CheckCuda(cudaMemset(memory_, value, size_ * sizeof(T)), "filling"); }
 
  private:
   void* memory_ = nullptr;

@@ -22,9 +22,15 @@ void Store(float x, ElementType type, std::byte* to) {
   const __nv_bfloat16 bfloat16 = __float2bfloat16_rn(x);
   const __half float16 = __float2half_rn(x);
   switch (type) {
-    case ElementType::kFloat32: std::memcpy(to, &x, 4); break;
-    case ElementType::kBfloat16: std::memcpy(to, &bfloat16, 2); break;
-    case ElementType::kFloat16: std::memcpy(to, &float16, 2); break;
+    case ElementType::kFloat32:
+      std::memcpy(to, &x, 4);
+      break;
+    case ElementType::kBfloat16:
+      std::memcpy(to, &bfloat16, 2);
+      break;
+    case ElementType::kFloat16:
+      std::memcpy(to, &float16, 2);
+      break;
   }
 }
 
@@ -80,8 +86,8 @@ class Pages {
       const int64_t number = position / page_tokens;
       const int64_t place =
           number < held.sink_end ? number : number - held.window_begin + held.sink_end;
-      std::byte* to = &memory[ids[place] * described.page_stride + 2 * half +
-                              position % page_tokens * row];
+      std::byte* to =
+          &memory[ids[place] * described.page_stride + 2 * half + position % page_tokens * row];
       for (int i = 0; i < d; ++i) {
         Store(lane.keys[position * d + i], batch_.shape.type, to + i * element);
         Store(lane.values[position * d + i], batch_.shape.type, to + half + i * element);
@@ -265,7 +271,7 @@ DecodeResult RunDecode(const TestBatch& batch, int ctas) {
 std::string Difference(const DecodeResult& expected, const DecodeResult& got, ElementType type) {
   if (got.out.size() != expected.out.size()) return "another number of outputs";
   // Probabilities are rounded to the caches' type before they weigh values.
-  const double out_tolerance = type == ElementType::kFloat32   ? 2e-5
+  const double out_tolerance = type == ElementType::kFloat32    ? 2e-5
                                : type == ElementType::kBfloat16 ? 6e-3
                                                                 : 8e-4;
   constexpr double kLseTolerance = 2e-5;

@@ -1,5 +1,5 @@
-// Batches of unequal lanes for the tests of decode attention: data, pages as block tables give them,
-// what the definition says the result is (in fp64), and one run on the GPU.
+// Batches of unequal lanes for the tests of decode attention: data, pages in the order of block
+// tables, what the definition says the result is (in fp64), and one run on the GPU.
 #pragma once
 
 #include <cstddef>
@@ -22,10 +22,10 @@ struct DecodeResult {
 // One lane: everything that was ever its key and value, of which its rule keeps a part.
 struct TestLane {
   LaneRule rule;
-  int64_t length = 0;         // the query stands at length - 1; 0: nothing is there
-  std::vector<float> keys;    // [length][head_dim], rounded to the type of the cache
+  int64_t length = 0;       // the query stands at length - 1; 0: nothing is there
+  std::vector<float> keys;  // [length][head_dim], rounded to the type of the cache
   std::vector<float> values;
-  std::vector<float> q;       // [group][head_dim], rounded
+  std::vector<float> q;  // [group][head_dim], rounded
 };
 
 struct TestBatch {
@@ -35,8 +35,7 @@ struct TestBatch {
 };
 
 LaneRule FullRule();
-LaneRule LocalRule(int64_t sinks, int64_t window,
-                   Compensation compensation = Compensation::kMean);
+LaneRule LocalRule(int64_t sinks, int64_t window, Compensation compensation = Compensation::kMean);
 
 float Rounded(float x, ElementType type);
 

@@ -138,9 +138,11 @@ TEST_F(DecodeCuda, ExtremeLogitsStayFinite) {
           }
         }
         const DecodeResult got = RunDecode(batch, 6);
-        EXPECT_THAT(got.out, testing::Each(testing::Truly([](double x) { return std::abs(x) < 6; })))
+        EXPECT_THAT(got.out,
+                    testing::Each(testing::Truly([](double x) { return std::abs(x) < 6; })))
             << Describe(batch, 6);
-        EXPECT_THAT(got.lse, testing::Each(testing::Truly([](double x) { return std::isfinite(x); })));
+        EXPECT_THAT(got.lse,
+                    testing::Each(testing::Truly([](double x) { return std::isfinite(x); })));
       }
     }
   }
