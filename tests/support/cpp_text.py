@@ -11,6 +11,7 @@ _TOKENS = re.compile(
     r"|(?<![0-9A-Za-z_])'(?:\\.|[^'\\\n])+'",
     re.DOTALL)
 _PREPROCESSOR = re.compile(r"^[ \t]*#(?:[^\n]*\\\n)*[^\n]*", re.MULTILINE)
+_LAUNCH_BOUNDS = re.compile(r"__launch_bounds__\((?:[^()]|\([^()]*\))*\)")
 _CONTAINER = re.compile(r"\b(?:namespace|class|struct|union|enum|extern)\b")
 _TYPE = re.compile(
     r"\b(?:class|struct|union|enum(?:\s+(?:class|struct))?)\s+(?:alignas\([^)]*\)\s*)?"
@@ -35,6 +36,7 @@ def without_literals(text):
 
 
 def code_only(text):
+    text = _LAUNCH_BOUNDS.sub(_blank, text)  # else its arguments pass for a kernel's parameters
     return _PREPROCESSOR.sub(_blank, without_literals(text))
 
 

@@ -1,0 +1,67 @@
+// Decode attention over unequal lanes on a GPU: one launch for all sequences and heads of a layer,
+// whatever each lane holds, and one that merges the lanes that were cut (decode_plan.h). CPU twin:
+// attention_cpu.h.
+//
+// The compensation token is the initial state of the online softmax of a lane's first part:
+// logit q.(sum of keys / N_d) * scale + ln N_d, value (sum of values / N_d).
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "worker/kernels/decode_plan.h"
+
+namespace headlong::cuda {
+
+enum class ElementType { kFloat32, kBfloat16, kFloat16 };
+
+inline constexpr int kMaxGroup = 16;
+
+// What a kernel is built for. head_dim: 64, 80, 96, 128 or 256; group 1 .. kMaxGroup.
+struct DecodeShape {
+  ElementType type = ElementType::kBfloat16;
+  int head_dim = 128;
+  int group = 1;  // query heads per KV head
+};
+
+// One launch. All pointers are device memory, alive until the stream has passed it. Work, merges
+// and lengths are read on the device: a captured graph may be replayed with another plan of at most
+// as many merges.
+struct DecodeAttention {
+  DecodeShape shape;
+  float scale = 1.0f;       // 1 / sqrt(head_dim) as a rule
+  const void* q = nullptr;  // [rows][head_dim], in the type of the caches
+  float* out = nullptr;     // [rows][head_dim]
+  float* lse = nullptr;     // [rows], natural log of the softmax denominator
+  const DecodeItem* items = nullptr;
+  const int32_t* cta_items = nullptr;  // [ctas + 1]
+  int ctas = 0;
+  const DecodeMerge* merges = nullptr;  // [merge_count]; entries of count 0 are passed over
+  int merge_count = 0;
+  float* part_out = nullptr;  // [parts][group][head_dim]
+  float* part_lse = nullptr;  // [parts][group]
+};
+
+// How many CTAs the current device runs at once: what to plan for. 0 for a shape that no kernel is
+// built for. Call it once at load: it also allows the kernel its shared memory.
+int PrepareDecode(const DecodeShape& shape);
+
+// A row that sees no key gets out = 0 and lse = -inf. Launches only; allocates nothing.
+cudaError_t LaunchDecode(const DecodeAttention& decode, cudaStream_t stream);
+
+// ---- pieces, for the files that implement the above ----
+
+// A kernel of one shape: CTAs per multiprocessor, bytes of shared memory, entry.
+struct DecodeKernel {
+  void (*entry)(DecodeAttention) = nullptr;
+  int ctas_per_multiprocessor = 1;
+  int shared_bytes = 0;
+};
+DecodeKernel DecodeKernelBfloat16(int head_dim, int group);
+DecodeKernel DecodeKernelFloat16(int head_dim, int group);
+DecodeKernel DecodeKernelFloat32(int head_dim);
+
+inline constexpr int kDecodeThreads = 128;
+
+}  // namespace headlong::cuda

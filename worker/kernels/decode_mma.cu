@@ -1,0 +1,271 @@
+// Decode attention for caches of 16-bit floats, with the matrix units: S' = K Q' and O' = V' P' in
+// m16n8k16, so that tokens and head_dim fill the long sides and the group of query heads the short
+// one (8, or twice 8 for groups above 8). Compiled once per element type (HEADLONG_ELEMENT).
+//
+// Bytes moved: 2 * head_dim * 2 per kept token and lane, once. Every warp takes every fourth block
+// of 16 tokens of an item; the four softmax states are merged at the item's end.
+#include "worker/kernels/decode_element.cuh"
+#include "worker/kernels/decode_loads.cuh"
+
+namespace headlong::cuda {
+namespace {
+
+using Element = HEADLONG_ELEMENT;
+
+__device__ void LoadMatrix(uint32_t (&a)[4], uint32_t address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(a[0]), "=r"(a[1]), "=r"(a[2]), "=r"(a[3])
+               : "r"(address)
+               : "memory");
+}
+
+__device__ void LoadTransposed(uint32_t (&a)[4], uint32_t address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(a[0]), "=r"(a[1]), "=r"(a[2]), "=r"(a[3])
+               : "r"(address)
+               : "memory");
+}
+
+// An 8 x 8 matrix of 16-bit elements, two to a thread, with rows and columns exchanged.
+__device__ uint32_t Transpose(uint32_t pair) {
+  uint32_t result;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(result) : "r"(pair));
+  return result;
+}
+
+// Over the eight threads that hold other rows of the same two columns of an accumulator.
+template <typename Combine>
+__device__ float OverRows(float x, Combine combine) {
+  for (int step = 4; step < 32; step *= 2) x = combine(x, __shfl_xor_sync(~0u, x, step));
+  return x;
+}
+
+// One warp's softmax over its tokens of an item, for kColumns * 8 query heads. As the MMA lays it
+// out, a thread holds rows `row` and `row + 8` of columns `pair` and `pair + 1`.
+template <int kHeadDim, int kColumns>
+class WarpSoftmax {
+ public:
+  static constexpr int kSteps = kHeadDim / 16;
+  using States = WarpStates<kHeadDim, kColumns * 8>;
+
+  __device__ WarpSoftmax()
+      : row_(threadIdx.x % 32 / 4), pair_(threadIdx.x % 4 * 2), thread_(threadIdx.x % 32) {}
+
+  __device__ void Begin(const DecodeAttention& decode, const DecodeItem& item) {
+    scale_ = decode.scale * kLog2e;
+    const auto* q =
+        static_cast<const typename Element::Type*>(decode.q) + int64_t{item.lane.query} * kHeadDim;
+#pragma unroll
+    for (int n = 0; n < kColumns; ++n) {
+      const int query = n * 8 + row_;
+#pragma unroll
+      for (int k = 0; k < kSteps; ++k) {
+        const auto* pairs =
+            reinterpret_cast<const uint32_t*>(q + query * kHeadDim + k * 16 + pair_);
+        q_[n][k][0] = query < decode.shape.group ? pairs[0] : 0;
+        q_[n][k][1] = query < decode.shape.group ? pairs[4] : 0;
+      }
+      for (int j = 0; j < 2; ++j) {
+        peak_[n][j] = kMinusInfinity;
+        sum_[n][j] = 0;
+      }
+#pragma unroll
+      for (int t = 0; t < kSteps; ++t) {
+        for (int j = 0; j < 4; ++j) out_[n][t][j] = 0;
+      }
+    }
+    if (item.begin == 0 && item.lane.dropped > 0 && threadIdx.x < 32) BeginWithToken(item.lane);
+  }
+
+  __device__ void Score(uint32_t keys, uint32_t live) {
+    float logits[kColumns][2][4] = {};  // two chains of sums
+    const uint32_t from = keys + thread_ % 16 * kRowBytes + thread_ / 16 * 16;
+#pragma unroll
+    for (int k = 0; k < kSteps; ++k) {
+      uint32_t a[4];
+      LoadMatrix(a, from + k * 32);
+#pragma unroll
+      for (int n = 0; n < kColumns; ++n) Element::Mma(logits[n][k % 2], a, q_[n][k]);
+    }
+    const bool low = (live >> row_ & 1) != 0, high = (live >> (row_ + 8) & 1) != 0;
+#pragma unroll
+    for (int n = 0; n < kColumns; ++n) {
+      float rescale[2], p[4];
+#pragma unroll
+      for (int j = 0; j < 2; ++j) {
+        const float s0 = low ? (logits[n][0][j] + logits[n][1][j]) * scale_ : kMinusInfinity;
+        const float s1 =
+            high ? (logits[n][0][j + 2] + logits[n][1][j + 2]) * scale_ : kMinusInfinity;
+        const float peak = fmaxf(peak_[n][j], OverRows(fmaxf(s0, s1), fmaxf));
+        const float finite_peak = peak == kMinusInfinity ? 0 : peak;
+        rescale[j] = exp2f(peak_[n][j] - finite_peak);
+        peak_[n][j] = peak;
+        p[j] = exp2f(s0 - finite_peak);
+        p[j + 2] = exp2f(s1 - finite_peak);
+        sum_[n][j] = sum_[n][j] * rescale[j] + p[j] + p[j + 2];
+      }
+      if (__any_sync(~0u, rescale[0] != 1 || rescale[1] != 1)) {
+#pragma unroll
+        for (int t = 0; t < kSteps; ++t) {
+          for (int j = 0; j < 4; ++j) out_[n][t][j] *= rescale[j % 2];
+        }
+      }
+      p_[n][0] = Transpose(Element::Pack(p[0], p[1]));
+      p_[n][1] = Transpose(Element::Pack(p[2], p[3]));
+    }
+  }
+
+  __device__ void Add(uint32_t values) {
+    const uint32_t from =
+        values + (thread_ % 8 + thread_ / 16 * 8) * kRowBytes + thread_ / 8 % 2 * 16;
+#pragma unroll
+    for (int t = 0; t < kSteps; ++t) {
+      uint32_t a[4];
+      LoadTransposed(a, from + t * 32);
+#pragma unroll
+      for (int n = 0; n < kColumns; ++n) Element::Mma(out_[n][t], a, p_[n]);
+    }
+  }
+
+  __device__ void End(const States& states, int group) const {
+    const int warp = threadIdx.x / 32;
+#pragma unroll
+    for (int n = 0; n < kColumns; ++n) {
+#pragma unroll
+      for (int j = 0; j < 2; ++j) {
+        const int query = n * 8 + pair_ + j;
+        const float sum = OverRows(sum_[n][j], [](float a, float b) { return a + b; });
+        if (query >= group) continue;
+        if (row_ == 0) {
+          states.peak(warp, query) = peak_[n][j];
+          states.sum(warp, query) = sum;
+        }
+#pragma unroll
+        for (int t = 0; t < kSteps; ++t) {
+          states.out(warp, query)[t * 16 + row_] = out_[n][t][j];
+          states.out(warp, query)[t * 16 + row_ + 8] = out_[n][t][j + 2];
+        }
+      }
+    }
+  }
+
+ private:
+  static constexpr int kRowBytes = kHeadDim * 2 + 16;
+
+  // The compensation token: peak = its logit, sum = 1, out = its value.
+  __device__ void BeginWithToken(const DecodeLane& lane) {
+    const float inverse = 1.0f / lane.dropped;
+    const float log_count = log2f(static_cast<float>(lane.dropped));
+    const float* key = lane.dropped_sums;
+    const float* value = key + kHeadDim;
+#pragma unroll
+    for (int n = 0; n < kColumns; ++n) {
+      float dot = 0;  // of query head n * 8 + row_
+#pragma unroll
+      for (int k = 0; k < kSteps; ++k) {
+        for (int j = 0; j < 2; ++j) {
+          const float2 q = Element::Unpack(q_[n][k][j]);
+          const float2 x = reinterpret_cast<const float2*>(key)[(k * 16 + j * 8 + pair_) / 2];
+          dot += q.x * x.x + q.y * x.y;
+        }
+      }
+      dot += __shfl_xor_sync(~0u, dot, 1);
+      dot += __shfl_xor_sync(~0u, dot, 2);
+      for (int j = 0; j < 2; ++j) {
+        peak_[n][j] = __shfl_sync(~0u, dot, (pair_ + j) * 4) * inverse * scale_ + log_count;
+        sum_[n][j] = row_ == 0 ? 1 : 0;  // added up over rows at the end
+      }
+#pragma unroll
+      for (int t = 0; t < kSteps; ++t) {
+        for (int j = 0; j < 4; ++j) {
+          out_[n][t][j] = value[t * 16 + row_ + j / 2 * 8] * inverse;
+        }
+      }
+    }
+  }
+
+  const int row_, pair_, thread_;
+  float scale_;
+  uint32_t q_[kColumns][kSteps][2];
+  uint32_t p_[kColumns][2];
+  float peak_[kColumns][2], sum_[kColumns][2];  // peaks in base 2; sums of this thread's rows
+  float out_[kColumns][kSteps][4];              // [head_dim][query head], unscaled
+};
+
+// Shared memory of a kernel: items, states, ring. Two CTAs on a multiprocessor where head_dim lets
+// them have a ring deep enough.
+template <int kHeadDim, int kColumns>
+struct Layout {
+  using States = WarpStates<kHeadDim, kColumns * 8>;
+  static constexpr int kCtas = kHeadDim <= 128 ? 2 : 1;
+  static constexpr int kItemBytes = kStagedItems * static_cast<int>(sizeof(DecodeItem));
+  static constexpr int kStateBytes = States::kFloats * 4;
+  static constexpr int kAllBytes = 228 * 1024 / kCtas - 1024;  // 1 KiB is the system's
+  static constexpr int kRoom = (kAllBytes - kItemBytes - kStateBytes) / Ring<kHeadDim, 1>::kBytes;
+  static constexpr int kSlots = kRoom < 9 ? kRoom : 9;
+  static constexpr int kBytes = kItemBytes + kStateBytes + Ring<kHeadDim, kSlots>::kBytes;
+  static_assert(kSlots >= 3 && kItemBytes % 16 == 0 && kStateBytes % 16 == 0);
+};
+
+template <int kHeadDim, int kColumns>
+__global__ void __launch_bounds__(kDecodeThreads, (Layout<kHeadDim, kColumns>::kCtas))
+    AttendLanes(DecodeAttention decode) {
+  using Place = Layout<kHeadDim, kColumns>;
+  extern __shared__ __align__(16) std::byte shared[];
+  cudaTriggerProgrammaticLaunchCompletion();
+  const int first = decode.cta_items[blockIdx.x];
+  const ItemList items{reinterpret_cast<DecodeItem*>(shared), decode.items + first,
+                       decode.cta_items[blockIdx.x + 1] - first};
+  constexpr int kWords = sizeof(DecodeItem) / 8;
+  for (int i = threadIdx.x; i < min(items.count, kStagedItems) * kWords; i += kDecodeThreads) {
+    reinterpret_cast<int64_t*>(shared)[i] = reinterpret_cast<const int64_t*>(items.all)[i];
+  }
+  __syncthreads();
+  const typename Place::States states{reinterpret_cast<float*>(shared + Place::kItemBytes)};
+  Ring<kHeadDim, Place::kSlots> ring(items, shared + Place::kItemBytes + Place::kStateBytes);
+  WarpSoftmax<kHeadDim, kColumns> softmax;
+  for (int i = 0; i < items.count; ++i) {
+    const DecodeItem& item = items[i];
+    softmax.Begin(decode, item);
+    for (int slot = item.begin + threadIdx.x / 32 * kBlock; slot < item.end; slot += kDecodeTile) {
+      softmax.Score(ring.Take(false), LiveRows(item, slot));
+      softmax.Add(ring.Take(true));
+    }
+    softmax.End(states, decode.shape.group);
+    __syncthreads();
+    StoreStates(decode, item, states);
+    __syncthreads();
+  }
+}
+
+template <int kHeadDim, int kColumns>
+DecodeKernel Kernel() {
+  using Place = Layout<kHeadDim, kColumns>;
+  return {AttendLanes<kHeadDim, kColumns>, Place::kCtas, Place::kBytes};
+}
+
+template <int kColumns>
+DecodeKernel KernelFor(int head_dim) {
+  switch (head_dim) {
+    case 64:
+      return Kernel<64, kColumns>();
+    case 80:
+      return Kernel<80, kColumns>();
+    case 96:
+      return Kernel<96, kColumns>();
+    case 128:
+      return Kernel<128, kColumns>();
+    case 256:
+      return Kernel<256, kColumns>();
+    default:
+      return {};
+  }
+}
+
+}  // namespace
+
+DecodeKernel HEADLONG_DECODE_KERNEL(int head_dim, int group) {
+  return group <= 8 ? KernelFor<1>(head_dim) : KernelFor<2>(head_dim);
+}
+
+}  // namespace headlong::cuda
