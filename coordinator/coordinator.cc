@@ -16,6 +16,8 @@
 #include "coordinator/worker_link_service.h"
 #include "model/checkpoint.h"
 #include "model/config.h"
+#include "model/layer_windows.h"
+#include "model/rope.h"
 #include "model/tokenizer.h"
 
 namespace headlong {
@@ -65,6 +67,8 @@ void FillShape(const ModelConfig& config, const Checkpoint& checkpoint, v1::Mode
   shape.set_tied_embeddings(config.tied_embeddings);
   shape.set_stored_dtype(checkpoint.stored_dtype());
   shape.set_fingerprint(checkpoint.fingerprint());
+  shape.set_rope(DescribeRope(config.rope));
+  shape.set_sliding_window(DescribeWindows(config.layer_windows));
 }
 
 absl::StatusOr<ServedModel> LoadServedModel(const CoordinatorOptions& options) {
@@ -73,7 +77,8 @@ absl::StatusOr<ServedModel> LoadServedModel(const CoordinatorOptions& options) {
   // Headers only: the tensors are the workers'.
   ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(options.model_dir, model.config));
   ASSIGN_OR_RETURN(model.tokenizer, LoadTokenizer(options.model_dir));
-  const PlanShape shape{model.config.layers, model.config.kv_heads, checkpoint->fingerprint()};
+  const PlanShape shape{model.config.layers, model.config.kv_heads, checkpoint->fingerprint(),
+                        model.config.layer_windows};
   ASSIGN_OR_RETURN(Plan plan, Plan::Load(options.plan, options.model_dir, shape));
   model.plan = std::make_unique<Plan>(std::move(plan));
   const int64_t context = options.max_context > 0 ? options.max_context : model.config.max_context;

@@ -1,17 +1,14 @@
-// The fields that libsentencepiece does not show are read from the message itself: field numbers
-// are those of google/sentencepiece, src/sentencepiece_model.proto.
 #include "model/sentencepiece_model.h"
 
 #include <algorithm>
-#include <map>
-#include <optional>
+#include <cmath>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
 #include "common/status.h"
 #include "model/added_tokens.h"
 #include "model/normalizer.h"
-#include "model/sentencepiece_file.h"
+#include "model/sentencepiece.pb.h"
 #include "model/tokenizer_files.h"
 #include "model/tokenizer_json.h"
 #include "model/utf8.h"
@@ -21,61 +18,8 @@ namespace {
 
 constexpr char kSpace[] = "\xE2\x96\x81";  // U+2581 stands for a space
 
-// One level of a protobuf message: of every field the last integer or string, and all strings of
-// field 1 (of a model: its pieces).
-class Message {
- public:
-  // nullopt when `bytes` is no message.
-  static std::optional<Message> Read(std::string_view bytes) {
-    Message message;
-    while (!bytes.empty()) {
-      const std::optional<uint64_t> tag = Varint(&bytes);
-      if (!tag.has_value()) return std::nullopt;
-      const int field = static_cast<int>(*tag >> 3);
-      const int wire_type = static_cast<int>(*tag & 7);
-      size_t skip = wire_type == 1 ? 8 : 4;
-      if (wire_type == 0 || wire_type == 2) {
-        const std::optional<uint64_t> value = Varint(&bytes);
-        if (!value.has_value()) return std::nullopt;
-        if (wire_type == 0) message.numbers_[field] = *value;
-        skip = wire_type == 0 ? 0 : *value;
-      } else if (wire_type != 1 && wire_type != 5) {
-        return std::nullopt;
-      }
-      if (skip > bytes.size()) return std::nullopt;
-      if (wire_type == 2) message.strings_[field] = bytes.substr(0, skip);
-      if (wire_type == 2 && field == 1) message.firsts_.push_back(bytes.substr(0, skip));
-      bytes.remove_prefix(skip);
-    }
-    return message;
-  }
-
-  uint64_t Number(int field, uint64_t otherwise) const {
-    const auto it = numbers_.find(field);
-    return it == numbers_.end() ? otherwise : it->second;
-  }
-  const std::vector<std::string_view>& firsts() const { return firsts_; }
-  std::string_view String(int field) const {
-    const auto it = strings_.find(field);
-    return it == strings_.end() ? std::string_view() : it->second;
-  }
-
- private:
-  static std::optional<uint64_t> Varint(std::string_view* bytes) {
-    uint64_t value = 0;
-    for (int shift = 0; shift < 64 && !bytes->empty(); shift += 7) {
-      const uint8_t byte = static_cast<uint8_t>(bytes->front());
-      bytes->remove_prefix(1);
-      value |= uint64_t{byte & 0x7Fu} << shift;
-      if (byte < 0x80) return value;
-    }
-    return std::nullopt;
-  }
-
-  std::map<int, uint64_t> numbers_;
-  std::map<int, std::string_view> strings_;
-  std::vector<std::string_view> firsts_;
-};
+using Model = sentencepiece::ModelProto;
+using Piece = sentencepiece::ModelProto::Piece;
 
 struct SpaceRules {
   bool dummy_prefix = true;  // a space in front of a text
@@ -83,46 +27,57 @@ struct SpaceRules {
 };
 
 // Whatever else a model may ask for is refused.
-absl::StatusOr<SpaceRules> ReadRules(const Message& model) {
-  const std::optional<Message> trainer = Message::Read(model.String(2));
-  const std::optional<Message> normalizer = Message::Read(model.String(3));
-  if (!trainer || !normalizer) {
-    return absl::InvalidArgumentError("trainer_spec or normalizer_spec: is no protobuf message");
-  }
-  if (const uint64_t type = trainer->Number(3, 1); type != 2) {
-    return Unsupported("trainer_spec.model_type", type);
-  }
-  if (trainer->Number(24, 0) != 0) {
+absl::StatusOr<SpaceRules> ReadRules(const Model& model) {
+  const sentencepiece::TrainerSpec& trainer = model.trainer_spec();
+  const sentencepiece::NormalizerSpec& normalizer = model.normalizer_spec();
+  if (trainer.model_type() != 2) return Unsupported("trainer_spec.model_type", trainer.model_type());
+  if (trainer.treat_whitespace_as_suffix()) {
     return Unsupported("trainer_spec.treat_whitespace_as_suffix", true);
   }
-  if (trainer->Number(35, 0) == 0) return Unsupported("trainer_spec.byte_fallback", false);
-  if (!normalizer->String(2).empty()) {
-    return Unsupported("normalizer_spec.precompiled_charsmap", std::string(normalizer->String(1)));
+  if (!trainer.byte_fallback()) return Unsupported("trainer_spec.byte_fallback", false);
+  if (!normalizer.precompiled_charsmap().empty()) {
+    return Unsupported("normalizer_spec.precompiled_charsmap", normalizer.name());
   }
-  if (normalizer->Number(5, 1) == 0) {
+  if (!normalizer.escape_whitespaces()) {
     return Unsupported("normalizer_spec.escape_whitespaces", false);
   }
-  return SpaceRules{normalizer->Number(3, 1) != 0, normalizer->Number(4, 1) != 0};
+  return SpaceRules{normalizer.add_dummy_prefix(), normalizer.remove_extra_whitespaces()};
 }
 
-// The kinds of pieces that a tokenizer needs, each checked.
-absl::Status FinishPieces(const Message& model, std::vector<SentencePiece>* pieces) {
-  constexpr uint64_t kUserDefined = 4;  // SentencePiece.Type
-  for (size_t i = 0; i < pieces->size(); ++i) {
-    SentencePiece& piece = (*pieces)[i];
+// A text names one piece, and one piece stands for what is unknown.
+absl::Status CheckPieces(const Model& model) {
+  absl::flat_hash_set<std::string_view> texts;
+  int unknown = 0;
+  for (int i = 0; i < model.pieces_size(); ++i) {
+    const Piece& piece = model.pieces(i);
     const std::string field = absl::StrCat("pieces[", i, "]");
-    if (piece.kind == SentencePiece::Kind::kUnused) {
-      return Unsupported(absl::StrCat(field, ".type"), "UNUSED");
+    if (piece.type() == Piece::UNUSED) return Unsupported(absl::StrCat(field, ".type"), "UNUSED");
+    if (piece.piece().empty()) {
+      return absl::InvalidArgumentError(absl::StrCat(field, ".piece: is empty"));
     }
-    const std::optional<Message> message = Message::Read(model.firsts()[i]);
-    if (message && message->Number(3, 1) == kUserDefined) {
-      piece.kind = SentencePiece::Kind::kUserDefined;
-    }
-    if (ValidUtf8Prefix(piece.text) != piece.text.size()) {
+    if (ValidUtf8Prefix(piece.piece()) != piece.piece().size()) {
       return absl::InvalidArgumentError(absl::StrCat(field, ".piece: is not UTF-8"));
     }
+    if (!texts.insert(piece.piece()).second) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(field, ".piece: ", piece.piece(), " is there twice"));
+    }
+    if (!std::isfinite(piece.score())) {
+      return absl::InvalidArgumentError(absl::StrCat(field, ".score: is not finite"));
+    }
+    unknown += piece.type() == Piece::UNKNOWN ? 1 : 0;
   }
-  return absl::OkStatus();
+  if (unknown == 1) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("pieces: must have one of type UNKNOWN, has ", unknown));
+}
+
+// The control piece of this text; -1: there is none.
+int ControlId(const Model& model, const std::string& text) {
+  for (int i = 0; i < model.pieces_size(); ++i) {
+    if (model.pieces(i).piece() == text && model.pieces(i).type() == Piece::CONTROL) return i;
+  }
+  return -1;
 }
 
 // A pair of pieces merges when together they are a piece, the one of highest score first
@@ -135,12 +90,12 @@ class MergeList {
     std::string right;
   };
 
-  absl::Status Add(const std::vector<SentencePiece>& pieces) {
-    for (size_t i = 0; i < pieces.size(); ++i) {
-      if (pieces[i].kind == SentencePiece::Kind::kNormal) ids_.insert(pieces[i].text);
+  absl::Status Add(const Model& model) {
+    for (const Piece& piece : model.pieces()) {
+      if (piece.type() == Piece::NORMAL) ids_.insert(piece.piece());
     }
-    for (size_t i = 0; i < pieces.size(); ++i) {
-      if (pieces[i].kind == SentencePiece::Kind::kNormal) RETURN_IF_ERROR(AddPiece(pieces[i], i));
+    for (int i = 0; i < model.pieces_size(); ++i) {
+      if (model.pieces(i).type() == Piece::NORMAL) RETURN_IF_ERROR(AddPiece(model.pieces(i), i));
     }
     std::stable_sort(merges_.begin(), merges_.end(),
                      [](const Merge& a, const Merge& b) { return a.score > b.score; });
@@ -149,11 +104,11 @@ class MergeList {
   const std::vector<Merge>& merges() const { return merges_; }
 
  private:
-  absl::Status AddPiece(const SentencePiece& piece, size_t index) {
-    if (piece.text.size() > kMaxAddedTokenBytes) {
+  absl::Status AddPiece(const Piece& piece, int index) {
+    if (piece.piece().size() > kMaxAddedTokenBytes) {
       return Unsupported(absl::StrCat("pieces[", index, "].piece"), "longer than 1024 bytes");
     }
-    const std::string_view text(piece.text);
+    const std::string_view text(piece.piece());
     size_t before = 0;
     for (size_t at = 0; at < text.size(); before = at) {
       at += ReadUtf8Front(text.substr(at)).bytes;
@@ -161,12 +116,12 @@ class MergeList {
       const std::string character(text.substr(before, at - before));
       if (!ids_.contains(character)) {
         return Unsupported(absl::StrCat("pieces[", index, "].piece"),
-                           absl::StrCat(piece.text, " with the unknown character ", character));
+                           absl::StrCat(piece.piece(), " with the unknown character ", character));
       }
       const std::string left(text.substr(0, at));
       const std::string right(text.substr(at));
       if (!right.empty() && ids_.contains(left) && ids_.contains(right)) {
-        merges_.push_back({piece.score, left, right});
+        merges_.push_back({piece.score(), left, right});
       }
     }
     return absl::OkStatus();
@@ -176,50 +131,47 @@ class MergeList {
   std::vector<Merge> merges_;
 };
 
-Json AddedTokensOf(const std::vector<SentencePiece>& pieces) {
+Json AddedTokensOf(const Model& model) {
   Json added = Json::array();
-  for (size_t i = 0; i < pieces.size(); ++i) {
-    const SentencePiece::Kind kind = pieces[i].kind;
-    const bool user_defined = kind == SentencePiece::Kind::kUserDefined;
-    if (!user_defined && kind != SentencePiece::Kind::kControl &&
-        kind != SentencePiece::Kind::kUnknown) {
-      continue;
-    }
+  for (int i = 0; i < model.pieces_size(); ++i) {
+    const Piece::Type type = model.pieces(i).type();
+    if (type == Piece::NORMAL || type == Piece::BYTE) continue;
     added.push_back({{"id", i},
-                     {"content", pieces[i].text},
-                     {"special", !user_defined},
+                     {"content", model.pieces(i).piece()},
+                     {"special", type != Piece::USER_DEFINED},
                      {"normalized", false}});
   }
   return added;
 }
 
-Json TemplateOf(const SentencePieceFile& file, bool bos, bool eos) {
+Json TemplateOf(const Model& model, bool bos, bool eos) {
+  const int bos_id = ControlId(model, model.trainer_spec().bos_piece());
+  const int eos_id = ControlId(model, model.trainer_spec().eos_piece());
   Json single = Json::array({{{"Sequence", {{"id", "A"}}}}});
   Json ids = Json::object();
-  if (bos && file.bos_id >= 0) {
+  if (bos && bos_id >= 0) {
     single.insert(single.begin(), Json{{"SpecialToken", {{"id", "bos"}}}});
-    ids["bos"] = {{"ids", Json::array({static_cast<TokenId>(file.bos_id)})}};
+    ids["bos"] = {{"ids", Json::array({static_cast<TokenId>(bos_id)})}};
   }
-  if (eos && file.eos_id >= 0) {
+  if (eos && eos_id >= 0) {
     single.push_back({{"SpecialToken", {{"id", "eos"}}}});
-    ids["eos"] = {{"ids", Json::array({static_cast<TokenId>(file.eos_id)})}};
+    ids["eos"] = {{"ids", Json::array({static_cast<TokenId>(eos_id)})}};
   }
   return {{"type", "TemplateProcessing"}, {"single", single}, {"special_tokens", ids}};
 }
 
 // The tokenizer.json that stands for the model. Steps that it cannot say are added to the spec.
-absl::StatusOr<Json> DocumentOf(const SentencePieceFile& file, const MergeList& merges,
-                                const Json& config) {
+absl::StatusOr<Json> DocumentOf(const Model& model, const MergeList& merges, const Json& config) {
   ASSIGN_OR_RETURN(const bool bos, OptionalBool(config, "add_bos_token", true, "tokenizer_config"));
   ASSIGN_OR_RETURN(const bool eos,
                    OptionalBool(config, "add_eos_token", false, "tokenizer_config"));
   Json vocab = Json::object();
-  for (size_t i = 0; i < file.pieces.size(); ++i) vocab[file.pieces[i].text] = i;
+  for (int i = 0; i < model.pieces_size(); ++i) vocab[model.pieces(i).piece()] = i;
   Json pairs = Json::array();
   for (const MergeList::Merge& merge : merges.merges()) pairs.push_back({merge.left, merge.right});
   const Json replace = {{"type", "Replace"}, {"pattern", {{"String", kSpace}}}, {"content", " "}};
-  return Json{{"added_tokens", MergeAddedTokens(AddedTokensOf(file.pieces), config)},
-              {"post_processor", TemplateOf(file, bos, eos)},
+  return Json{{"added_tokens", MergeAddedTokens(AddedTokensOf(model), config)},
+              {"post_processor", TemplateOf(model, bos, eos)},
               {"decoder",
                {{"type", "Sequence"},
                 {"decoders",
@@ -256,19 +208,15 @@ absl::StatusOr<std::vector<NormalizerStep>> StepsOf(const SpaceRules& rules, con
 
 absl::StatusOr<TokenizerSpec> SpecFromSentencePiece(const std::string& file_bytes,
                                                     const Json& config) {
-  SentencePieceFile file = ReadSentencePieceFile(file_bytes);
-  if (!file.error.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat("no SentencePiece model: ", file.error));
+  Model model;
+  if (!model.ParseFromString(file_bytes) || model.pieces().empty()) {
+    return absl::InvalidArgumentError("no SentencePiece model");
   }
-  const std::optional<Message> model = Message::Read(file_bytes);
-  if (!model || model->firsts().size() != file.pieces.size()) {
-    return absl::InvalidArgumentError("pieces: cannot be read");
-  }
-  ASSIGN_OR_RETURN(const SpaceRules rules, ReadRules(*model));
-  RETURN_IF_ERROR(FinishPieces(*model, &file.pieces));
+  ASSIGN_OR_RETURN(const SpaceRules rules, ReadRules(model));
+  RETURN_IF_ERROR(CheckPieces(model));
   MergeList merges;
-  RETURN_IF_ERROR(merges.Add(file.pieces));
-  ASSIGN_OR_RETURN(const Json document, DocumentOf(file, merges, config));
+  RETURN_IF_ERROR(merges.Add(model));
+  ASSIGN_OR_RETURN(const Json document, DocumentOf(model, merges, config));
   ASSIGN_OR_RETURN(TokenizerSpec spec, TokenizerSpecFromJson(document));
   ASSIGN_OR_RETURN(spec.normalizer, StepsOf(rules, config));
   if (!rules.dummy_prefix) spec.decoder.rules.strip_spaces = 0;
@@ -279,13 +227,13 @@ absl::StatusOr<TokenizerSpec> SpecFromSentencePiece(const std::string& file_byte
     }
   }
   for (AddedToken& token : spec.added_tokens) {
-    if (token.id >= file.pieces.size()) continue;
-    const SentencePiece::Kind kind = file.pieces[token.id].kind;
-    if (kind == SentencePiece::Kind::kUserDefined) {
+    if (token.id >= static_cast<TokenId>(model.pieces_size())) continue;
+    const Piece::Type type = model.pieces(static_cast<int>(token.id)).type();
+    if (type == Piece::USER_DEFINED) {
       // Whole in the normalised text: no space is put in front of what follows.
       token.normalized = true;
       token.content = ReplaceAll(token.content, " ", kSpace);
-    } else if (kind == SentencePiece::Kind::kUnknown && !IsConfigured(config, token.id)) {
+    } else if (type == Piece::UNKNOWN && !IsConfigured(config, token.id)) {
       token.content.clear();  // "<unk>" in a text is five characters
     }
   }

@@ -1,6 +1,6 @@
-// A SentencePiece .model (BPE with byte fallback) as a tokenizer. libsentencepiece reads and checks
-// the file; what it merges and how it treats spaces becomes a TokenizerSpec, so that added tokens,
-// streams and speed are those of every other tokenizer. Stateless.
+// A SentencePiece .model (BPE with byte fallback) as a tokenizer. What it merges and how it treats
+// spaces becomes a TokenizerSpec, so that added tokens, streams and speed are those of every other
+// tokenizer. Stateless.
 #pragma once
 
 #include <string>
@@ -14,7 +14,7 @@ namespace headlong {
 // null: add_bos_token, add_eos_token, legacy, add_prefix_space and added_tokens_decoder are read.
 // Control pieces are added tokens as in Hugging Face's conversion; the unknown piece is sought in a
 // text only if added_tokens_decoder has it. INVALID_ARGUMENT for what is no model; UNIMPLEMENTED
-// names the field of sentencepiece_model.proto or of the configuration.
+// names the field of sentencepiece.proto or of the configuration.
 absl::StatusOr<TokenizerSpec> SpecFromSentencePiece(const std::string& file_bytes,
                                                     const Json& config);
 
