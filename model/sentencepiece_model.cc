@@ -136,7 +136,7 @@ Json AddedTokensOf(const Model& model) {
   for (int i = 0; i < model.pieces_size(); ++i) {
     const Piece::Type type = model.pieces(i).type();
     if (type == Piece::NORMAL || type == Piece::BYTE) continue;
-    added.push_back({{"id", i},
+    added.push_back({{"id", static_cast<TokenId>(i)},
                      {"content", model.pieces(i).piece()},
                      {"special", type != Piece::USER_DEFINED},
                      {"normalized", false}});
@@ -166,7 +166,9 @@ absl::StatusOr<Json> DocumentOf(const Model& model, const MergeList& merges, con
   ASSIGN_OR_RETURN(const bool eos,
                    OptionalBool(config, "add_eos_token", false, "tokenizer_config"));
   Json vocab = Json::object();
-  for (int i = 0; i < model.pieces_size(); ++i) vocab[model.pieces(i).piece()] = i;
+  for (const Piece& piece : model.pieces()) {
+    vocab[piece.piece()] = static_cast<TokenId>(vocab.size());
+  }
   Json pairs = Json::array();
   for (const MergeList::Merge& merge : merges.merges()) pairs.push_back({merge.left, merge.right});
   const Json replace = {{"type", "Replace"}, {"pattern", {{"String", kSpace}}}, {"content", " "}};

@@ -144,7 +144,9 @@ TEST(PublishedConfigs, ParseOrAreRefusedByName) {
     parsed.insert(name);
     if (name.find("Llama-3.1") != std::string::npos) ExpectLlama31(*config);
   }
-  EXPECT_THAT(parsed, ElementsAre("meta-llama--Meta-Llama-3.1-405B_config.json",
+  EXPECT_THAT(parsed, ElementsAre("Qwen--Qwen3-0.6B_config.json", "Qwen--Qwen3-1.7B_config.json",
+                                  "Qwen--Qwen3-32B_config.json", "Qwen--Qwen3-8B_config.json",
+                                  "meta-llama--Meta-Llama-3.1-405B_config.json",
                                   "meta-llama--Meta-Llama-3.1-70B_config.json",
                                   "meta-llama--Meta-Llama-3.1-8B_config.json",
                                   "nvidia--Llama-3.1-70B-Instruct-FP8_config.json"));
