@@ -58,11 +58,10 @@ OutputJson KernelJson(const KernelReport& report) {
 
 ExitCode RunKernels(bool json, Terminal& terminal) {
   Progress progress(terminal, "kernels");
-  const auto report =
-      BenchKernelsCpu([&](size_t done, size_t total, const std::string& operation) {
-        progress.Update({static_cast<double>(done), static_cast<double>(total), operation});
-        return !Interrupted();
-      });
+  const auto report = BenchKernelsCpu([&](size_t done, size_t total, const std::string& operation) {
+    progress.Update({static_cast<double>(done), static_cast<double>(total), operation});
+    return !Interrupted();
+  });
   if (!report.ok()) return Fail(report.status());
   const absl::Status printed =
       json ? PrintJson(KernelJson(*report)) : PrintText(KernelText(*report));

@@ -30,7 +30,8 @@ struct SpaceRules {
 absl::StatusOr<SpaceRules> ReadRules(const Model& model) {
   const sentencepiece::TrainerSpec& trainer = model.trainer_spec();
   const sentencepiece::NormalizerSpec& normalizer = model.normalizer_spec();
-  if (trainer.model_type() != 2) return Unsupported("trainer_spec.model_type", trainer.model_type());
+  if (trainer.model_type() != 2)
+    return Unsupported("trainer_spec.model_type", trainer.model_type());
   if (trainer.treat_whitespace_as_suffix()) {
     return Unsupported("trainer_spec.treat_whitespace_as_suffix", true);
   }

@@ -198,6 +198,7 @@ def may_include(file, target):
 
 def include_edges(files):
     paths = {file.path for file in files}
+    paths |= {path.replace(".proto", ".pb.h") for path in paths if path.endswith(".proto")}
     for file in files:
         if file.suffix not in CPP:
             continue

@@ -195,8 +195,8 @@ absl::StatusOr<KernelCase> MakeMatMul(int rows, int outputs, int inputs) {
   product->y.resize(int64_t{rows} * outputs);
   const auto weights = Floats(int64_t{outputs} * inputs);
   for (int64_t i = 0; i < copies; ++i) {
-    ASSIGN_OR_RETURN(PackedMatrix matrix, PackedMatrix::Create(weights.data(), outputs, inputs,
-                                                               MatMulType::kFloat32));
+    ASSIGN_OR_RETURN(PackedMatrix matrix,
+                     PackedMatrix::Create(weights.data(), outputs, inputs, MatMulType::kFloat32));
     product->copies.push_back(std::move(matrix));
   }
   const auto run = [product] {
@@ -235,14 +235,14 @@ KernelCaseMaker MatMulCase(int rows, int outputs, int inputs) {
 std::vector<KernelCaseMaker> AttentionCases(int threads) {
   constexpr Storage kFp32 = Storage::kFloat32, kBf16 = Storage::kBfloat16;
   constexpr AttentionSetting kPrefill[] = {
-      {64, 2, 64, 4096, 64, kFp32},  {64, 2, 64, 4096, 64, kBf16},  {64, 4, 128, 4096, 64, kFp32},
-      {64, 4, 128, 4096, 64, kBf16}, {32, 2, 64, 272, 16, kFp32},   {64, 4, 128, 272, 16, kBf16},
+      {64, 2, 64, 4096, 64, kFp32},  {64, 2, 64, 4096, 64, kBf16}, {64, 4, 128, 4096, 64, kFp32},
+      {64, 4, 128, 4096, 64, kBf16}, {32, 2, 64, 272, 16, kFp32},  {64, 4, 128, 272, 16, kBf16},
       {16, 2, 64, 4096, 64, kFp32},
   };
   constexpr AttentionSetting kDecode[] = {
-      {1, 1, 64, 8192, 64, kFp32},  {2, 2, 64, 8192, 64, kFp32},   {2, 2, 64, 8192, 64, kBf16},
-      {2, 2, 64, 272, 16, kFp32},   {4, 4, 128, 8192, 64, kFp32},  {4, 4, 128, 8192, 64, kBf16},
-      {4, 4, 128, 272, 16, kBf16},  {8, 8, 128, 8192, 64, kBf16},
+      {1, 1, 64, 8192, 64, kFp32}, {2, 2, 64, 8192, 64, kFp32},  {2, 2, 64, 8192, 64, kBf16},
+      {2, 2, 64, 272, 16, kFp32},  {4, 4, 128, 8192, 64, kFp32}, {4, 4, 128, 8192, 64, kBf16},
+      {4, 4, 128, 272, 16, kBf16}, {8, 8, 128, 8192, 64, kBf16},
   };
   std::vector<KernelCaseMaker> cases;
   for (const AttentionSetting& s : kDecode) {
@@ -266,9 +266,8 @@ std::vector<KernelCaseMaker> ElementwiseCases() {
     cases.push_back(ElementwiseCase("SiLU, product", rows, kInner, 2 * inner, inner,
                                     [=](float* x, float* y) { SiluMul(x, rows, kInner, y); }));
     cases.push_back(ElementwiseCase(
-        "rotary embedding", rows, kHeads * 2 * kHalf, table, 2 * heads, [=](float* x, float* y) {
-          ApplyRope(y, kHeads * 2 * kHalf, rows, kHeads, kHalf, x);
-        }));
+        "rotary embedding", rows, kHeads * 2 * kHalf, table, 2 * heads,
+        [=](float* x, float* y) { ApplyRope(y, kHeads * 2 * kHalf, rows, kHeads, kHalf, x); }));
     cases.push_back(ElementwiseCase("residual sum", rows, kHidden, hidden, 2 * hidden,
                                     [=](float* x, float* y) { Add(y, x, hidden); }));
   }
