@@ -213,7 +213,7 @@ class Placer {
       bytes += vocab;
     }
     step += slowest_vocab;
-    const double bound = bytes / speed;
+    const double bound = std::min(bytes / speed, step);  // the two sums round differently
     placement.set_step_ms(step * 1e3);
     placement.set_lower_bound_ms(bound * 1e3);
     placement.set_gap(step / bound - 1);
