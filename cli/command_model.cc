@@ -18,7 +18,7 @@ struct ModelFlags {
   std::string model;
   std::string plan;
   std::string lengths;
-  std::string dtype;  // of offline sizes
+  std::string kv_cache_dtype = "bf16";  // of offline sizes
   OutputFlag output;
 };
 
@@ -47,7 +47,7 @@ absl::Status ShowPlan(const ModelFlags& flags, const Terminal& terminal) {
   PlanView view;
   ASSIGN_OR_RETURN(view.plan, PlanOf(model.model));
   view.head_dim = static_cast<int>(model.model.shape().head_dim());
-  view.dtype = model.served ? model.model.dtype() : flags.dtype.empty() ? "fp32" : flags.dtype;
+  view.kv_cache_dtype = model.served ? model.model.kv_cache_dtype() : flags.kv_cache_dtype;
   const int64_t context =
       model.served ? model.model.max_context() : model.model.shape().max_context();
   view.lengths = DefaultLengths(context);
@@ -100,7 +100,8 @@ void AddPlanCommand(CommandLine& cli) {
       ->add_option("--plan", flags->plan,
                    "full, local, or a plan file (default: plan.json of the model, else full)")
       ->needs(model);
-  command->add_option("--dtype", flags->dtype, "Type of the cache: fp32 or bf16 (default: fp32)")
+  command->add_option("--kv-cache-dtype", flags->kv_cache_dtype, "Type of the cache: fp32 or bf16")
+      ->capture_default_str()
       ->check(CLI::IsMember({"fp32", "bf16"}))
       ->needs(model);
   command->add_option("--lengths", flags->lengths, "Sequence lengths to show, e.g. 4096,32768")

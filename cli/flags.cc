@@ -56,7 +56,11 @@ void AddEngineFlags(CLI::App* command, EngineFlags* flags, bool embedded) {
   add(command->add_option(
       "--plan", flags->plan,
       "full, local, or a plan file (default: plan.json of the model, else full)"));
-  add(command->add_option("--dtype", flags->dtype, "auto, fp32 or bf16"))
+  add(command->add_option("--dtype", flags->dtype,
+                          "Weights and products: auto (what is faster here), fp32 or bf16"))
+      ->check(CLI::IsMember({"auto", "fp32", "bf16"}));
+  add(command->add_option("--kv-cache-dtype", flags->kv_cache_dtype,
+                          "Keys and values: auto (bf16 unless --dtype fp32), fp32 or bf16"))
       ->check(CLI::IsMember({"auto", "fp32", "bf16"}));
   add(command->add_option("--max-context", flags->max_context,
                           "Most tokens of a sequence (default: the model's)"))

@@ -25,6 +25,7 @@ struct EngineFlags {
   std::string model;
   std::string plan;
   std::string dtype = "auto";
+  std::string kv_cache_dtype = "auto";
   int64_t max_context = 0;
   int max_sequences = 0;
   int max_batch_tokens = 0;

@@ -35,7 +35,7 @@ void SetShape(const ModelConfig& config, const Checkpoint& checkpoint, v1::Model
   shape->set_sliding_window(DescribeWindows(config.layer_windows));
 }
 
-int ElementBytesOf(const PlanView& view) { return view.dtype == "bf16" ? 2 : 4; }
+int ElementBytesOf(const PlanView& view) { return view.kv_cache_dtype == "bf16" ? 2 : 4; }
 
 struct SequenceSizes {
   int64_t bytes = 0;
@@ -102,6 +102,7 @@ OutputJson ModelJson(const ModelView& view) {
   if (view.weights_bytes > 0) json["weights_bytes"] = view.weights_bytes;
   if (view.served) {
     json["dtype"] = view.model.dtype();
+    json["kv_cache_dtype"] = view.model.kv_cache_dtype();
     json["max_context"] = view.model.max_context();
     json["max_sequences"] = view.model.max_sequences();
   }
@@ -130,9 +131,9 @@ std::string ModelText(const ModelView& view) {
     absl::StrAppend(&text, "weights   ", FormatBytes(view.weights_bytes), "\n");
   }
   if (view.served) {
-    absl::StrAppend(&text, "served    in ", view.model.dtype(), ", up to ",
-                    view.model.max_sequences(), " sequences of ",
-                    FormatCount(view.model.max_context()), " tokens\n");
+    absl::StrAppend(&text, "served    in ", view.model.dtype(), ", cache in ",
+                    view.model.kv_cache_dtype(), ", up to ", view.model.max_sequences(),
+                    " sequences of ", FormatCount(view.model.max_context()), " tokens\n");
   }
   if (const absl::StatusOr<Plan> plan = PlanOf(view.model); plan.ok()) {
     const std::vector<int> heads = HeadsByPolicy(*plan);
@@ -149,7 +150,7 @@ std::string ModelText(const ModelView& view) {
 OutputJson PlanJson(const PlanView& view) {
   OutputJson json;
   json["plan"] = OutputJson::parse(view.plan.ToJson(), nullptr, /*allow_exceptions=*/false);
-  json["dtype"] = view.dtype;
+  json["kv_cache_dtype"] = view.kv_cache_dtype;
   json["policies"] = OutputJson::array();
   const std::vector<int> heads = HeadsByPolicy(view.plan);
   for (size_t i = 0; i < heads.size(); ++i) {
@@ -184,8 +185,8 @@ std::string PlanText(const PlanView& view, const MapStyle& style) {
     table.Row({FormatCount(length), FormatBytes(sizes.bytes), FormatBytes(sizes.full),
                FormatPercent(sizes.share()), FormatCount(sizes.bytes / length)});
   }
-  return absl::StrCat(DrawPlanMap(view.plan, style), "\n", table.Text(), "cache in ", view.dtype,
-                      ", prefill ",
+  return absl::StrCat(DrawPlanMap(view.plan, style), "\n", table.Text(), "cache in ",
+                      view.kv_cache_dtype, ", prefill ",
                       view.plan.prefill() == PrefillMode::kExact ? "exact" : "streaming",
                       ", blocks of ", view.plan.block_tokens(), " tokens\n");
 }

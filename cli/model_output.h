@@ -35,7 +35,7 @@ std::string ModelText(const ModelView& view);
 struct PlanView {
   Plan plan;
   int head_dim = 0;
-  std::string dtype;  // of the cache
+  std::string kv_cache_dtype;
   std::vector<int64_t> lengths;
 };
 OutputJson PlanJson(const PlanView& view);

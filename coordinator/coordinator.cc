@@ -46,11 +46,13 @@ absl::Status CheckOptions(const CoordinatorOptions& options) {
   RETURN_IF_ERROR(positive(options.max_sequences, "--max-sequences"));
   RETURN_IF_ERROR(positive(options.max_batch_tokens, "--max-batch-tokens"));
   RETURN_IF_ERROR(positive(options.max_waiting, "--max-waiting"));
-  if (options.dtype != "auto" && options.dtype != "fp32" && options.dtype != "bf16") {
+  const auto number_type = [](const std::string& value, const char* flag) {
+    if (value == "auto" || value == "fp32" || value == "bf16") return absl::OkStatus();
     return absl::InvalidArgumentError(
-        absl::StrCat("--dtype: must be auto, fp32 or bf16, is \"", options.dtype, "\""));
-  }
-  return absl::OkStatus();
+        absl::StrCat(flag, ": must be auto, fp32 or bf16, is \"", value, "\""));
+  };
+  RETURN_IF_ERROR(number_type(options.dtype, "--dtype"));
+  return number_type(options.kv_cache_dtype, "--kv-cache-dtype");
 }
 
 void FillShape(const ModelConfig& config, const Checkpoint& checkpoint, v1::ModelShape& shape) {
@@ -102,6 +104,7 @@ EngineOptions EngineOptionsOf(const CoordinatorOptions& options, const ServedMod
   engine.model_name = model.description.name();
   engine.fingerprint = model.description.shape().fingerprint();
   engine.dtype = options.dtype;
+  engine.kv_cache_dtype = options.kv_cache_dtype;
   engine.max_context = model.description.max_context();
   engine.max_sequences = options.max_sequences;
   engine.max_batch_tokens = options.max_batch_tokens;

@@ -128,7 +128,7 @@ absl::Status Engine::Cancel(const std::string& request_id) {
 
 void Engine::Finish(uint64_t id) {
   LiveRequest& live = requests_.at(id);
-  live.client->Finished(live.Summary(plan_, config_, bf16_ ? 2 : 4, Now()));
+  live.client->Finished(live.Summary(plan_, config_, CacheElementBytes(), Now()));
   scheduler_.Remove(id);
   request_ids_.erase(live.request.id);
   requests_.erase(id);

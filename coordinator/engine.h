@@ -64,6 +64,7 @@ class Engine {
 
   // From any thread.
   std::string dtype() const { return bf16_ ? "bf16" : "fp32"; }
+  std::string kv_cache_dtype() const { return CacheElementBytes() == 2 ? "bf16" : "fp32"; }
 
  private:
   void Loop();
@@ -82,6 +83,7 @@ class Engine {
   void Fail(uint64_t id, const absl::Status& status);
   void ExpireWaiting();
   bool ChooseBf16() const;
+  int CacheElementBytes() const;
   void SetServing(bool serving);
 
   const EngineOptions options_;

@@ -54,6 +54,11 @@ bool Engine::ChooseBf16() const {
   });
 }
 
+int Engine::CacheElementBytes() const {
+  const bool automatic = options_.kv_cache_dtype == "auto";
+  return (automatic ? options_.dtype : options_.kv_cache_dtype) == "fp32" ? 4 : 2;
+}
+
 void Engine::BeginEpoch() {
   PlacementProblem problem;
   problem.config = &config_;
@@ -70,7 +75,7 @@ void Engine::BeginEpoch() {
                                worker.read_bytes_per_s()});
   }
   if (cluster_.epoch() == 1) bf16_ = ChooseBf16();
-  problem.cache_element_bytes = bf16_ ? 2 : 4;
+  problem.cache_element_bytes = CacheElementBytes();
   problem.weight_element_bytes = bf16_ && native ? 2 : 4;
   auto placement = Place(problem);
   if (!placement.ok()) {
@@ -90,6 +95,7 @@ void Engine::BeginEpoch() {
   *configure.mutable_placement() = placement_;
   configure.set_plan_json(plan_.ToJson());
   configure.set_dtype(dtype());
+  configure.set_kv_cache_dtype(kv_cache_dtype());
   configure.set_max_sequences(options_.max_sequences);
   configure.set_max_context(static_cast<uint32_t>(options_.max_context));
   configure.set_max_batch_tokens(options_.max_batch_tokens);

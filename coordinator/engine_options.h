@@ -11,7 +11,8 @@ namespace headlong {
 struct EngineOptions {
   std::string model_name;
   std::string fingerprint;
-  std::string dtype = "auto";  // "auto" | "fp32" | "bf16"
+  std::string dtype = "auto";           // "auto" | "fp32" | "bf16"
+  std::string kv_cache_dtype = "auto";  // the same; auto: bf16 unless dtype is "fp32"
   int64_t max_context = 0;
   int max_sequences = 16;
   int max_batch_tokens = 512;

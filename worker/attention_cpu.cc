@@ -25,11 +25,10 @@ int64_t FoldedUntil(const LaneRule& rule, int64_t committed) {
 
 }  // namespace
 
-AttentionCpu::AttentionCpu(const AttentionShape& attention, const CacheShape& cache,
-                           Storage storage)
+AttentionCpu::AttentionCpu(const AttentionShape& attention, const CacheShape& cache)
     : shape_(attention),
-      storage_(storage),
-      row_bytes_(int64_t{attention.head_dim} * ElementBytes(storage)) {
+      storage_(cache.storage),
+      row_bytes_(int64_t{attention.head_dim} * ElementBytes(cache.storage)) {
   places_.resize(shape_.heads.size());
   for (size_t layer = 0; layer < shape_.heads.size(); ++layer) {
     places_[layer].resize(shape_.heads[layer].size());
@@ -50,9 +49,8 @@ AttentionCpu::AttentionCpu(const AttentionShape& attention, const CacheShape& ca
 }
 
 absl::StatusOr<std::unique_ptr<AttentionCpu>> AttentionCpu::Create(const AttentionShape& attention,
-                                                                   const CacheShape& cache,
-                                                                   Storage storage) {
-  std::unique_ptr<AttentionCpu> result(new AttentionCpu(attention, cache, storage));
+                                                                   const CacheShape& cache) {
+  std::unique_ptr<AttentionCpu> result(new AttentionCpu(attention, cache));
   RETURN_IF_ERROR(result->TakeMemory(cache));
   return result;
 }

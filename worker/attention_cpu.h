@@ -18,8 +18,7 @@ class AttentionCpu {
  public:
   // Takes the memory of the slabs and of the step's scratch.
   static absl::StatusOr<std::unique_ptr<AttentionCpu>> Create(const AttentionShape& attention,
-                                                              const CacheShape& cache,
-                                                              Storage storage);
+                                                              const CacheShape& cache);
 
   void ResetSums(int slot);
   // `batch` and `tables` must outlive the batch's layers.
@@ -59,7 +58,7 @@ class AttentionCpu {
     std::vector<float> running;  // [K|V][head_dim] sums after the last group
   };
 
-  AttentionCpu(const AttentionShape& attention, const CacheShape& cache, Storage storage);
+  AttentionCpu(const AttentionShape& attention, const CacheShape& cache);
 
   absl::Status TakeMemory(const CacheShape& cache);
   void RoundNewRows(int layer, const float* qkv);

@@ -54,6 +54,7 @@ struct CacheShape {
   const Plan* plan = nullptr;  // outlives the backend's caches
   const std::vector<LaneClass>* classes = nullptr;
   std::vector<int32_t> class_pages;
+  Storage storage = Storage::kFloat32;
   int max_sequences = 0;
 };
 

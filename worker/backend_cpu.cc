@@ -47,13 +47,13 @@ float* Floats(Activations x) { return static_cast<float*>(x.data); }
 
 class CpuBackend final : public Backend {
  public:
-  explicit CpuBackend(Storage storage) : storage_(storage) {}
+  explicit CpuBackend(Storage number_type) : number_type_(number_type) {}
 
   absl::StatusOr<std::unique_ptr<DeviceMatrix>> LoadMatrix(const float* weights, int outputs,
                                                            int inputs) override {
     if (inputs == 0) return std::make_unique<ZeroMatrix>();
     const auto type =
-        storage_ == Storage::kBfloat16 ? cpu::MatMulType::kBfloat16 : cpu::MatMulType::kFloat32;
+        number_type_ == Storage::kBfloat16 ? cpu::MatMulType::kBfloat16 : cpu::MatMulType::kFloat32;
     ASSIGN_OR_RETURN(cpu::PackedMatrix packed,
                      cpu::PackedMatrix::Create(weights, outputs, inputs, type));
     return std::make_unique<CpuMatrix>(std::move(packed));
@@ -83,7 +83,7 @@ class CpuBackend final : public Backend {
     buffers_.clear();
     attention_.reset();  // the old caches go before the new ones come
     shape_ = attention;
-    ASSIGN_OR_RETURN(attention_, AttentionCpu::Create(attention, cache, storage_));
+    ASSIGN_OR_RETURN(attention_, AttentionCpu::Create(attention, cache));
     cos_sin_.resize(int64_t{attention.max_rows} * attention.head_dim);
     return absl::OkStatus();
   }
@@ -190,7 +190,7 @@ class CpuBackend final : public Backend {
     return int64_t{heads} * (shape_.group + 2) * shape_.head_dim;
   }
 
-  const Storage storage_;
+  const Storage number_type_;
   AttentionShape shape_;
   int rows_ = 0;
   std::vector<std::unique_ptr<float[]>> buffers_;
@@ -201,8 +201,8 @@ class CpuBackend final : public Backend {
 
 }  // namespace
 
-std::unique_ptr<Backend> MakeCpuBackend(Storage storage) {
-  return std::make_unique<CpuBackend>(storage);
+std::unique_ptr<Backend> MakeCpuBackend(Storage number_type) {
+  return std::make_unique<CpuBackend>(number_type);
 }
 
 }  // namespace headlong

@@ -7,7 +7,7 @@
 
 namespace headlong {
 
-// `storage` is the type of the caches; bf16 also makes matrix products bf16.
-std::unique_ptr<Backend> MakeCpuBackend(Storage storage);
+// `number_type` is that of weights and matrix products; activations are fp32.
+std::unique_ptr<Backend> MakeCpuBackend(Storage number_type);
 
 }  // namespace headlong

@@ -51,10 +51,10 @@ absl::StatusOr<std::unique_ptr<Epoch>> Epoch::Begin(const v1::Configure& configu
   ASSIGN_OR_RETURN(Plan plan, Plan::FromJson(configure.plan_json(), shape, "configure: plan"));
   RETURN_IF_ERROR(plan.CheckWindows(config.layer_windows));
   epoch->plan_ = std::make_unique<Plan>(std::move(plan));
-  ASSIGN_OR_RETURN(const Storage storage, StorageFromName(configure.dtype()));
-  epoch->element_bytes_ = ElementBytes(storage);
+  ASSIGN_OR_RETURN(const Storage number_type, StorageFromName(configure.dtype()));
+  ASSIGN_OR_RETURN(epoch->storage_, StorageFromName(configure.kv_cache_dtype()));
   Device& device = *resources.device;
-  device.Use(storage);
+  device.Use(number_type);
   RETURN_IF_ERROR(device.weights().Load(*resources.checkpoint, config, epoch->share_,
                                         device.backend(), progress));
   RETURN_IF_ERROR(epoch->TakeCaches(configure));
@@ -85,6 +85,7 @@ absl::Status Epoch::TakeCaches(const v1::Configure& configure) {
   attention.max_context = max_context_;
   attention.max_rows = max_batch_tokens_;
   CacheShape cache;
+  cache.storage = storage_;
   cache.plan = plan_.get();
   cache.classes = &classes;
   cache.class_pages = share_.class_pages;
@@ -139,7 +140,8 @@ absl::StatusOr<v1::StepDone> Epoch::Run(const v1::Step& step) {
   }
   if (main.rows() > 0) RETURN_IF_ERROR(RunBatch(main, done));
   for (const Batch& unit : units) RETURN_IF_ERROR(RunBatch(unit, done));
-  done.set_cache_bytes_used(tables_->UsedBytes(resources_.config->head_dim, element_bytes_));
+  done.set_cache_bytes_used(
+      tables_->UsedBytes(resources_.config->head_dim, ElementBytes(storage_)));
   done.set_collective_ms(forward_->collective_ms() - collective_before);
   done.set_compute_ms(MillisecondsSince(begin) - done.collective_ms());
   return done;

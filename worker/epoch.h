@@ -74,7 +74,7 @@ class Epoch {
   int max_batch_tokens_ = 0;
   int max_sequences_ = 0;
   int64_t max_context_ = 0;
-  int element_bytes_ = 4;
+  Storage storage_ = Storage::kFloat32;  // of keys and values
   std::unique_ptr<LaneTables> tables_;
   std::unique_ptr<Collective> collective_;
   std::unique_ptr<Forward> forward_;

@@ -230,7 +230,7 @@ TEST_F(CommandsTest, MapOfTheCache) {
   model.mutable_shape()->set_layers(2);
   model.mutable_shape()->set_kv_heads(2);
   model.mutable_shape()->set_head_dim(64);
-  model.set_dtype("fp32");
+  model.set_kv_cache_dtype("fp32");
   model.set_plan_json(Plan::Local(2, 2).ToJson());
   const Outcome outcome = RunOn({"generate", "--prompt", "x", "--map"});
   EXPECT_EQ(outcome.code, ExitCode::kOk);

@@ -76,12 +76,13 @@ class Layer {
     cache.plan = &plan_;
     cache.classes = &classes_;
     cache.max_sequences = 3;
+    cache.storage = storage;
     for (const LaneClass& lane_class : classes_) {
       cache.class_pages.push_back(static_cast<int32_t>(
           3 * PagesReserved(plan_.rule(lane_class.policy, max_context), max_context)));
     }
     tables_ = std::make_unique<LaneTables>(plan_, classes_, cache.class_pages, 3);
-    auto attention = AttentionCpu::Create(shape, cache, storage);
+    auto attention = AttentionCpu::Create(shape, cache);
     EXPECT_TRUE(attention.ok()) << attention.status();
     attention_ = *std::move(attention);
   }

@@ -35,8 +35,9 @@ class MemoryRendezvous final : public Rendezvous {
 struct LocalOptions {
   std::filesystem::path model_dir;
   int workers = 1;
-  std::string plan = "full";  // as Plan::Load, or JSON text
-  std::string dtype = "fp32";
+  std::string plan = "full";            // as Plan::Load, or JSON text
+  std::string dtype = "fp32";           // of matrix products
+  std::string kv_cache_dtype = "fp32";  // of keys and values
   int max_sequences = 4;
   int max_context = 0;  // 0: the model's
   int max_batch_tokens = 512;

@@ -1,16 +1,18 @@
-// Two layouts, chosen per matrix at load.
-// Plain: [outputs][inputs] fp32, also for bf16 where the processor multiplies fp32 only. Few rows
-// go through our own product, which reads the weights once at the speed of memory (oneDNN's gemm
-// packs the weights anew on every call: 4 rows take it 2 to 3 times as long); more rows go through
-// one oneDNN matmul whose row count is a run-time value. Blocked: bf16 as oneDNN wants it, on
-// processors with bf16 products. oneDNN compiles these for a fixed row count, so a product is cut
-// into pieces of a few fixed sizes.
+// Three layouts, chosen per matrix at load.
+// Plain: [outputs][inputs], for products in fp32. In bf16 where no weight loses by it (models are
+// stored in bf16 as a rule), which halves what a decode step reads, else in fp32. Few rows go
+// through our own product, which reads the weights once at the speed of memory (oneDNN's gemm packs
+// the weights anew on every call: 4 rows take it 2 to 3 times as long); more rows go through a
+// oneDNN matmul whose row count is a run-time value, over weights widened piece by piece.
+// Blocked: bf16 as oneDNN wants it, on processors with bf16 products. oneDNN compiles these for a
+// fixed row count, so a product is cut into pieces of a few fixed sizes.
 
 #include "worker/kernels/matmul_cpu.h"
 
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -27,6 +29,7 @@ using dnnl::memory;
 constexpr int kFewRows = 32;          // up to here our own product is faster or as fast
 constexpr int kOutputsPerPiece = 16;  // what a thread takes of them
 constexpr int64_t kProductsWorthThreads = 128 * 1024;
+constexpr int64_t kWidenedWeights = 2 << 20;  // at a time, in fp32: what the last cache holds
 
 const dnnl::engine& CpuEngine() {
   static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
@@ -38,25 +41,34 @@ const RowKernels& Kernels() {
   return kernels;
 }
 
+enum class Use { kRounded, kResult, kWidened, kOneDnn };
+
 // Memory of the calling thread that grows to the largest product it has seen.
-template <typename T>
+template <Use, typename T>
 T* Scratch(int64_t count) {
   thread_local std::vector<T> scratch;
   if (static_cast<int64_t>(scratch.size()) < count) scratch.resize(count);
   return scratch.data();
 }
-std::byte* OneDnnScratch(int64_t bytes) { return Scratch<std::byte>(bytes); }
+
+bool IsBfloat16(float value) { return (__builtin_bit_cast(uint32_t, value) & 0xffffu) == 0; }
 
 memory::desc RowMajor(int64_t rows, int64_t columns, memory::data_type type) {
   return memory::desc({rows, columns}, type, memory::format_tag::ab);
 }
 
+memory::desc Strided(int64_t rows, int64_t columns, int64_t stride) {
+  return memory::desc({rows, columns}, memory::data_type::f32, memory::dims{stride, 1});
+}
+
 // A compiled product of `rows` rows (may be a run-time value) with weights in layout `weights`.
 struct MatMul {
-  static MatMul Create(memory::dim rows, memory::data_type source, const memory::desc& weights) {
+  // Rows of the result are `stride` floats apart.
+  static MatMul Create(memory::dim rows, memory::data_type source, const memory::desc& weights,
+                       int64_t stride) {
     const int64_t inputs = weights.data.dims[0], outputs = weights.data.dims[1];
     const dnnl::matmul::desc desc(RowMajor(rows, inputs, source), weights,
-                                  RowMajor(rows, outputs, memory::data_type::f32));
+                                  Strided(rows, outputs, stride));
     dnnl::primitive_attr attr;
     attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
     const dnnl::matmul::primitive_desc chosen(desc, attr, CpuEngine());
@@ -64,7 +76,8 @@ struct MatMul {
   }
 
   void Run(const memory& x, const memory& w, const memory& y, const dnnl::stream& stream) const {
-    const memory scratch(scratchpad, CpuEngine(), OneDnnScratch(scratchpad.get_size()));
+    const memory scratch(scratchpad, CpuEngine(),
+                         Scratch<Use::kOneDnn, std::byte>(scratchpad.get_size()));
     const dnnl_exec_arg_t arguments[] = {{DNNL_ARG_SRC, x.get()},
                                          {DNNL_ARG_WEIGHTS, w.get()},
                                          {DNNL_ARG_DST, y.get()},
@@ -83,56 +96,80 @@ struct MatMul {
 
 struct PackedMatrix::Primitives {
   MatMulType type;
-  bool blocked = false;
+  int outputs = 0;
+  int inputs = 0;
+  std::vector<float> plain;          // [outputs][inputs], or
+  std::vector<uint16_t> plain_bf16;  // the same in bf16
+  std::optional<memory> blocked;     // or as oneDNN wants it
   dnnl::stream stream{CpuEngine()};
-  memory weights;
   std::array<std::optional<MatMul>, kPieceRows.size()> pieces;  // blocked; made on first use
-  std::optional<MatMul> any_rows;                               // plain
+  std::optional<MatMul> any_rows;                               // plain, piece_outputs of them
+  std::optional<MatMul> any_rows_rest;                          // plain, what is left of outputs
+  int piece_outputs = 0;
 
-  void PackPlain(const float* source, int outputs, int inputs);
-  void PackBlocked(const float* source, int outputs, int inputs);
-  void RunFewRows(const float* x, int rows, int outputs, int inputs, float* y) const;
-  void RunPlain(const float* x, int rows, int outputs, int inputs, float* y) const;
-  void RunBlocked(const float* x, int rows, int outputs, int inputs, float* y);
-  void RunPiece(const float* x, const MatMulPiece& piece, int outputs, int inputs, float* y);
+  void PackPlain(const float* source);
+  void PackBlocked(const float* source);
+  void RunFewRows(const float* x, int rows, float* y) const;
+  void RunManyRows(const float* x, int rows, float* y) const;
+  void RunPlain(const float* x, int rows, float* y) const;
+  void RunBlocked(const float* x, int rows, float* y);
+  void RunPiece(const float* x, const MatMulPiece& piece, float* y);
+  int64_t bytes() const;
 };
 
-void PackedMatrix::Primitives::PackPlain(const float* source, int outputs, int inputs) {
-  // As oneDNN sees it, [inputs][outputs] with the inputs next to each other.
-  const memory::desc layout({inputs, outputs}, memory::data_type::f32, memory::format_tag::ba);
-  any_rows = MatMul::Create(DNNL_RUNTIME_DIM_VAL, memory::data_type::f32, layout);
-  weights = memory(layout, CpuEngine());
-  auto* packed = static_cast<float*>(weights.get_data_handle());
-  const int64_t count = int64_t{outputs} * inputs;
-  if (type == MatMulType::kBfloat16) {
-    Kernels().round_wide(source, count, packed);
-  } else {
-    std::copy_n(source, count, packed);
-  }
+int64_t PackedMatrix::Primitives::bytes() const {
+  if (blocked) return static_cast<int64_t>(blocked->get_desc().get_size());
+  return static_cast<int64_t>(plain.size() * sizeof(float) + plain_bf16.size() * sizeof(uint16_t));
 }
 
-void PackedMatrix::Primitives::PackBlocked(const float* source, int outputs, int inputs) {
-  blocked = true;
+void PackedMatrix::Primitives::PackPlain(const float* source) {
+  const int64_t count = int64_t{outputs} * inputs;
+  const bool narrow =
+      type == MatMulType::kBfloat16 || std::all_of(source, source + count, IsBfloat16);
+  if (narrow) {
+    plain_bf16.resize(count);
+    Kernels().round(source, count, plain_bf16.data());
+  } else {
+    plain.assign(source, source + count);
+  }
+  const int64_t most = narrow ? std::max<int64_t>(kWidenedWeights / inputs, 1) : outputs;
+  piece_outputs = static_cast<int>(std::min<int64_t>(most, outputs));
+  // As oneDNN sees a piece: [inputs][outputs] with the inputs next to each other.
+  const auto product = [&](int64_t columns) {
+    const memory::desc layout({inputs, columns}, memory::data_type::f32, memory::format_tag::ba);
+    return MatMul::Create(DNNL_RUNTIME_DIM_VAL, memory::data_type::f32, layout, outputs);
+  };
+  any_rows = product(piece_outputs);
+  if (const int rest = outputs % piece_outputs; rest > 0) any_rows_rest = product(rest);
+}
+
+void PackedMatrix::Primitives::PackBlocked(const float* source) {
   const memory::desc any({inputs, outputs}, memory::data_type::bf16, memory::format_tag::any);
-  pieces[0] = MatMul::Create(kPieceRows[0], memory::data_type::bf16, any);
-  weights = memory(pieces[0]->weights, CpuEngine());
-  const memory::desc plain({inputs, outputs}, memory::data_type::f32, memory::format_tag::ba);
-  memory from(plain, CpuEngine(), const_cast<float*>(source));
-  dnnl::reorder(from, weights).execute(stream, from, weights);
+  pieces[0] = MatMul::Create(kPieceRows[0], memory::data_type::bf16, any, outputs);
+  blocked = memory(pieces[0]->weights, CpuEngine());
+  const memory::desc from_layout({inputs, outputs}, memory::data_type::f32, memory::format_tag::ba);
+  memory from(from_layout, CpuEngine(), const_cast<float*>(source));
+  dnnl::reorder(from, *blocked).execute(stream, from, *blocked);
   stream.wait();
 }
 
-void PackedMatrix::Primitives::RunFewRows(const float* x, int rows, int outputs, int inputs,
-                                          float* y) const {
-  const auto* packed = static_cast<const float*>(weights.get_data_handle());
+void PackedMatrix::Primitives::RunFewRows(const float* x, int rows, float* y) const {
+  const auto product = [&](const auto* weights, int begin, int end) {
+    using Weight = std::remove_cvref_t<decltype(*weights)>;
+    return RowKernels::Product<Weight>{.x = x,
+                                       .weights = weights + int64_t{begin} * inputs,
+                                       .y = y + begin,
+                                       .y_stride = outputs,
+                                       .rows = rows,
+                                       .outputs = end - begin,
+                                       .inputs = inputs};
+  };
   const auto run = [&](int begin, int end) {
-    Kernels().few_rows_product({.x = x,
-                                .weights = packed + int64_t{begin} * inputs,
-                                .y = y + begin,
-                                .y_stride = outputs,
-                                .rows = rows,
-                                .outputs = end - begin,
-                                .inputs = inputs});
+    if (plain.empty()) {
+      Kernels().few_rows_product_bf16(product(plain_bf16.data(), begin, end));
+    } else {
+      Kernels().few_rows_product(product(plain.data(), begin, end));
+    }
   };
   if (int64_t{rows} * outputs * inputs < kProductsWorthThreads) return run(0, outputs);
 #pragma omp parallel for schedule(static)
@@ -141,25 +178,41 @@ void PackedMatrix::Primitives::RunFewRows(const float* x, int rows, int outputs,
   }
 }
 
-void PackedMatrix::Primitives::RunPlain(const float* x, int rows, int outputs, int inputs,
-                                        float* y) const {
+void PackedMatrix::Primitives::RunManyRows(const float* x, int rows, float* y) const {
+  const memory source(RowMajor(rows, inputs, memory::data_type::f32), CpuEngine(),
+                      const_cast<float*>(x));
+  for (int begin = 0; begin < outputs; begin += piece_outputs) {
+    const int count = std::min(piece_outputs, outputs - begin);
+    const MatMul& product = count == piece_outputs ? *any_rows : *any_rows_rest;
+    const float* weights = plain.data();
+    if (plain.empty()) {
+      auto* widened = Scratch<Use::kWidened, float>(int64_t{piece_outputs} * inputs);
+#pragma omp parallel for schedule(static)
+      for (int output = 0; output < count; ++output) {
+        Kernels().widen(&plain_bf16[int64_t{begin + output} * inputs], inputs,
+                        widened + int64_t{output} * inputs);
+      }
+      weights = widened;
+    }
+    const memory piece(product.weights, CpuEngine(), const_cast<float*>(weights));
+    const memory result(Strided(rows, count, outputs), CpuEngine(), y + begin);
+    product.Run(source, piece, result, stream);
+  }
+}
+
+void PackedMatrix::Primitives::RunPlain(const float* x, int rows, float* y) const {
   if (type == MatMulType::kBfloat16) {
-    auto* rounded = Scratch<float>(int64_t{rows} * inputs);
+    auto* rounded = Scratch<Use::kRounded, float>(int64_t{rows} * inputs);
     Kernels().round_wide(x, int64_t{rows} * inputs, rounded);
     x = rounded;
   }
-  if (rows <= kFewRows) return RunFewRows(x, rows, outputs, inputs, y);
-  const memory source(RowMajor(rows, inputs, memory::data_type::f32), CpuEngine(),
-                      const_cast<float*>(x));
-  const memory result(RowMajor(rows, outputs, memory::data_type::f32), CpuEngine(), y);
-  any_rows->Run(source, weights, result, stream);
+  return rows <= kFewRows ? RunFewRows(x, rows, y) : RunManyRows(x, rows, y);
 }
 
-void PackedMatrix::Primitives::RunBlocked(const float* x, int rows, int outputs, int inputs,
-                                          float* y) {
+void PackedMatrix::Primitives::RunBlocked(const float* x, int rows, float* y) {
   while (rows > 0) {
     const MatMulPiece piece = NextPiece(rows);
-    RunPiece(x, piece, outputs, inputs, y);
+    RunPiece(x, piece, y);
     x += int64_t{piece.rows} * inputs;
     y += int64_t{piece.rows} * outputs;
     rows -= piece.rows;
@@ -168,18 +221,20 @@ void PackedMatrix::Primitives::RunBlocked(const float* x, int rows, int outputs,
 
 // A piece with fewer rows than its primitive is filled up with zero rows, whose results are
 // dropped.
-void PackedMatrix::Primitives::RunPiece(const float* x, const MatMulPiece& piece, int outputs,
-                                        int inputs, float* y) {
+void PackedMatrix::Primitives::RunPiece(const float* x, const MatMulPiece& piece, float* y) {
   const int padded = kPieceRows[piece.size];
   std::optional<MatMul>& product = pieces[piece.size];
-  if (!product) product = MatMul::Create(padded, memory::data_type::bf16, weights.get_desc());
-  auto* rounded = Scratch<uint16_t>(int64_t{padded} * inputs);
+  if (!product) {
+    product = MatMul::Create(padded, memory::data_type::bf16, blocked->get_desc(), outputs);
+  }
+  auto* rounded = Scratch<Use::kRounded, uint16_t>(int64_t{padded} * inputs);
   Kernels().round(x, int64_t{piece.rows} * inputs, rounded);
   std::fill(rounded + int64_t{piece.rows} * inputs, rounded + int64_t{padded} * inputs, 0);
-  float* target = piece.rows == padded ? y : Scratch<float>(int64_t{padded} * outputs);
+  float* target =
+      piece.rows == padded ? y : Scratch<Use::kResult, float>(int64_t{padded} * outputs);
   const memory source(RowMajor(padded, inputs, memory::data_type::bf16), CpuEngine(), rounded);
   const memory result(RowMajor(padded, outputs, memory::data_type::f32), CpuEngine(), target);
-  product->Run(source, weights, result, stream);
+  product->Run(source, *blocked, result, stream);
   if (target != y) std::copy_n(target, int64_t{piece.rows} * outputs, y);
 }
 
@@ -203,11 +258,14 @@ absl::StatusOr<PackedMatrix> PackedMatrix::Create(const float* weights, int outp
   if (outputs == 0) return matrix;
   try {
     matrix.primitives_ = std::make_unique<Primitives>();
-    matrix.primitives_->type = type;
+    Primitives& primitives = *matrix.primitives_;
+    primitives.type = type;
+    primitives.outputs = outputs;
+    primitives.inputs = inputs;
     if (type == MatMulType::kBfloat16 && HasNativeBfloat16()) {
-      matrix.primitives_->PackBlocked(weights, outputs, inputs);
+      primitives.PackBlocked(weights);
     } else {
-      matrix.primitives_->PackPlain(weights, outputs, inputs);
+      primitives.PackPlain(weights);
     }
   } catch (const std::exception& e) {
     return absl::ResourceExhaustedError(
@@ -220,16 +278,14 @@ PackedMatrix::PackedMatrix(PackedMatrix&&) noexcept = default;
 PackedMatrix& PackedMatrix::operator=(PackedMatrix&&) noexcept = default;
 PackedMatrix::~PackedMatrix() = default;
 
-int64_t PackedMatrix::bytes() const {
-  return primitives_ ? static_cast<int64_t>(primitives_->weights.get_desc().get_size()) : 0;
-}
+int64_t PackedMatrix::bytes() const { return primitives_ ? primitives_->bytes() : 0; }
 
 void PackedMatrix::Run(const float* x, int rows, float* y) {
   if (outputs_ == 0 || rows <= 0) return;
   if (primitives_->blocked) {
-    primitives_->RunBlocked(x, rows, outputs_, inputs_, y);
+    primitives_->RunBlocked(x, rows, y);
   } else {
-    primitives_->RunPlain(x, rows, outputs_, inputs_, y);
+    primitives_->RunPlain(x, rows, y);
   }
 }
 

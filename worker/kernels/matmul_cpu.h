@@ -14,9 +14,10 @@ enum class MatMulType { kFloat32, kBfloat16 };
 // True where this processor multiplies bf16 faster than fp32 (AVX-512 BF16 or AMX).
 bool HasNativeBfloat16();
 
-// One weight matrix, packed once for the processor. kBfloat16: weights and activations are rounded
-// to bf16, products summed in fp32; where the processor lacks bf16 the same rounding is done in
-// fp32. Not thread-safe: one caller at a time. Once the largest row count was seen no buffer of
+// One weight matrix, packed once for the processor. kFloat32: weights that all are bf16 numbers are
+// kept as such and widened when used, which changes no bit of a result. kBfloat16: weights and
+// activations are rounded to bf16, products summed in fp32; where the processor lacks bf16 the same
+// rounding is done in fp32. Not thread-safe: one caller at a time. Once the largest row count was seen no buffer of
 // ours grows; oneDNN's fp32 gemm takes and returns packing buffers of its own.
 class PackedMatrix {
  public:

@@ -88,12 +88,21 @@ void RoundWide(const float* x, int64_t n, float* out) {
   __builtin_memcpy(out + i, &last, (n - i) * sizeof(float));
 }
 
+float AsFloat(float weight) { return weight; }
+float AsFloat(uint16_t weight) { return __builtin_bit_cast(float, uint32_t{weight} << 16); }
+
+void WidenRow(const uint16_t* x, int64_t n, float* out) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) Store<kLanes>(out + i, Load<kLanes>(x + i));
+  for (; i < n; ++i) out[i] = AsFloat(x[i]);
+}
+
 constexpr int kOutputsAtOnce = 4;
 
 // R rows against four outputs: 4 R sums in registers, lanes over the inputs.
-template <int R>
-void FourOutputs(const RowKernels::Product& p, int row, int output) {
-  const float* weights = p.weights + int64_t{output} * p.inputs;
+template <int R, typename Weight>
+void FourOutputs(const RowKernels::Product<Weight>& p, int row, int output) {
+  const Weight* weights = p.weights + int64_t{output} * p.inputs;
   const float* x = p.x + int64_t{row} * p.inputs;
   Vector sums[R][kOutputsAtOnce] = {};
   int i = 0;
@@ -114,15 +123,16 @@ void FourOutputs(const RowKernels::Product& p, int row, int output) {
     Float<4> sum = Sum4<kLanes>(sums[r][0], sums[r][1], sums[r][2], sums[r][3]);
     for (int k = i; k < p.inputs; ++k) {
       for (int o = 0; o < kOutputsAtOnce; ++o) {
-        sum[o] += x[int64_t{r} * p.inputs + k] * weights[int64_t{o} * p.inputs + k];
+        sum[o] += x[int64_t{r} * p.inputs + k] * AsFloat(weights[int64_t{o} * p.inputs + k]);
       }
     }
     __builtin_memcpy(p.y + (row + r) * p.y_stride + output, &sum, sizeof sum);
   }
 }
 
-void OneOutput(const RowKernels::Product& p, int row, int output) {
-  const float* weights = p.weights + int64_t{output} * p.inputs;
+template <typename Weight>
+void OneOutput(const RowKernels::Product<Weight>& p, int row, int output) {
+  const Weight* weights = p.weights + int64_t{output} * p.inputs;
   const float* x = p.x + int64_t{row} * p.inputs;
   Vector sums = {};
   int i = 0;
@@ -130,24 +140,25 @@ void OneOutput(const RowKernels::Product& p, int row, int output) {
     sums += Load<kLanes>(x + i) * Load<kLanes>(weights + i);
   }
   float sum = HorizontalSum<kLanes>(sums);
-  for (; i < p.inputs; ++i) sum += x[i] * weights[i];
+  for (; i < p.inputs; ++i) sum += x[i] * AsFloat(weights[i]);
   p.y[row * p.y_stride + output] = sum;
 }
 
-void FewRowsProduct(const RowKernels::Product& p) {
+template <typename Weight>
+void FewRowsProduct(const RowKernels::Product<Weight>& p) {
   int output = 0;
   for (; output + kOutputsAtOnce <= p.outputs; output += kOutputsAtOnce) {
     // The four rows of weights stay in the cache while all rows of x pass.
     for (int row = 0; row < p.rows;) {
       const int left = p.rows - row;
       if (left == 1) {
-        FourOutputs<1>(p, row, output);
+        FourOutputs<1, Weight>(p, row, output);
         row += 1;
       } else if (left == 2 || left == 4) {
-        FourOutputs<2>(p, row, output);
+        FourOutputs<2, Weight>(p, row, output);
         row += 2;
       } else {
-        FourOutputs<3>(p, row, output);
+        FourOutputs<3, Weight>(p, row, output);
         row += 3;
       }
     }
@@ -160,6 +171,14 @@ void FewRowsProduct(const RowKernels::Product& p) {
 }  // namespace
 
 extern const RowKernels kRowKernels;
-const RowKernels kRowKernels = {RmsNorm, Rotate, SiluMul, Add, Round, RoundWide, FewRowsProduct};
+const RowKernels kRowKernels = {RmsNorm,
+                                Rotate,
+                                SiluMul,
+                                Add,
+                                Round,
+                                RoundWide,
+                                WidenRow,
+                                FewRowsProduct<float>,
+                                FewRowsProduct<uint16_t>};
 
 }  // namespace headlong::cpu::HEADLONG_ISA

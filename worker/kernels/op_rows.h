@@ -17,18 +17,23 @@ struct RowKernels {
   void (*round)(const float* x, int64_t n, uint16_t* out);
   // Rounded to bf16, as fp32; out may be x.
   void (*round_wide)(const float* x, int64_t n, float* out);
-  // y[r][o] = x[r] . weights[o] for o in [0, outputs). x: [rows][inputs], weights:
-  // [outputs][inputs], row r of y at y + r * y_stride. Reads the weights from memory once.
+  // bf16 bits as fp32.
+  void (*widen)(const uint16_t* x, int64_t n, float* out);
+  // y[r][o] = x[r] . weights[o] for o in [0, outputs). x: [rows][inputs], weights: fp32 or bf16
+  // bits, [outputs][inputs]; row r of y at y + r * y_stride. Reads the weights from memory once.
+  // The same weights give the same bits in either type.
+  template <typename Weight>
   struct Product {
     const float* x;
-    const float* weights;
+    const Weight* weights;
     float* y;
     int64_t y_stride;
     int rows;
     int outputs;
     int inputs;
   };
-  void (*few_rows_product)(const Product& product);
+  void (*few_rows_product)(const Product<float>& product);
+  void (*few_rows_product_bf16)(const Product<uint16_t>& product);
 };
 
 namespace generic {
