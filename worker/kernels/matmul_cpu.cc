@@ -41,7 +41,7 @@ const RowKernels& Kernels() {
   return kernels;
 }
 
-enum class Use { kRounded, kResult, kWidened, kOneDnn };
+enum class Use { kRounded, kPaired, kResult, kWidened, kOneDnn };
 
 // Memory of the calling thread that grows to the largest product it has seen.
 template <Use, typename T>
@@ -154,6 +154,11 @@ void PackedMatrix::Primitives::PackBlocked(const float* source) {
 }
 
 void PackedMatrix::Primitives::RunFewRows(const float* x, int rows, float* y) const {
+  if (plain.empty()) {
+    auto* paired = Scratch<Use::kPaired, float>(int64_t{rows} * inputs);
+    Kernels().pair_order(x, rows, inputs, paired);
+    x = paired;
+  }
   const auto product = [&](const auto* weights, int begin, int end) {
     using Weight = std::remove_cvref_t<decltype(*weights)>;
     return RowKernels::Product<Weight>{.x = x,

@@ -15,10 +15,10 @@ enum class MatMulType { kFloat32, kBfloat16 };
 bool HasNativeBfloat16();
 
 // One weight matrix, packed once for the processor. kFloat32: weights that all are bf16 numbers are
-// kept as such and widened when used, which changes no bit of a result. kBfloat16: weights and
+// kept as such and widened when used: nothing is lost. kBfloat16: weights and
 // activations are rounded to bf16, products summed in fp32; where the processor lacks bf16 the same
-// rounding is done in fp32. Not thread-safe: one caller at a time. Once the largest row count was seen no buffer of
-// ours grows; oneDNN's fp32 gemm takes and returns packing buffers of its own.
+// rounding is done in fp32. Not thread-safe: one caller at a time. Once the largest row count was
+// seen no buffer of ours grows; oneDNN's fp32 gemm takes and returns packing buffers of its own.
 class PackedMatrix {
  public:
   // `weights`: [outputs][inputs] row-major fp32; not needed afterwards. outputs may be 0: Run then

@@ -97,25 +97,47 @@ void WidenRow(const uint16_t* x, int64_t n, float* out) {
   for (; i < n; ++i) out[i] = AsFloat(x[i]);
 }
 
+// How many vectors a load of weights makes; bf16: the even and the odd elements of 2 kLanes.
+template <typename Weight>
+constexpr int kParts = sizeof(float) / sizeof(Weight);
+
+void PairOrder(const float* x, int rows, int inputs, float* out) {
+  __builtin_memcpy(out, x, int64_t{rows} * inputs * sizeof(float));
+  const int paired = inputs - inputs % (2 * kLanes);
+  for (int row = 0; row < rows; ++row) SplitPairs<kLanes>(out + int64_t{row} * inputs, paired);
+}
+
 constexpr int kOutputsAtOnce = 4;
 
-// R rows against four outputs: 4 R sums in registers, lanes over the inputs.
-template <int R, typename Weight>
+// R rows against four outputs: 4 R sums in registers, lanes over the inputs. Fetches the next four
+// rows of weights meanwhile, line by line.
+template <int R, bool Fetches, typename Weight>
 void FourOutputs(const RowKernels::Product<Weight>& p, int row, int output) {
+  constexpr int kStep = kParts<Weight> * kLanes;
   const Weight* weights = p.weights + int64_t{output} * p.inputs;
+  const Weight* ahead = weights + int64_t{kOutputsAtOnce} * p.inputs;
   const float* x = p.x + int64_t{row} * p.inputs;
   Vector sums[R][kOutputsAtOnce] = {};
   int i = 0;
-  for (; i + kLanes <= p.inputs; i += kLanes) {
-    Vector w[kOutputsAtOnce];
+  for (; i + kStep <= p.inputs; i += kStep) {
+    if constexpr (Fetches) {
+      for (int k = 0; k < kOutputsAtOnce * kStep; k += 64 / static_cast<int>(sizeof(Weight))) {
+        __builtin_prefetch(ahead + int64_t{kOutputsAtOnce} * i + k);
+      }
+    }
+#pragma GCC unroll 2
+    for (int part = 0; part < kParts<Weight>; ++part) {
+      Vector w[kOutputsAtOnce];
 #pragma GCC unroll 4
-    for (int o = 0; o < kOutputsAtOnce; ++o)
-      w[o] = Load<kLanes>(weights + int64_t{o} * p.inputs + i);
+      for (int o = 0; o < kOutputsAtOnce; ++o) {
+        w[o] = LoadPart<kLanes>(weights + int64_t{o} * p.inputs + i, part);
+      }
 #pragma GCC unroll 4
-    for (int r = 0; r < R; ++r) {
-      const Vector v = Load<kLanes>(x + int64_t{r} * p.inputs + i);
+      for (int r = 0; r < R; ++r) {
+        const Vector v = Load<kLanes>(x + int64_t{r} * p.inputs + i + part * kLanes);
 #pragma GCC unroll 4
-      for (int o = 0; o < kOutputsAtOnce; ++o) sums[r][o] += v * w[o];
+        for (int o = 0; o < kOutputsAtOnce; ++o) sums[r][o] += v * w[o];
+      }
     }
   }
 #pragma GCC unroll 4
@@ -132,16 +154,35 @@ void FourOutputs(const RowKernels::Product<Weight>& p, int row, int output) {
 
 template <typename Weight>
 void OneOutput(const RowKernels::Product<Weight>& p, int row, int output) {
+  constexpr int kStep = kParts<Weight> * kLanes;
   const Weight* weights = p.weights + int64_t{output} * p.inputs;
   const float* x = p.x + int64_t{row} * p.inputs;
   Vector sums = {};
   int i = 0;
-  for (; i + kLanes <= p.inputs; i += kLanes) {
-    sums += Load<kLanes>(x + i) * Load<kLanes>(weights + i);
+  for (; i + kStep <= p.inputs; i += kStep) {
+    for (int part = 0; part < kParts<Weight>; ++part) {
+      sums += Load<kLanes>(x + i + part * kLanes) * LoadPart<kLanes>(weights + i, part);
+    }
   }
   float sum = HorizontalSum<kLanes>(sums);
   for (; i < p.inputs; ++i) sum += x[i] * AsFloat(weights[i]);
   p.y[row * p.y_stride + output] = sum;
+}
+
+// Returns how many rows it did: as many as registers and what is left allow.
+template <bool Fetches, typename Weight>
+int SomeRows(const RowKernels::Product<Weight>& p, int row, int output) {
+  const int left = p.rows - row;
+  if (left == 1) {
+    FourOutputs<1, Fetches>(p, row, output);
+    return 1;
+  }
+  if (left == 2 || left == 4) {
+    FourOutputs<2, Fetches>(p, row, output);
+    return 2;
+  }
+  FourOutputs<3, Fetches>(p, row, output);
+  return 3;
 }
 
 template <typename Weight>
@@ -149,19 +190,8 @@ void FewRowsProduct(const RowKernels::Product<Weight>& p) {
   int output = 0;
   for (; output + kOutputsAtOnce <= p.outputs; output += kOutputsAtOnce) {
     // The four rows of weights stay in the cache while all rows of x pass.
-    for (int row = 0; row < p.rows;) {
-      const int left = p.rows - row;
-      if (left == 1) {
-        FourOutputs<1, Weight>(p, row, output);
-        row += 1;
-      } else if (left == 2 || left == 4) {
-        FourOutputs<2, Weight>(p, row, output);
-        row += 2;
-      } else {
-        FourOutputs<3, Weight>(p, row, output);
-        row += 3;
-      }
-    }
+    int row = SomeRows<true>(p, 0, output);
+    while (row < p.rows) row += SomeRows<false>(p, row, output);
   }
   for (; output < p.outputs; ++output) {
     for (int row = 0; row < p.rows; ++row) OneOutput(p, row, output);
@@ -178,6 +208,7 @@ const RowKernels kRowKernels = {RmsNorm,
                                 Round,
                                 RoundWide,
                                 WidenRow,
+                                PairOrder,
                                 FewRowsProduct<float>,
                                 FewRowsProduct<uint16_t>};
 

@@ -19,9 +19,10 @@ struct RowKernels {
   void (*round_wide)(const float* x, int64_t n, float* out);
   // bf16 bits as fp32.
   void (*widen)(const uint16_t* x, int64_t n, float* out);
+  // x as few_rows_product_bf16 takes it: in the order in which it takes weights apart.
+  void (*pair_order)(const float* x, int rows, int inputs, float* out);
   // y[r][o] = x[r] . weights[o] for o in [0, outputs). x: [rows][inputs], weights: fp32 or bf16
   // bits, [outputs][inputs]; row r of y at y + r * y_stride. Reads the weights from memory once.
-  // The same weights give the same bits in either type.
   template <typename Weight>
   struct Product {
     const float* x;
