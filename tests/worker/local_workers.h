@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -37,11 +38,19 @@ struct LocalOptions {
   int workers = 1;
   std::string plan = "full";  // as Plan::Load, or JSON text
   std::string dtype = "fp32";
+  bool dummy = false;          // no files but config.json
+  std::vector<DeviceChoice> devices;  // taken in turn; none: CPUs
   int max_sequences = 4;
   int max_context = 0;  // 0: the model's
   int max_batch_tokens = 512;
   int rope_bits = 24;  // significant bits that rotary frequencies are rounded to; 24: as they are
 };
+
+// Where a test runs: on CPUs, or on the GPUs of this machine, which may be none.
+enum class On { kCpu, kCuda };
+inline void PrintTo(On on, std::ostream* out) { *out << (on == On::kCpu ? "Cpu" : "Cuda"); }
+// For LocalOptions::devices. UNAVAILABLE, saying why, where there is no GPU that can be used.
+absl::StatusOr<std::vector<DeviceChoice>> DevicesOf(On on);
 
 class LocalWorkers {
  public:
