@@ -65,9 +65,7 @@ void AddEngineFlags(CLI::App* command, EngineFlags* flags, bool embedded) {
 }
 
 void AddDeviceFlags(CLI::App* command, const DeviceFlags& flags) {
-  command
-      ->add_option("--device", *flags.device,
-                   "auto (a GPU where one can be used), cpu or cuda")
+  command->add_option("--device", *flags.device, "auto (a GPU where one can be used), cpu or cuda")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
       ->group(kClusterGroup);
   command->add_option("--gpu", *flags.gpu, "Which GPU: the first worker's, counted from 0")

@@ -76,9 +76,9 @@ absl::StatusOr<ServedModel> LoadServedModel(const CoordinatorOptions& options) {
   ASSIGN_OR_RETURN(model.config, LoadModelConfig(options.model_dir));
   // Headers only: the tensors are the workers'.
   const bool dummy = options.load_format == "dummy";
-  ASSIGN_OR_RETURN(const auto checkpoint,
-                   dummy ? Checkpoint::Dummy(model.config)
-                         : Checkpoint::Open(options.model_dir, model.config));
+  ASSIGN_OR_RETURN(const auto checkpoint, dummy
+                                              ? Checkpoint::Dummy(model.config)
+                                              : Checkpoint::Open(options.model_dir, model.config));
   if (dummy && !HasTokenizer(options.model_dir)) {
     model.tokenizer = MakeIdTokenizer(model.config.vocab_size);
   } else {

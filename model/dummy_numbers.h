@@ -11,7 +11,7 @@ namespace headlong {
 
 struct DummyNumbers {
   uint64_t seed = 0;
-  float scale = 0;   // numbers are uniform in [offset - scale, offset + scale)
+  float scale = 0;  // numbers are uniform in [offset - scale, offset + scale)
   float offset = 0;
 };
 

@@ -165,9 +165,9 @@ class CudaBackend final : public Backend {
   void MatMul(DeviceMatrix& weights, Activations x, int rows, Activations y) override {
     const auto& matrix = static_cast<const CudaMatrix&>(weights);
     if (matrix.inputs == 0) {
-      CheckCuda(cudaMemsetAsync(Written(y), 0, int64_t{rows} * matrix.outputs * sizeof(float),
-                                stream()),
-                "clearing");
+      CheckCuda(
+          cudaMemsetAsync(Written(y), 0, int64_t{rows} * matrix.outputs * sizeof(float), stream()),
+          "clearing");
       return;
     }
     cuda::Product product;
@@ -314,9 +314,8 @@ class CudaBackend final : public Backend {
   }
 
   void Copy(float* to, const float* from, int64_t count) {
-    CheckCuda(
-        cudaMemcpyAsync(to, from, count * sizeof(float), cudaMemcpyDeviceToDevice, stream()),
-        "copying");
+    CheckCuda(cudaMemcpyAsync(to, from, count * sizeof(float), cudaMemcpyDeviceToDevice, stream()),
+              "copying");
   }
 
   const Storage storage_;

@@ -92,9 +92,9 @@ class NcclCollective final : public Collective {
 
   absl::Status Sum(Activations x, int64_t count) override {
     if (count == 0) return absl::OkStatus();
-    return Settle(nccl_.all_reduce(x.data, x.data, count, ncclFloat, ncclSum, comm_,
-                                   backend_.stream()),
-                  "sum", options_.timeout);
+    return Settle(
+        nccl_.all_reduce(x.data, x.data, count, ncclFloat, ncclSum, comm_, backend_.stream()),
+        "sum", options_.timeout);
   }
 
   absl::Status GatherToLeader(Activations x, int rows, const std::vector<int>& columns,
@@ -102,9 +102,8 @@ class NcclCollective final : public Collective {
     if (options_.rank != 0) {
       const int64_t count = int64_t{rows} * columns[options_.rank];
       if (count > 0) {
-        RETURN_IF_ERROR(Settle(
-            nccl_.send(x.data, count, ncclFloat, 0, comm_, backend_.stream()), "gather",
-            options_.timeout));
+        RETURN_IF_ERROR(Settle(nccl_.send(x.data, count, ncclFloat, 0, comm_, backend_.stream()),
+                               "gather", options_.timeout));
       }
       return WaitForStream("gather");
     }
@@ -124,9 +123,9 @@ class NcclCollective final : public Collective {
     for (int rank = 1; rank < options_.world; ++rank) {
       const int64_t count = int64_t{rows} * columns[rank];
       if (count == 0) continue;
-      RETURN_IF_ERROR(Check(
-          nccl_.receive(parts_.get() + at, count, ncclFloat, rank, comm_, backend_.stream()),
-          "gather"));
+      RETURN_IF_ERROR(
+          Check(nccl_.receive(parts_.get() + at, count, ncclFloat, rank, comm_, backend_.stream()),
+                "gather"));
       at += count;
     }
     RETURN_IF_ERROR(Settle(nccl_.group_end(), "gather", options_.timeout));

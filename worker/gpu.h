@@ -14,7 +14,7 @@ namespace headlong {
 struct Gpu {
   int index = 0;  // as the CUDA runtime counts
   std::string name;
-  std::string uuid;     // hex: tells GPUs of all machines apart
+  std::string uuid;  // hex: tells GPUs of all machines apart
   int64_t memory_bytes = 0;
   std::string refusal;  // why this build has no code for it; empty: it has
 };

@@ -51,8 +51,8 @@ absl::StatusOr<std::vector<Gpu>> FindGpus() {
   const cudaError_t error = cudaGetDeviceCount(&count);
   if (error != cudaSuccess || count == 0) {
     return absl::UnavailableError(
-        absl::StrCat("no GPU can be used: ",
-                     error == cudaSuccess ? "the driver knows of none" : cudaGetErrorString(error)));
+        absl::StrCat("no GPU can be used: ", error == cudaSuccess ? "the driver knows of none"
+                                                                  : cudaGetErrorString(error)));
   }
   std::vector<Gpu> gpus;
   for (int index = 0; index < count; ++index) {
@@ -76,8 +76,8 @@ absl::StatusOr<WorkerProfile> MeasureGpu(int gpu) {
   WorkerProfile profile;
   cuda::DeviceArray<std::byte> memory;
   if (!cuda::DeviceArray<std::byte>::Take(2 * kReadBytes, memory)) {
-    return absl::ResourceExhaustedError(absl::StrCat("the GPU has no ", 2 * kReadBytes,
-                                                     " bytes free to measure its memory with"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the GPU has no ", 2 * kReadBytes, " bytes free to measure its memory with"));
   }
   memory.FillBytes(0x3c);  // bf16 and fp32 of about 0.01
   // A copy reads and writes: bytes twice.

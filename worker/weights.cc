@@ -77,8 +77,8 @@ class ShareLoader {
     for (int head : heads) {
       columns.push_back({static_cast<int>(head * q), static_cast<int>((head + 1) * q)});
     }
-    ASSIGN_OR_RETURN(out.out, backend_.LoadStoredMatrix(Columns(
-                                  checkpoint_.tensor(prefix + "o_proj.weight"), columns)));
+    ASSIGN_OR_RETURN(out.out, backend_.LoadStoredMatrix(
+                                  Columns(checkpoint_.tensor(prefix + "o_proj.weight"), columns)));
     Count(AttentionBytes(heads));
     return LoadNorm(absl::StrCat("model.layers.", layer, ".input_layernorm.weight"),
                     out.attention_norm);

@@ -89,9 +89,9 @@ class WorkerProcess {
     const GpuMemory memory = GpuMemoryNow(choice.gpu);
     if (asked <= 0) return DefaultGpuLimit(memory, options_.sharing);
     if (asked <= memory.free_bytes) return asked;
-    return absl::ResourceExhaustedError(
-        absl::StrCat("--memory-limit ", asked, ": ", choice.name, " has ", memory.free_bytes,
-                     " of ", memory.total_bytes, " bytes free"));
+    return absl::ResourceExhaustedError(absl::StrCat("--memory-limit ", asked, ": ", choice.name,
+                                                     " has ", memory.free_bytes, " of ",
+                                                     memory.total_bytes, " bytes free"));
   }
 
   absl::Status Describe() {

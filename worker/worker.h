@@ -18,11 +18,11 @@ struct WorkerOptions {
   std::string host = "127.0.0.1";              // where peers reach this worker's collectives
   std::string device = "auto";                 // "auto" | "cpu" | "cuda"
   int gpu = -1;                                // index; -1: the first that can be used
-  int sharing = 1;  // workers of this machine that share the device's memory
-  std::string load_format = "auto";            // "auto": the model's files | "dummy": none
-  int threads = 0;                             // 0: all cores
-  int64_t memory_limit_bytes = 0;              // 0: half of the free memory, most of a GPU's
-  double coordinator_timeout_s = 60;           // give up when no coordinator is reached for so long
+  int sharing = 1;                    // workers of this machine that share the device's memory
+  std::string load_format = "auto";   // "auto": the model's files | "dummy": none
+  int threads = 0;                    // 0: all cores
+  int64_t memory_limit_bytes = 0;     // 0: half of the free memory, most of a GPU's
+  double coordinator_timeout_s = 60;  // give up when no coordinator is reached for so long
 };
 
 // Serves until the coordinator says to stop, `stop` becomes true, or the coordinator stays

@@ -241,7 +241,8 @@ TEST_P(BackendTwins, HiddenStatesAreKept) {
 
 // Rows and columns of stored tensors of every type, and numbers in place of files.
 TEST_P(BackendTwins, StoredMatrices) {
-  for (const TensorType type : {TensorType::kFloat32, TensorType::kFloat16, TensorType::kBfloat16}) {
+  for (const TensorType type :
+       {TensorType::kFloat32, TensorType::kFloat16, TensorType::kBfloat16}) {
     ExpectSame(
         [&](Bench& bench) {
           std::vector<float> all;
@@ -256,7 +257,8 @@ TEST_P(BackendTwins, StoredMatrices) {
             tensor.dummy = {99, 0.5f, 0};
             MatrixSource source{40, 0, true, {{&tensor, 0, 40, 3, 20}, {&tensor, 0, 40, 41, 9}}};
             source.inputs = 29;
-            MatrixSource stacked{25, 70, false, {{&tensor, 30, 10, 0, 70}, {&tensor, 0, 15, 0, 70}}};
+            MatrixSource stacked{
+                25, 70, false, {{&tensor, 30, 10, 0, 70}, {&tensor, 0, 15, 0, 70}}};
             for (const MatrixSource& each : {source, stacked}) {
               const auto matrix = *bench->LoadStoredMatrix(each);
               const Activations x = bench.Make(4, each.inputs), y = bench.Make(4, each.outputs);
@@ -271,8 +273,8 @@ TEST_P(BackendTwins, StoredMatrices) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, BackendTwins, ::testing::Values(Storage::kFloat32,
-                                                              Storage::kBfloat16),
+INSTANTIATE_TEST_SUITE_P(All, BackendTwins,
+                         ::testing::Values(Storage::kFloat32, Storage::kBfloat16),
                          [](const auto& each) { return std::string(StorageName(each.param)); });
 
 }  // namespace

@@ -22,7 +22,8 @@ TEST(ChooseDevice, AutoFallsBackUnlessAGpuWasNamed) {
   const Gpus none = absl::UnavailableError("no driver");
   EXPECT_EQ(ChooseDevice("auto", -1, none)->name, "cpu");
   EXPECT_EQ(ChooseDevice("auto", -1, Gpus({Refused(0)}))->name, "cpu");
-  EXPECT_THAT(std::string(ChooseDevice("auto", 0, none).status().message()), HasSubstr("no driver"));
+  EXPECT_THAT(std::string(ChooseDevice("auto", 0, none).status().message()),
+              HasSubstr("no driver"));
 }
 
 TEST(ChooseDevice, CudaSaysWhyNot) {

@@ -38,7 +38,7 @@ struct LocalOptions {
   int workers = 1;
   std::string plan = "full";  // as Plan::Load, or JSON text
   std::string dtype = "fp32";
-  bool dummy = false;          // no files but config.json
+  bool dummy = false;                 // no files but config.json
   std::vector<DeviceChoice> devices;  // taken in turn; none: CPUs
   int max_sequences = 4;
   int max_context = 0;  // 0: the model's

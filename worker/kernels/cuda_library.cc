@@ -72,9 +72,9 @@ absl::StatusOr<void*> OpenLibrary(const std::string& file_name) {
                     : there        ? absl::StrCat(folder, " (", dlerror(), ")")
                                    : folder);
   }
-  return absl::NotFoundError(absl::StrCat(
-      file_name, " was not found; set HEADLONG_CUDA_PATH to its folder. Looked in ",
-      absl::StrJoin(tried, ", ")));
+  return absl::NotFoundError(
+      absl::StrCat(file_name, " was not found; set HEADLONG_CUDA_PATH to its folder. Looked in ",
+                   absl::StrJoin(tried, ", ")));
 }
 
 absl::StatusOr<void*> FindSymbol(void* library, const std::string& file_name, const char* symbol) {

@@ -5,19 +5,18 @@
 // The order of the inputs within a product is free as long as A and B agree: a thread takes eight
 // inputs in a row of 16 bytes, for its two rows of weights and its row of x, and feeds them to two
 // mma. So every load is 16 bytes wide, 64 contiguous bytes per row and warp.
-#include "worker/kernels/few_rows_cuda.h"
-
 #include <algorithm>
 
 #include "worker/kernels/device_array.h"
+#include "worker/kernels/few_rows_cuda.h"
 
 namespace headlong::cuda {
 namespace {
 
 constexpr int kWarps = 8;
 constexpr int kThreads = 32 * kWarps;
-constexpr int kOutputs = 16;     // of a block
-constexpr int kChunk = 32;       // inputs of a warp's pair of mma
+constexpr int kOutputs = 16;      // of a block
+constexpr int kChunk = 32;        // inputs of a warp's pair of mma
 constexpr int kChunksAtOnce = 4;  // loads in flight: 2 x 16 bytes of weights each
 
 // Weights are read once: they must not push x out of the L1 cache.

@@ -7,8 +7,8 @@
 
 namespace headlong::cuda {
 
-inline constexpr int kFewRows = 8;      // most rows of x
-inline constexpr int kPitchStep = 32;   // elements: rows of W and x are padded to multiples
+inline constexpr int kFewRows = 8;     // most rows of x
+inline constexpr int kPitchStep = 32;  // elements: rows of W and x are padded to multiples
 
 struct FewRowsProduct {
   const uint16_t* weights = nullptr;  // [outputs][pitch] bf16, zeros from `inputs` on

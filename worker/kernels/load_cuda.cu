@@ -1,13 +1,12 @@
 // Two bytes in and two out per number of a bf16 model: far above the rate of the bus that the
 // numbers come over.
-#include "worker/kernels/load_cuda.h"
-
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
 #include <algorithm>
 
 #include "worker/kernels/device_array.h"
+#include "worker/kernels/load_cuda.h"
 
 namespace headlong::cuda {
 namespace {
@@ -52,16 +51,16 @@ void ConvertTo(const void* from, ElementType type, const MatrixBlock& to, cudaSt
   const unsigned blocks = BlocksFor(to.rows * to.columns);
   switch (type) {
     case ElementType::kFloat32:
-      ConvertKernel<float, To><<<blocks, kThreads, 0, stream>>>(static_cast<const float*>(from),
-                                                                to);
+      ConvertKernel<float, To>
+          <<<blocks, kThreads, 0, stream>>>(static_cast<const float*>(from), to);
       break;
     case ElementType::kBfloat16:
       ConvertKernel<__nv_bfloat16, To>
           <<<blocks, kThreads, 0, stream>>>(static_cast<const __nv_bfloat16*>(from), to);
       break;
     case ElementType::kFloat16:
-      ConvertKernel<__half, To><<<blocks, kThreads, 0, stream>>>(static_cast<const __half*>(from),
-                                                                 to);
+      ConvertKernel<__half, To>
+          <<<blocks, kThreads, 0, stream>>>(static_cast<const __half*>(from), to);
       break;
   }
 }

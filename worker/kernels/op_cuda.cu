@@ -1,12 +1,11 @@
 // Every kernel here moves each of its bytes once: it is bound by memory, or by its launch where
 // rows are few. Sums are fp32.
-#include "worker/kernels/op_cuda.h"
-
 #include <cuda_bf16.h>
 
 #include <algorithm>
 
 #include "worker/kernels/device_array.h"
+#include "worker/kernels/op_cuda.h"
 
 namespace headlong::cuda {
 namespace {
@@ -15,8 +14,7 @@ constexpr int kThreads = 256;
 constexpr int kMaxBlocks = 132 * 16;
 
 int BlocksFor(int64_t work) {
-  return static_cast<int>(
-      std::clamp<int64_t>((work + kThreads - 1) / kThreads, 1, kMaxBlocks));
+  return static_cast<int>(std::clamp<int64_t>((work + kThreads - 1) / kThreads, 1, kMaxBlocks));
 }
 
 void CheckLaunch(const char* kernel) { CheckCuda(cudaGetLastError(), kernel); }
@@ -50,8 +48,7 @@ __global__ void RmsNormKernel(RmsNormCall call) {
     if (call.add != nullptr) x[i] = value += call.add[first + i];
     sum += value * value;
   }
-  const float inverse =
-      1.0f / sqrtf(BlockSum(sum) / static_cast<float>(call.columns) + call.eps);
+  const float inverse = 1.0f / sqrtf(BlockSum(sum) / static_cast<float>(call.columns) + call.eps);
   uint16_t* rounded =
       call.rounded.rows == nullptr ? nullptr : call.rounded.rows + blockIdx.x * call.rounded.pitch;
   for (int i = threadIdx.x; i < call.columns; i += blockDim.x) {

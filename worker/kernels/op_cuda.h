@@ -67,7 +67,7 @@ void Round(const float* x, int rows, int columns, RoundedRows rounded, cudaStrea
 
 // out[r] = table[tokens[r] - first_token], zeros where that is not one of table_rows.
 struct EmbedCall {
-  const void* table = nullptr;  // [table_rows][columns] of `type`
+  const void* table = nullptr;               // [table_rows][columns] of `type`
   ElementType type = ElementType::kFloat32;  // or kBfloat16
   int table_rows = 0;
   int first_token = 0;
