@@ -113,12 +113,7 @@ class CudaBackend final : public Backend {
 
   absl::Status NewCaches(const AttentionShape& attention, const CacheShape& cache) override {
     Activate();
-    if (stream_) stream_->Wait();
-    buffers_.clear();
-    input_ = {};
-    input_of_ = nullptr;
-    hidden_ = {};
-    attention_.reset();  // the old caches go before the new ones come
+    DropCaches();  // the old ones go before the new ones come
     shape_ = attention;
     tokens_.emplace(attention.max_rows);
     indices_.emplace(attention.max_rows);
@@ -261,6 +256,15 @@ class CudaBackend final : public Backend {
   // The current device is a property of the calling thread.
   void Activate() const { CheckCuda(cudaSetDevice(gpu_), "choosing the GPU"); }
 
+  void DropCaches() {
+    stream_->Wait();
+    buffers_.clear();
+    input_ = {};
+    input_of_ = nullptr;
+    hidden_ = {};
+    attention_.reset();
+  }
+
   int64_t Pitch(int64_t inputs) const {
     return type_ == ElementType::kFloat32 ? inputs : RoundUp(inputs, cuda::kPitchStep);
   }
@@ -278,8 +282,11 @@ class CudaBackend final : public Backend {
     matrix->inputs = source.inputs;
     matrix->pitch = pitch;
     const int64_t bytes = source.outputs * pitch * ElementBytes(storage_);
-    RETURN_IF_ERROR(Take(bytes, absl::StrCat("weights of ", source.outputs, " x ", source.inputs),
-                         matrix->memory));
+    if (!DeviceArray<std::byte>::Take(bytes, matrix->memory)) {
+      DropCaches();  // of the epoch before: the new one's come after its weights
+      RETURN_IF_ERROR(Take(bytes, absl::StrCat("weights of ", source.outputs, " x ", source.inputs),
+                           matrix->memory));
+    }
     std::byte* memory = matrix->memory.get();
     if (pitch > source.inputs) {
       CheckCuda(cudaMemsetAsync(memory, 0, bytes, stream()), "clearing");
