@@ -7,8 +7,8 @@
 // mma. So every load is 16 bytes wide, 64 contiguous bytes per row and warp.
 #include <algorithm>
 
-#include "worker/kernels/device_array.h"
 #include "worker/kernels/few_rows_cuda.h"
+#include "worker/kernels/launch.cuh"
 
 namespace headlong::cuda {
 namespace {
@@ -42,6 +42,17 @@ __device__ void AddChunk(float (&sum)[4], uint4 low, uint4 high, uint4 x) {
   MultiplyAdd(sum, {low.z, high.z, low.w, high.w}, {x.z, x.w});
 }
 
+__device__ void LoadWeights(const uint16_t* low, const uint16_t* high, int chunk, int chunks,
+                            uint4 (&a)[kChunksAtOnce], uint4 (&b)[kChunksAtOnce]) {
+#pragma unroll
+  for (int i = 0; i < kChunksAtOnce; ++i) {
+    const bool there = chunk + i < chunks;
+    const int offset = (chunk + i) * kChunk;
+    a[i] = there ? LoadOnce(low + offset) : uint4{};
+    b[i] = there ? LoadOnce(high + offset) : uint4{};
+  }
+}
+
 __global__ void __launch_bounds__(kThreads) FewRowsKernel(FewRowsProduct p) {
   __shared__ float parts[kWarps][kOutputs * kFewRows];
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -55,15 +66,12 @@ __global__ void __launch_bounds__(kThreads) FewRowsKernel(FewRowsProduct p) {
   const bool has_x = row < p.rows;
   const int chunks = p.pitch / kChunk;
   float sum[4] = {};
-  for (int chunk = warp * kChunksAtOnce; chunk < chunks; chunk += kWarps * kChunksAtOnce) {
-    uint4 a[kChunksAtOnce], b[kChunksAtOnce], c[kChunksAtOnce];
-#pragma unroll
-    for (int i = 0; i < kChunksAtOnce; ++i) {
-      const bool there = chunk + i < chunks;
-      const int offset = (chunk + i) * kChunk;
-      a[i] = there ? LoadOnce(low + offset) : uint4{};
-      b[i] = there ? LoadOnce(high + offset) : uint4{};
-    }
+  uint4 a[kChunksAtOnce], b[kChunksAtOnce], c[kChunksAtOnce];
+  int chunk = warp * kChunksAtOnce;
+  LoadWeights(low, high, chunk, chunks, a, b);  // of no kernel before: while those end
+  LetNextBegin();
+  WaitForStream();
+  while (chunk < chunks) {
 #pragma unroll
     for (int i = 0; i < kChunksAtOnce; ++i) {
       const bool there = has_x && chunk + i < chunks;
@@ -71,6 +79,8 @@ __global__ void __launch_bounds__(kThreads) FewRowsKernel(FewRowsProduct p) {
     }
 #pragma unroll
     for (int i = 0; i < kChunksAtOnce; ++i) AddChunk(sum, a[i], b[i], c[i]);
+    chunk += kWarps * kChunksAtOnce;
+    LoadWeights(low, high, chunk, chunks, a, b);
   }
   // sum: outputs row and row + 8, rows of x 2 (lane % 4) and the next.
 #pragma unroll
@@ -92,9 +102,7 @@ __global__ void __launch_bounds__(kThreads) FewRowsKernel(FewRowsProduct p) {
 
 void RunFewRows(const FewRowsProduct& product, cudaStream_t stream) {
   if (product.outputs == 0 || product.rows == 0) return;
-  const unsigned blocks = static_cast<unsigned>((product.outputs + kOutputs - 1) / kOutputs);
-  FewRowsKernel<<<blocks, kThreads, 0, stream>>>(product);
-  CheckCuda(cudaGetLastError(), "FewRows");
+  Launch(FewRowsKernel, {(product.outputs + kOutputs - 1) / kOutputs, kThreads}, stream, product);
 }
 
 }  // namespace headlong::cuda

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "worker/kernels/device_array.h"
+#include "worker/kernels/launch.cuh"
 #include "worker/kernels/op_cuda.h"
 
 namespace headlong::cuda {
@@ -16,8 +16,6 @@ constexpr int kMaxBlocks = 132 * 16;
 int BlocksFor(int64_t work) {
   return static_cast<int>(std::clamp<int64_t>((work + kThreads - 1) / kThreads, 1, kMaxBlocks));
 }
-
-void CheckLaunch(const char* kernel) { CheckCuda(cudaGetLastError(), kernel); }
 
 __device__ uint16_t RoundOne(float value) {
   return __bfloat16_as_ushort(__float2bfloat16_rn(value));
@@ -40,6 +38,8 @@ __device__ float BlockSum(float value) {
 
 // One block per row.
 __global__ void RmsNormKernel(RmsNormCall call) {
+  LetNextBegin();
+  WaitForStream();
   const int64_t first = int64_t{blockIdx.x} * call.columns;
   float* x = call.x + first;
   float sum = 0;
@@ -64,6 +64,8 @@ __global__ void RmsNormKernel(RmsNormCall call) {
 
 // One warp per head of a row.
 __global__ void NormHeadsKernel(NormHeadsCall call) {
+  LetNextBegin();
+  WaitForStream();
   const int heads = call.q_heads + call.k_heads;
   const int64_t index = (int64_t{blockIdx.x} * blockDim.x + threadIdx.x) / 32;
   if (index >= int64_t{heads} * call.rows) return;
@@ -78,6 +80,8 @@ __global__ void NormHeadsKernel(NormHeadsCall call) {
 }
 
 __global__ void SiluMulKernel(SiluMulCall call) {
+  LetNextBegin();
+  WaitForStream();
   const int64_t width = call.rounded.rows == nullptr ? call.columns : call.rounded.pitch;
   const int64_t step = int64_t{gridDim.x} * blockDim.x;
   for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < width * call.rows;
@@ -95,6 +99,8 @@ __global__ void SiluMulKernel(SiluMulCall call) {
 }
 
 __global__ void AddBiasKernel(float* x, const float* bias, int64_t count, int columns) {
+  LetNextBegin();
+  WaitForStream();
   const int64_t step = int64_t{gridDim.x} * blockDim.x;
   for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < count; i += step) {
     x[i] += bias[i % columns];
@@ -102,6 +108,8 @@ __global__ void AddBiasKernel(float* x, const float* bias, int64_t count, int co
 }
 
 __global__ void AddKernel(float* x, const float* y, int64_t count) {
+  LetNextBegin();
+  WaitForStream();
   const int64_t step = int64_t{gridDim.x} * blockDim.x;
   for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < count; i += step) {
     x[i] += y[i];
@@ -109,6 +117,8 @@ __global__ void AddKernel(float* x, const float* y, int64_t count) {
 }
 
 __global__ void RoundKernel(const float* x, int rows, int columns, RoundedRows rounded) {
+  LetNextBegin();
+  WaitForStream();
   const int64_t step = int64_t{gridDim.x} * blockDim.x;
   for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < rounded.pitch * rows;
        i += step) {
@@ -125,6 +135,8 @@ __device__ float Widen(uint16_t value) {
 // One block per row.
 template <typename Element>
 __global__ void EmbedKernel(EmbedCall call) {
+  LetNextBegin();
+  WaitForStream();
   const int64_t index = int64_t{call.tokens[blockIdx.x]} - call.first_token;
   const bool held = index >= 0 && index < call.table_rows;
   const Element* row = static_cast<const Element*>(call.table) + (held ? index : 0) * call.columns;
@@ -134,6 +146,8 @@ __global__ void EmbedKernel(EmbedCall call) {
 
 // One block per row.
 __global__ void GatherRowsKernel(GatherRowsCall call) {
+  LetNextBegin();
+  WaitForStream();
   const float* row = call.x + int64_t{call.indices[blockIdx.x]} * call.columns;
   float* out = call.out + int64_t{blockIdx.x} * call.columns;
   for (int i = threadIdx.x; i < call.columns; i += blockDim.x) out[i] = row[i];
@@ -144,58 +158,51 @@ __global__ void GatherRowsKernel(GatherRowsCall call) {
 void RmsNorm(const RmsNormCall& call, cudaStream_t stream) {
   if (call.rows == 0) return;
   const int threads = std::clamp((call.columns / 4 + 31) / 32 * 32, 32, 1024);
-  RmsNormKernel<<<call.rows, threads, 0, stream>>>(call);
-  CheckLaunch("RmsNorm");
+  Launch(RmsNormKernel, {call.rows, threads}, stream, call);
 }
 
 void NormHeads(const NormHeadsCall& call, cudaStream_t stream) {
   const int64_t warps = int64_t{call.q_heads + call.k_heads} * call.rows;
   if (warps == 0) return;
   const int64_t blocks = (warps * 32 + kThreads - 1) / kThreads;
-  NormHeadsKernel<<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(call);
-  CheckLaunch("NormHeads");
+  Launch(NormHeadsKernel, {blocks, kThreads}, stream, call);
 }
 
 void SiluMul(const SiluMulCall& call, cudaStream_t stream) {
   const int64_t width = std::max<int64_t>(call.columns, call.rounded.pitch);
   if (width * call.rows == 0) return;
-  SiluMulKernel<<<BlocksFor(width * call.rows), kThreads, 0, stream>>>(call);
-  CheckLaunch("SiluMul");
+  Launch(SiluMulKernel, {BlocksFor(width * call.rows), kThreads}, stream, call);
 }
 
 void AddBias(float* x, const float* bias, int rows, int columns, cudaStream_t stream) {
   const int64_t count = int64_t{rows} * columns;
   if (count == 0) return;
-  AddBiasKernel<<<BlocksFor(count), kThreads, 0, stream>>>(x, bias, count, columns);
-  CheckLaunch("AddBias");
+  Launch(AddBiasKernel, {BlocksFor(count), kThreads}, stream, x, bias, count, columns);
 }
 
 void Add(float* x, const float* y, int64_t n, cudaStream_t stream) {
   if (n == 0) return;
-  AddKernel<<<BlocksFor(n), kThreads, 0, stream>>>(x, y, n);
-  CheckLaunch("Add");
+  Launch(AddKernel, {BlocksFor(n), kThreads}, stream, x, y, n);
 }
 
 void Round(const float* x, int rows, int columns, RoundedRows rounded, cudaStream_t stream) {
   if (rounded.pitch * rows == 0) return;
-  RoundKernel<<<BlocksFor(rounded.pitch * rows), kThreads, 0, stream>>>(x, rows, columns, rounded);
-  CheckLaunch("Round");
+  Launch(RoundKernel, {BlocksFor(rounded.pitch * rows), kThreads}, stream, x, rows, columns,
+         rounded);
 }
 
 void Embed(const EmbedCall& call, cudaStream_t stream) {
   if (call.rows == 0) return;
   if (call.type == ElementType::kFloat32) {
-    EmbedKernel<float><<<call.rows, kThreads, 0, stream>>>(call);
+    Launch(EmbedKernel<float>, {call.rows, kThreads}, stream, call);
   } else {
-    EmbedKernel<uint16_t><<<call.rows, kThreads, 0, stream>>>(call);
+    Launch(EmbedKernel<uint16_t>, {call.rows, kThreads}, stream, call);
   }
-  CheckLaunch("Embed");
 }
 
 void GatherRows(const GatherRowsCall& call, cudaStream_t stream) {
   if (call.count == 0) return;
-  GatherRowsKernel<<<call.count, kThreads, 0, stream>>>(call);
-  CheckLaunch("GatherRows");
+  Launch(GatherRowsKernel, {call.count, kThreads}, stream, call);
 }
 
 }  // namespace headlong::cuda
