@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -33,6 +34,9 @@ class BlockTable {
   int64_t window_begin() const;
   // REQUIRES: Holds(position). Page and slot inside it.
   int32_t PageOf(int64_t position) const;
+  // Pages in the order of HeldPagesAt(rule(), committed()).
+  std::span<const int32_t> sink_pages() const { return sink_pages_; }
+  std::span<const int32_t> window_pages() const { return window_pages_; }
   int SlotOf(int64_t position) const { return static_cast<int>(position % rule_.page_tokens()); }
 
   // The table once `new_tokens` more positions are committed. Pages that leave are reused or

@@ -1,9 +1,6 @@
 #include "cache/slab_cpu.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
-#include <cstdlib>
 #include <initializer_list>
 #include <limits>
 #include <new>
@@ -16,8 +13,6 @@ namespace {
 
 using cache_internal::Check;
 
-constexpr size_t kCacheLineBytes = 64;
-constexpr size_t kHugePageBytes = size_t{2} << 20;
 constexpr int64_t kMostBytes = int64_t{1} << 46;  // half of what a process can address on x86-64
 
 // Product of non-negative factors; the largest int64_t when it is larger.
@@ -41,16 +36,6 @@ int64_t SumsBytes(const SlabShape& shape) {
       {shape.sum_slots, shape.lanes, 2, shape.head_dim, int64_t{sizeof(float)}});
 }
 
-// Untouched memory: the system gives a page when it is first written.
-void* Reserve(int64_t bytes) {
-  const auto size = static_cast<size_t>(bytes);
-  const size_t alignment = size >= kHugePageBytes ? kHugePageBytes : kCacheLineBytes;
-  void* memory = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
-  // Advice only: rows of a lane lie far apart, and small pages cost a TLB miss for each.
-  if (memory != nullptr && alignment == kHugePageBytes) madvise(memory, size, MADV_HUGEPAGE);
-  return memory;
-}
-
 }  // namespace
 
 absl::StatusOr<SlabCpu> SlabCpu::Create(const SlabShape& shape) {
@@ -69,7 +54,7 @@ absl::StatusOr<SlabCpu> SlabCpu::Create(const SlabShape& shape) {
   SlabCpu slab;
   slab.shape_ = shape;
   if (page_bytes > 0) {
-    slab.pages_ = {static_cast<std::byte*>(Reserve(page_bytes)), &std::free};
+    slab.pages_ = TakeHugeArray<std::byte>(page_bytes);
     if (slab.pages_ == nullptr) return refused();
   }
   if (sum_bytes > 0) {

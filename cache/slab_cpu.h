@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "cache/block_table.h"
 #include "cache/storage.h"
+#include "common/huge_array.h"
 
 namespace headlong {
 
@@ -43,7 +44,7 @@ class SlabCpu {
 
  private:
   SlabShape shape_;
-  std::unique_ptr<std::byte[], void (*)(void*)> pages_{nullptr, nullptr};
+  HugeArray<std::byte> pages_;
   std::unique_ptr<float[]> sums_;
 };
 

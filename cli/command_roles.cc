@@ -60,6 +60,7 @@ void DrainOrQuit(Coordinator& coordinator, std::chrono::milliseconds drain) {
 ExitCode RunCoordinator(CoordinatorFlags& flags, Terminal& terminal) {
   std::signal(SIGPIPE, SIG_IGN);
   SetUpLogging(terminal, flags.log_level);
+  if (flags.engine.load_format == "dummy") flags.engine.model = FolderOfConfig(flags.engine.model);
   if (const absl::Status found = DefaultModel(&flags.engine.model); !found.ok()) return Fail(found);
   absl::StatusOr<LocalClusterOptions> options = ClusterOptionsFrom(flags.engine, {});
   if (!options.ok()) return Fail(options.status());
@@ -97,6 +98,7 @@ ExitCode RunWorkerCommand(WorkerFlags& flags, Terminal& terminal) {
   std::signal(SIGPIPE, SIG_IGN);
   SetUpLogging(terminal, flags.log_level);
   std::string model = flags.options.model_dir.string();
+  if (flags.options.load_format == "dummy") model = FolderOfConfig(model);
   if (const absl::Status found = DefaultModel(&model); !found.ok()) return Fail(found);
   flags.options.model_dir = model;
   if (!flags.memory_limit.empty()) {
@@ -149,10 +151,13 @@ void AddWorkerCommand(CommandLine& cli) {
   command->add_option("--model", options.model_dir, "Model folder, the same as the coordinator's");
   command->add_option("--host", options.host, "Where other workers reach this one")
       ->capture_default_str();
-  AddDeviceFlags(command, &options.device, &options.threads);
+  AddDeviceFlags(command, {&options.device, &options.gpu, &options.threads});
+  AddLoadFormatFlag(command, &options.load_format);
+  command->add_option("--sharing", options.sharing)->check(CLI::Range(1, 1024))->group("");
   command
       ->add_option("--memory-limit", flags->memory_limit,
-                   "For weights, caches and scratch, e.g. 2GiB (default: half of what is free)")
+                   "For weights, caches and scratch, e.g. 2GiB (default: half of what is free, "
+                   "most of a GPU)")
       ->check(CheckBytes);
   command
       ->add_option("--coordinator-timeout", options.coordinator_timeout_s,

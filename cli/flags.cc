@@ -11,12 +11,6 @@ constexpr char kServerGroup[] = "Server";
 constexpr char kClusterGroup[] = "Cluster";
 constexpr char kSamplingGroup[] = "Sampling";
 
-std::string CheckDevice(const std::string& text) {
-  if (text == "cpu" || text == "auto") return "";
-  if (text == "cuda") return "this build runs on CPUs only: use cpu or auto";
-  return "\"" + text + "\" is not a device: use cpu or auto";
-}
-
 }  // namespace
 
 std::string CheckByteList(const std::string& text) {
@@ -62,6 +56,8 @@ void AddEngineFlags(CLI::App* command, EngineFlags* flags, bool embedded) {
   add(command->add_option("--kv-cache-dtype", flags->kv_cache_dtype,
                           "Keys and values: auto (bf16 unless --dtype fp32), fp32 or bf16"))
       ->check(CLI::IsMember({"auto", "fp32", "bf16"}));
+  AddLoadFormatFlag(command, &flags->load_format);
+  if (embedded) command->get_option("--load-format")->needs(model);
   add(command->add_option("--max-context", flags->max_context,
                           "Most tokens of a sequence (default: the model's)"))
       ->check(CLI::PositiveNumber);
@@ -72,10 +68,25 @@ void AddEngineFlags(CLI::App* command, EngineFlags* flags, bool embedded) {
       ->check(CLI::Range(1, 1 << 20));
 }
 
-void AddDeviceFlags(CLI::App* command, std::string* device, int* threads) {
-  command->add_option("--device", *device, "cpu or auto")->check(CheckDevice)->group(kClusterGroup);
-  command->add_option("--threads", *threads, "Threads of each worker (default: the cores, shared)")
+void AddDeviceFlags(CLI::App* command, const DeviceFlags& flags) {
+  command->add_option("--device", *flags.device, "auto (a GPU where one can be used), cpu or cuda")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->group(kClusterGroup);
+  command->add_option("--gpu", *flags.gpu, "Which GPU: the first worker's, counted from 0")
+      ->check(CLI::Range(0, 1023))
+      ->group(kClusterGroup);
+  command
+      ->add_option("--threads", *flags.threads,
+                   "Threads of each worker (default: the cores, shared)")
       ->check(CLI::Range(1, 4096))
+      ->group(kClusterGroup);
+}
+
+void AddLoadFormatFlag(CLI::App* command, std::string* load_format) {
+  command
+      ->add_option("--load-format", *load_format,
+                   "auto, or dummy: random weights, nothing but config.json is needed")
+      ->check(CLI::IsMember({"auto", "dummy"}))
       ->group(kClusterGroup);
 }
 
@@ -84,7 +95,7 @@ void AddLocalWorkerFlags(CLI::App* command, LocalWorkerFlags* flags, bool embedd
       ->check(CLI::Range(1, 1024))
       ->capture_default_str()
       ->group(kClusterGroup);
-  AddDeviceFlags(command, &flags->device, &flags->threads);
+  AddDeviceFlags(command, {&flags->device, &flags->gpu, &flags->threads});
   command
       ->add_option("--memory-limit", flags->memory_limit,
                    "Memory of a worker, e.g. 2GiB; or one size per worker: 2GiB,8GiB")
@@ -92,7 +103,7 @@ void AddLocalWorkerFlags(CLI::App* command, LocalWorkerFlags* flags, bool embedd
       ->group(kClusterGroup);
   if (!embedded) return;
   CLI::Option* model = command->get_option("--model");
-  for (const char* name : {"--workers", "--device", "--threads", "--memory-limit"}) {
+  for (const char* name : {"--workers", "--device", "--gpu", "--threads", "--memory-limit"}) {
     command->get_option(name)->needs(model);
   }
 }

@@ -26,6 +26,7 @@ struct EngineFlags {
   std::string plan;
   std::string dtype = "auto";
   std::string kv_cache_dtype = "auto";
+  std::string load_format = "auto";
   int64_t max_context = 0;
   int max_sequences = 0;
   int max_batch_tokens = 0;
@@ -36,6 +37,7 @@ struct LocalWorkerFlags {
   int workers = 1;
   int threads = 0;
   std::string device = "auto";
+  int gpu = -1;              // -1: not given
   std::string memory_limit;  // sizes, one for all or one each
 };
 
@@ -56,7 +58,13 @@ struct TargetFlags {
 // `embedded`: the engine is part of a client command, so all its options need --model.
 void AddEngineFlags(CLI::App* command, EngineFlags* flags, bool embedded);
 void AddLocalWorkerFlags(CLI::App* command, LocalWorkerFlags* flags, bool embedded);
-void AddDeviceFlags(CLI::App* command, std::string* device, int* threads);
+struct DeviceFlags {
+  std::string* device = nullptr;
+  int* gpu = nullptr;
+  int* threads = nullptr;
+};
+void AddDeviceFlags(CLI::App* command, const DeviceFlags& flags);
+void AddLoadFormatFlag(CLI::App* command, std::string* load_format);
 void AddListenFlags(CLI::App* command, ListenFlags* flags);
 void AddLogLevelFlag(CLI::App* command, std::string* level);
 void AddServerFlag(CLI::App* command, std::string* server);

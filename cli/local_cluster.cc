@@ -17,6 +17,7 @@
 #include "cli/own_program.h"
 #include "cli/quantity.h"
 #include "common/status.h"
+#include "worker/worker.h"
 
 namespace headlong {
 namespace {
@@ -84,6 +85,12 @@ absl::StatusOr<std::string> FindDefaultModel() {
       "models/needle-10m is neither beside this program nor here: give --model DIR");
 }
 
+std::string FolderOfConfig(const std::string& model) {
+  const fs::path path(model);
+  if (path.filename() != "config.json") return model;
+  return path.has_parent_path() ? path.parent_path().string() : ".";
+}
+
 absl::Status CheckModelFolder(const std::string& folder) {
   std::error_code error;
   if (fs::is_directory(folder, error)) return absl::OkStatus();
@@ -95,9 +102,12 @@ absl::Status CheckModelFolder(const std::string& folder) {
 
 absl::StatusOr<LocalClusterOptions> ClusterOptionsFrom(const EngineFlags& engine,
                                                        const LocalWorkerFlags& local) {
-  RETURN_IF_ERROR(CheckModelFolder(engine.model));
+  const std::string model =
+      engine.load_format == "dummy" ? FolderOfConfig(engine.model) : engine.model;
+  RETURN_IF_ERROR(CheckModelFolder(model));
   LocalClusterOptions options;
-  options.coordinator.model_dir = engine.model;
+  options.coordinator.model_dir = model;
+  options.coordinator.load_format = engine.load_format;
   options.coordinator.plan = engine.plan;
   options.coordinator.dtype = engine.dtype;
   options.coordinator.kv_cache_dtype = engine.kv_cache_dtype;
@@ -109,6 +119,7 @@ absl::StatusOr<LocalClusterOptions> ClusterOptionsFrom(const EngineFlags& engine
   options.workers = local.workers;
   options.threads = local.threads;
   options.device = local.device;
+  options.gpu = local.gpu;
   if (!local.memory_limit.empty()) {
     ASSIGN_OR_RETURN(options.memory_limits, ParseByteList(local.memory_limit));
   }
@@ -124,13 +135,16 @@ absl::StatusOr<LocalClusterOptions> ClusterOptionsFrom(const EngineFlags& engine
 std::vector<SupervisedCommand> WorkerCommands(const LocalClusterOptions& options,
                                               const std::string& program,
                                               const std::string& coordinator_address,
-                                              int64_t free_memory_bytes) {
+                                              const LocalMachine& machine) {
   const int cores = std::max(1u, std::thread::hardware_concurrency());
   const int threads = options.threads > 0 ? options.threads : std::max(1, cores / options.workers);
+  const bool on_gpus = options.device != "cpu" && (machine.gpus > 0 || options.gpu >= 0);
+  const int gpus = std::max(machine.gpus, 1);
   std::vector<SupervisedCommand> commands;
   for (int i = 0; i < options.workers; ++i) {
     // Workers of one machine that each took half of its free memory would take more than all of it.
-    int64_t limit = options.workers > 1 ? free_memory_bytes / 2 / options.workers : 0;
+    int64_t limit =
+        options.workers > 1 && !on_gpus ? machine.free_memory_bytes / 2 / options.workers : 0;
     if (!options.memory_limits.empty()) {
       limit = options.memory_limits[options.memory_limits.size() == 1 ? 0 : i];
     }
@@ -154,6 +168,16 @@ std::vector<SupervisedCommand> WorkerCommands(const LocalClusterOptions& options
     if (limit > 0) {
       command.argv.insert(command.argv.end(), {"--memory-limit", absl::StrCat(limit)});
     }
+    if (on_gpus) {
+      const int first = std::max(options.gpu, 0);
+      const int gpu = options.workers == 1 ? first : (first + i) % gpus;
+      const int sharing = (options.workers + gpus - 1) / gpus;
+      command.argv.insert(command.argv.end(), {"--gpu", absl::StrCat(gpu)});
+      command.argv.insert(command.argv.end(), {"--sharing", absl::StrCat(sharing)});
+    }
+    if (options.coordinator.load_format != "auto") {
+      command.argv.insert(command.argv.end(), {"--load-format", options.coordinator.load_format});
+    }
     commands.push_back(std::move(command));
   }
   return commands;
@@ -176,7 +200,9 @@ absl::Status LocalCluster::StartWorkers() {
   ASSIGN_OR_RETURN(supervisor_client_, Client::Connect(client));
 
   SupervisorOptions supervisor;
-  supervisor.commands = WorkerCommands(options_, OwnProgram(), worker_address(), FreeMemoryBytes());
+  const int gpus = options_.device == "cpu" ? 0 : CountUsableGpus();
+  supervisor.commands =
+      WorkerCommands(options_, OwnProgram(), worker_address(), {FreeMemoryBytes(), gpus});
   const auto show = [this](const std::string& line) {
     if (!options_.quiet) terminal_.Line(line);
   };

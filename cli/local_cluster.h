@@ -23,6 +23,7 @@ struct LocalClusterOptions {
   int workers = 1;
   int threads = 0;  // of each; 0: the cores shared out
   std::string device = "auto";
+  int gpu = -1;                        // of the first worker; -1: not given
   std::vector<int64_t> memory_limits;  // none, one for all, or one per worker
   std::string log_level = "info";      // of the workers
   bool quiet = false;                  // keep what workers write for errors, do not show it
@@ -37,14 +38,23 @@ absl::StatusOr<LocalClusterOptions> ClusterOptionsFrom(const EngineFlags& engine
 // folder. NOT_FOUND says what to do.
 absl::StatusOr<std::string> FindDefaultModel();
 
+// The folder of a config.json that was named in its stead; else the argument.
+std::string FolderOfConfig(const std::string& model);
+
 // NOT_FOUND unless `folder` is one.
 absl::Status CheckModelFolder(const std::string& folder);
 
-// Pure: the argument lists of the workers. `program` is argv[0].
+// What the workers of this machine share.
+struct LocalMachine {
+  int64_t free_memory_bytes = 0;
+  int gpus = 0;  // that can be used
+};
+
+// Pure: the argument lists of the workers. `program` is argv[0]. Workers on GPUs take them in turn.
 std::vector<SupervisedCommand> WorkerCommands(const LocalClusterOptions& options,
                                               const std::string& program,
                                               const std::string& coordinator_address,
-                                              int64_t free_memory_bytes);
+                                              const LocalMachine& machine);
 
 class LocalCluster {
  public:

@@ -77,8 +77,15 @@ absl::StatusOr<ServedModel> LoadServedModel(const CoordinatorOptions& options) {
   ServedModel model;
   ASSIGN_OR_RETURN(model.config, LoadModelConfig(options.model_dir));
   // Headers only: the tensors are the workers'.
-  ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(options.model_dir, model.config));
-  ASSIGN_OR_RETURN(model.tokenizer, LoadTokenizer(options.model_dir));
+  const bool dummy = options.load_format == "dummy";
+  ASSIGN_OR_RETURN(const auto checkpoint, dummy
+                                              ? Checkpoint::Dummy(model.config)
+                                              : Checkpoint::Open(options.model_dir, model.config));
+  if (dummy && !HasTokenizer(options.model_dir)) {
+    model.tokenizer = MakeIdTokenizer(model.config.vocab_size);
+  } else {
+    ASSIGN_OR_RETURN(model.tokenizer, LoadTokenizer(options.model_dir));
+  }
   const PlanShape shape{model.config.layers, model.config.kv_heads, checkpoint->fingerprint(),
                         model.config.layer_windows};
   ASSIGN_OR_RETURN(Plan plan, Plan::Load(options.plan, options.model_dir, shape));
@@ -103,6 +110,7 @@ EngineOptions EngineOptionsOf(const CoordinatorOptions& options, const ServedMod
   EngineOptions engine;
   engine.model_name = model.description.name();
   engine.fingerprint = model.description.shape().fingerprint();
+  engine.stored_in_bf16 = model.description.shape().stored_dtype() == "bf16";
   engine.dtype = options.dtype;
   engine.kv_cache_dtype = options.kv_cache_dtype;
   engine.max_context = model.description.max_context();

@@ -17,6 +17,7 @@ struct CoordinatorOptions {
   std::string plan;                       // as Plan::Load
   std::string dtype = "auto";             // "auto" | "fp32" | "bf16"
   std::string kv_cache_dtype = "auto";    // the same; auto: bf16 unless dtype is "fp32"
+  std::string load_format = "auto";       // "auto" | "dummy": config.json without weights
   std::string listen = "127.0.0.1:7000";  // Inference, Admin, health, reflection; port 0: any free
   std::string worker_listen = "127.0.0.1:7001";
   bool insecure = false;                         // allow listening beyond loopback without TLS

@@ -84,6 +84,7 @@ class Engine {
   void ExpireWaiting();
   bool ChooseBf16() const;
   int CacheElementBytes() const;
+  void SetWeightBytes(PlacementProblem& problem) const;
   void SetServing(bool serving);
 
   const EngineOptions options_;

@@ -59,6 +59,18 @@ int Engine::CacheElementBytes() const {
   return (automatic ? options_.dtype : options_.kv_cache_dtype) == "fp32" ? 4 : 2;
 }
 
+// CPU workers keep what is stored in bf16 as it is; GPUs turn all weights into the type of products.
+void Engine::SetWeightBytes(PlacementProblem& problem) const {
+  const auto any = [&](std::string_view device) {
+    return std::any_of(problem.workers.begin(), problem.workers.end(),
+                       [&](const PlacementWorker& worker) { return worker.device == device; });
+  };
+  const bool wide_on_cpu = any("cpu") && !options_.stored_in_bf16;
+  const bool wide_on_gpu = any("cuda") && !bf16_;
+  problem.weight_element_bytes = wide_on_gpu || (wide_on_cpu && !bf16_) ? 4 : 2;
+  problem.embedding_element_bytes = wide_on_gpu || wide_on_cpu ? 4 : 2;
+}
+
 void Engine::BeginEpoch() {
   PlacementProblem problem;
   problem.config = &config_;
@@ -66,17 +78,15 @@ void Engine::BeginEpoch() {
   problem.max_context = options_.max_context;
   problem.max_sequences = options_.max_sequences;
   problem.max_batch_tokens = options_.max_batch_tokens;
-  bool native = true;
   for (LinkId link : cluster_.members()) {
     const v1::Register& worker = cluster_.find(link)->registration;
-    native &= worker.native_bf16();
     problem.workers.push_back({worker.worker_id(), worker.device(),
                                static_cast<int64_t>(worker.memory_bytes()),
                                worker.read_bytes_per_s()});
   }
   if (cluster_.epoch() == 1) bf16_ = ChooseBf16();
   problem.cache_element_bytes = CacheElementBytes();
-  problem.weight_element_bytes = bf16_ && native ? 2 : 4;
+  SetWeightBytes(problem);
   auto placement = Place(problem);
   if (!placement.ok()) {
     const std::string why(placement.status().message());

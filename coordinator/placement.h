@@ -32,6 +32,7 @@ struct PlacementProblem {
   int max_batch_tokens = 512;
   int cache_element_bytes = 4;
   int weight_element_bytes = 4;
+  int embedding_element_bytes = 4;  // of the input embedding
 };
 
 // RESOURCE_EXHAUSTED with the numbers when the model or one sequence of max_context does not fit,

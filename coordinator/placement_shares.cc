@@ -19,7 +19,8 @@ int64_t ColumnWeightBytes(const PlacementProblem& problem) {
 }
 
 int64_t VocabRowBytes(const PlacementProblem& problem) {
-  return int64_t{problem.config->hidden_size} * (4 + problem.weight_element_bytes);
+  return int64_t{problem.config->hidden_size} *
+         (problem.embedding_element_bytes + problem.weight_element_bytes);
 }
 
 int64_t NormBytes(const PlacementProblem& problem) {

@@ -88,7 +88,8 @@ absl::StatusOr<TensorView> CheckedView(const Found& found, const FamilyTensor& w
   return TensorView{.type = *type,
                     .shape = stored.shape,
                     .data = found.file->data(stored),
-                    .bytes = stored.bytes};
+                    .bytes = stored.bytes,
+                    .dummy = {}};
 }
 
 // An output matrix stored beside the embedding it is said to be tied to: which of two different

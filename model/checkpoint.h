@@ -12,17 +12,19 @@
 
 #include "absl/status/statusor.h"
 #include "model/config.h"
+#include "model/dummy_numbers.h"
 
 namespace headlong {
 
 enum class TensorType { kFloat32, kFloat16, kBfloat16 };
 
-// A tensor inside a mapped file. `data` may be unaligned; row-major.
+// A tensor inside a mapped file, or one of dummy numbers. `data` may be unaligned; row-major.
 struct TensorView {
   TensorType type = TensorType::kFloat32;
   std::vector<int64_t> shape;
-  const std::byte* data = nullptr;
+  const std::byte* data = nullptr;  // null: `dummy` says what the numbers are
   int64_t bytes = 0;
+  DummyNumbers dummy;
 
   int64_t elements() const;
 };
@@ -41,6 +43,9 @@ class Checkpoint {
   // tensor.
   static absl::StatusOr<std::shared_ptr<const Checkpoint>> Open(
       const std::filesystem::path& model_dir, const ModelConfig& config);
+  // The tensors of `config` without files: seeded random numbers, as bf16, that keep activations
+  // near 1; the same for every share of the model.
+  static std::shared_ptr<const Checkpoint> Dummy(const ModelConfig& config);
   ~Checkpoint();
 
   // REQUIRES: `name` is one of the family's tensors.

@@ -44,6 +44,12 @@ float FromFloat16(uint16_t half) {
 }  // namespace
 
 void ToFloat32(const TensorView& tensor, int64_t first, int64_t count, float* out) {
+  if (tensor.data == nullptr) {
+    for (int64_t i = 0; i < count; ++i) {
+      out[i] = DummyNumber(tensor.dummy, static_cast<uint64_t>(first + i));
+    }
+    return;
+  }
   const std::byte* in = tensor.data + first * ElementBytes(tensor.type);
   switch (tensor.type) {
     case TensorType::kFloat32:

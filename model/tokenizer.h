@@ -52,6 +52,13 @@ class Tokenizer {
 // name of the field and its value.
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::filesystem::path& path);
 
+// Whether a model folder holds any of those files.
+bool HasTokenizer(const std::filesystem::path& model_dir);
+
+// For a model without a tokenizer: no text becomes tokens (FAILED_PRECONDITION), tokens become
+// empty texts.
+std::unique_ptr<Tokenizer> MakeIdTokenizer(int vocab_size);
+
 // Turns a stream of tokens into a stream of whole UTF-8 characters; all of them together are what
 // Decode gives. With `mid_text` the tokens go on with a text, so that no space is taken off.
 class StreamDecoder {

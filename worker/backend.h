@@ -1,23 +1,22 @@
-// What a device must do for the forward pass. Two implementations: CPU (backend_cpu) and, to come,
-// CUDA. Calls are made by the step thread only, in program order; on a device with queues they may
-// return before the work is done, ReadLogits waits.
+// What a device must do for the forward pass. Two implementations: CPU (backend_cpu) and CUDA
+// (backend_cuda). Calls are made by the step thread only, in program order; on a device with queues
+// they may return before the work is done, Wait and ReadFloats wait.
 //
 // Activations are row-major [rows][columns] in a number type of the backend's choosing. Everything
 // is allocated at load; nothing is allocated in a step.
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <span>
-#include <vector>
 
 #include "absl/status/statusor.h"
-#include "cache/lane_class.h"
-#include "cache/plan.h"
-#include "cache/storage.h"
+#include "worker/attention_shape.h"
 #include "worker/batch.h"
 #include "worker/lane_tables.h"
+#include "worker/matrix_source.h"
+
+struct CUstream_st;
 
 namespace headlong {
 
@@ -38,26 +37,6 @@ class DeviceVector {
   virtual ~DeviceVector() = default;
 };
 
-// Shapes of one worker's attention, fixed within an epoch.
-struct AttentionShape {
-  int head_dim = 0;
-  int group = 1;                        // query heads per KV head
-  std::vector<std::vector<int>> heads;  // [layer] -> KV heads held, ascending
-  std::vector<float> inverse_frequencies;
-  float rope_scale = 1;          // of cosines and sines
-  std::vector<int64_t> windows;  // [layer] -> sliding window of the model, 0: none; empty: nowhere
-  int64_t max_context = 0;
-  int max_rows = 0;
-};
-
-struct CacheShape {
-  const Plan* plan = nullptr;  // outlives the backend's caches
-  const std::vector<LaneClass>* classes = nullptr;
-  std::vector<int32_t> class_pages;
-  Storage storage = Storage::kFloat32;
-  int max_sequences = 0;
-};
-
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -72,6 +51,11 @@ class Backend {
   virtual absl::StatusOr<std::unique_ptr<DeviceMatrix>> LoadEmbedding(const float* rows,
                                                                       int row_count,
                                                                       int hidden) = 0;
+  // The same from stored tensors. Here: read into fp32 on the host first.
+  virtual absl::StatusOr<std::unique_ptr<DeviceMatrix>> LoadStoredMatrix(
+      const MatrixSource& source);
+  virtual absl::StatusOr<std::unique_ptr<DeviceMatrix>> LoadStoredEmbedding(
+      const MatrixSource& source);
   virtual absl::StatusOr<Activations> NewActivations(int rows, int columns) = 0;
   // Takes the memory of all caches. Earlier caches and activations are gone.
   virtual absl::Status NewCaches(const AttentionShape& attention, const CacheShape& cache) = 0;
@@ -87,6 +71,9 @@ class Backend {
                      std::span<const uint32_t> tokens, Activations out) = 0;
   virtual void RmsNorm(Activations x, const DeviceVector& weight, float eps, int rows,
                        Activations out) = 0;
+  // x += y, then out = RmsNorm of x.   x, y, out: [rows][size of weight]
+  virtual void AddRmsNorm(Activations x, Activations y, const DeviceVector& weight, float eps,
+                          int rows, Activations out);
   // y = x W^T; zeros where W has no inputs.   x: [rows][inputs], y: [rows][outputs]
   virtual void MatMul(DeviceMatrix& weights, Activations x, int rows, Activations y) = 0;
   // x[r] += bias.   x: [rows][size of bias]
@@ -105,6 +92,15 @@ class Backend {
   // Saves rows to / loads them from the hidden states of the exact prefill in progress.
   virtual void SaveHidden(Activations x, const Chunk& chunk) = 0;
   virtual void LoadHidden(const Chunk& chunk, Activations x) = 0;
+
+  // ---- the host's side; here: of a device whose memory is the host's ----
+  // Waits until everything called so far is done.
+  virtual void Wait() {}
+  // Waits, and copies the first `count` numbers to / from host memory.
+  virtual void ReadFloats(Activations x, int64_t count, float* out);
+  virtual void WriteFloats(const float* values, int64_t count, Activations x);
+  // The queue of a GPU (cudaStream_t is this pointer); null where there is none.
+  virtual CUstream_st* stream() { return nullptr; }
 };
 
 }  // namespace headlong

@@ -27,15 +27,29 @@ class ZeroMatrix final : public DeviceMatrix {
   int64_t bytes() const override { return 0; }
 };
 
+// Rows of the input embedding: bf16 where they are stored so, else fp32.
 class CpuEmbedding final : public DeviceMatrix {
  public:
   CpuEmbedding(const float* values, int row_count, int width)
-      : rows(row_count), hidden(width), table(values, values + int64_t{row_count} * width) {}
-  int64_t bytes() const override { return static_cast<int64_t>(table.size()) * 4; }
+      : rows(row_count), hidden(width), wide_(values, values + int64_t{row_count} * width) {}
+  CpuEmbedding(HugeArray<uint16_t> bits, int row_count, int width)
+      : rows(row_count), hidden(width), narrow_(std::move(bits)) {}
+  int64_t bytes() const override { return int64_t{rows} * hidden * (narrow_ != nullptr ? 2 : 4); }
+
+  void CopyRow(int64_t row, float* out) const {
+    if (narrow_ != nullptr) {
+      cpu::WidenRow(&narrow_[row * hidden], hidden, out);
+    } else {
+      std::copy_n(&wide_[row * hidden], hidden, out);
+    }
+  }
 
   const int rows;
   const int hidden;
-  const std::vector<float> table;  // [rows][hidden]
+
+ private:
+  const std::vector<float> wide_;  // [rows][hidden]
+  const HugeArray<uint16_t> narrow_;
 };
 
 struct CpuVector final : public DeviceVector {
@@ -51,12 +65,23 @@ class CpuBackend final : public Backend {
 
   absl::StatusOr<std::unique_ptr<DeviceMatrix>> LoadMatrix(const float* weights, int outputs,
                                                            int inputs) override {
-    if (inputs == 0) return std::make_unique<ZeroMatrix>();
-    const auto type =
-        number_type_ == Storage::kBfloat16 ? cpu::MatMulType::kBfloat16 : cpu::MatMulType::kFloat32;
-    ASSIGN_OR_RETURN(cpu::PackedMatrix packed,
-                     cpu::PackedMatrix::Create(weights, outputs, inputs, type));
-    return std::make_unique<CpuMatrix>(std::move(packed));
+    return Packed(weights, outputs, inputs);
+  }
+
+  absl::StatusOr<std::unique_ptr<DeviceMatrix>> LoadStoredMatrix(
+      const MatrixSource& source) override {
+    if (!IsBfloat16(source)) return Backend::LoadStoredMatrix(source);
+    HugeArray<uint16_t> bits = ToBfloat16Bits(source);
+    if (bits == nullptr) return NoMemory(source);
+    return Packed(std::move(bits), source.outputs, source.inputs);
+  }
+
+  absl::StatusOr<std::unique_ptr<DeviceMatrix>> LoadStoredEmbedding(
+      const MatrixSource& source) override {
+    if (!IsBfloat16(source)) return Backend::LoadStoredEmbedding(source);
+    HugeArray<uint16_t> bits = ToBfloat16Bits(source);
+    if (bits == nullptr) return NoMemory(source);
+    return std::make_unique<CpuEmbedding>(std::move(bits), source.outputs, source.inputs);
   }
 
   absl::StatusOr<std::unique_ptr<DeviceVector>> LoadVector(std::span<const float> values) override {
@@ -108,7 +133,7 @@ class CpuBackend final : public Backend {
     for (uint32_t token : tokens) {
       const int64_t index = int64_t{token} - first_token;
       if (index >= 0 && index < table.rows) {
-        std::copy_n(&table.table[index * table.hidden], table.hidden, row);
+        table.CopyRow(index, row);
       } else {
         std::fill_n(row, out.columns, 0.0f);
       }
@@ -186,6 +211,22 @@ class CpuBackend final : public Backend {
   }
 
  private:
+  template <typename Weights>
+  absl::StatusOr<std::unique_ptr<DeviceMatrix>> Packed(Weights weights, int outputs,
+                                                       int inputs) const {
+    if (inputs == 0) return std::make_unique<ZeroMatrix>();
+    const auto type = number_type_ == Storage::kBfloat16 ? cpu::MatMulType::kBfloat16
+                                                         : cpu::MatMulType::kFloat32;
+    ASSIGN_OR_RETURN(cpu::PackedMatrix packed,
+                     cpu::PackedMatrix::Create(std::move(weights), outputs, inputs, type));
+    return std::make_unique<CpuMatrix>(std::move(packed));
+  }
+
+  static absl::Status NoMemory(const MatrixSource& source) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no memory for weights of ", source.outputs, " x ", source.inputs));
+  }
+
   int64_t QkvColumns(int heads) const {
     return int64_t{heads} * (shape_.group + 2) * shape_.head_dim;
   }

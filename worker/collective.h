@@ -1,5 +1,5 @@
-// Sums and transfers between the workers of one epoch. Two implementations: Gloo (CPU) and, to
-// come, NCCL. Used by the step thread only. Every rank makes the same calls in the same order.
+// Sums and transfers between the workers of one epoch. Two implementations: Gloo (host memory) and
+// NCCL (GPUs). Used by the step thread only. Every rank makes the same calls in the same order.
 //
 // Errors (UNAVAILABLE: a peer vanished or the time ran out) poison the object: a new epoch brings a
 // new one.
@@ -7,7 +7,6 @@
 
 #include <chrono>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -28,6 +27,9 @@ class Collective {
   // host memory. `columns` by rank; `out` is used on rank 0 only. Waits for the result.
   virtual absl::Status GatherToLeader(Activations x, int rows, const std::vector<int>& columns,
                                       std::vector<float>& out) = 0;
+
+  // Waits for what was only enqueued.
+  virtual absl::Status Wait() { return absl::OkStatus(); }
 };
 
 // Where ranks find each other: a key-value store per epoch.
@@ -38,10 +40,12 @@ class Rendezvous {
   // Waits until the key is there. DEADLINE_EXCEEDED after `timeout`.
   virtual absl::StatusOr<std::string> Get(const std::string& key,
                                           std::chrono::milliseconds timeout) = 0;
+  // A later epoch has begun: nobody will finish what this one waits for. From any thread.
+  virtual bool Abandoned() const { return false; }
 };
 
 // One worker alone: no traffic.
-std::unique_ptr<Collective> MakeSingleCollective();
+std::unique_ptr<Collective> MakeSingleCollective(Backend& backend);
 
 struct GlooOptions {
   int rank = 0;

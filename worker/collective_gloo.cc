@@ -27,13 +27,18 @@ void PlaceColumns(const float* part, int rows, int columns, int first, int total
 
 class SingleCollective final : public Collective {
  public:
+  explicit SingleCollective(Backend& backend) : backend_(backend) {}
+
   absl::Status Sum(Activations, int64_t) override { return absl::OkStatus(); }
   absl::Status GatherToLeader(Activations x, int rows, const std::vector<int>& columns,
                               std::vector<float>& out) override {
-    const float* data = static_cast<const float*>(x.data);
-    out.assign(data, data + int64_t{rows} * columns[0]);
+    out.resize(int64_t{rows} * columns[0]);
+    backend_.ReadFloats(x, std::ssize(out), out.data());
     return absl::OkStatus();
   }
+
+ private:
+  Backend& backend_;
 };
 
 // Gloo's store interface over the coordinator's rendezvous.
@@ -133,7 +138,9 @@ class GlooCollective final : public Collective {
 
 }  // namespace
 
-std::unique_ptr<Collective> MakeSingleCollective() { return std::make_unique<SingleCollective>(); }
+std::unique_ptr<Collective> MakeSingleCollective(Backend& backend) {
+  return std::make_unique<SingleCollective>(backend);
+}
 
 absl::StatusOr<std::unique_ptr<Collective>> MakeGlooCollective(const GlooOptions& options,
                                                                Rendezvous& rendezvous) {

@@ -5,26 +5,26 @@
 #include <memory>
 #include <optional>
 
+#include "absl/status/status.h"
 #include "cache/storage.h"
 #include "worker/backend.h"
-#include "worker/backend_cpu.h"
+#include "worker/gpu.h"
 #include "worker/weights.h"
 
 namespace headlong {
 
 class Device {
  public:
-  void Use(Storage storage) {
-    if (storage_ == storage) return;
-    weights_ = Weights();
-    backend_ = MakeCpuBackend(storage);
-    storage_ = storage;
-  }
+  explicit Device(DeviceChoice choice) : choice_(std::move(choice)) {}
+
+  absl::Status Use(Storage storage);
   // REQUIRES: Use was called.
   Backend& backend() { return *backend_; }
   Weights& weights() { return weights_; }
+  const DeviceChoice& choice() const { return choice_; }
 
  private:
+  const DeviceChoice choice_;
   std::optional<Storage> storage_;
   std::unique_ptr<Backend> backend_;
   Weights weights_;  // after the backend: goes first

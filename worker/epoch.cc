@@ -6,6 +6,7 @@
 
 #include "cache/storage.h"
 #include "common/status.h"
+#include "worker/collective_device.h"
 #include "worker/sampler.h"
 
 namespace headlong {
@@ -54,7 +55,7 @@ absl::StatusOr<std::unique_ptr<Epoch>> Epoch::Begin(const v1::Configure& configu
   ASSIGN_OR_RETURN(const Storage number_type, StorageFromName(configure.dtype()));
   ASSIGN_OR_RETURN(epoch->storage_, StorageFromName(configure.kv_cache_dtype()));
   Device& device = *resources.device;
-  device.Use(number_type);
+  RETURN_IF_ERROR(device.Use(number_type));
   RETURN_IF_ERROR(device.weights().Load(*resources.checkpoint, config, epoch->share_,
                                         device.backend(), progress));
   RETURN_IF_ERROR(epoch->TakeCaches(configure));
@@ -97,23 +98,21 @@ absl::Status Epoch::TakeCaches(const v1::Configure& configure) {
 }
 
 absl::Status Epoch::Connect() {
-  if (share_.world == 1) {
-    collective_ = MakeSingleCollective();
-  } else {
-    GlooOptions options;
-    options.rank = share_.rank;
-    options.world = share_.world;
-    options.host = resources_.host;
-    ASSIGN_OR_RETURN(collective_, MakeGlooCollective(options, *resources_.rendezvous));
-  }
+  Device& device = *resources_.device;
+  GlooOptions peers;
+  peers.rank = share_.rank;
+  peers.world = share_.world;
+  peers.host = resources_.host;
+  ASSIGN_OR_RETURN(collective_, ConnectWorkers(peers, device.choice(), *resources_.rendezvous,
+                                               device.backend()));
   ForwardOptions options;
   options.config = resources_.config;
   options.share = &share_;
   options.max_rows = max_batch_tokens_;
   options.max_samples = std::min(max_batch_tokens_, max_sequences_);
   options.progress = resources_.progress;
-  ASSIGN_OR_RETURN(forward_, Forward::Create(options, resources_.device->weights(),
-                                             resources_.device->backend(), *collective_));
+  ASSIGN_OR_RETURN(forward_,
+                   Forward::Create(options, device.weights(), device.backend(), *collective_));
   return absl::OkStatus();
 }
 

@@ -58,7 +58,10 @@ absl::Status Forward::Run(const Batch& batch, const LaneTables& tables,
     RETURN_IF_ERROR(RunLayer(layer, batch.rows()));
     options_.progress->fetch_add(1, std::memory_order_relaxed);
   }
-  return Leave(batch, logits);
+  RETURN_IF_ERROR(Leave(batch, logits));
+  RETURN_IF_ERROR(collective_.Wait());
+  backend_.Wait();
+  return absl::OkStatus();
 }
 
 // The residual stream at the first layer: embeddings, or what the layer before left.
@@ -85,9 +88,8 @@ absl::Status Forward::RunLayer(int layer, int rows) {
   backend_.Attend(layer, qkv_, heads_);
   backend_.MatMul(*weights.out, heads_, rows, y_);
   RETURN_IF_ERROR(Sum(y_, int64_t{rows} * hidden));
-  backend_.Add(x_, y_, rows, hidden);
 
-  backend_.RmsNorm(x_, *weights.mlp_norm, eps, rows, normed_);
+  backend_.AddRmsNorm(x_, y_, *weights.mlp_norm, eps, rows, normed_);
   backend_.MatMul(*weights.gate_up, normed_, rows, gate_up_);
   backend_.SiluMul(gate_up_, rows, columns, mlp_);
   backend_.MatMul(*weights.down, mlp_, rows, y_);

@@ -1,7 +1,6 @@
 #include "worker/kernel_cases.h"
 
 #include <omp.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <cmath>
@@ -11,6 +10,7 @@
 #include <random>
 
 #include "absl/strings/str_cat.h"
+#include "common/huge_array.h"
 #include "common/status.h"
 #include "worker/kernels/attention_cpu.h"
 #include "worker/kernels/matmul_cpu.h"
@@ -22,23 +22,12 @@ namespace {
 constexpr int64_t kFarAboveCaches = int64_t{256} << 20;  // bytes
 constexpr int64_t kFitsIntoCaches = int64_t{2} << 20;
 
-struct Free {
-  void operator()(void* p) const { std::free(p); }
-};
-template <typename T>
-using HugeArray = std::unique_ptr<T[], Free>;
-
-// In huge pages where the system has them, as the slabs of the caches are.
 template <typename T>
 absl::StatusOr<HugeArray<T>> HugePages(int64_t count) {
-  constexpr int64_t kPage = int64_t{2} << 20;
-  const int64_t bytes = (count * static_cast<int64_t>(sizeof(T)) + kPage - 1) / kPage * kPage;
-  void* memory = std::aligned_alloc(kPage, bytes);
-  if (memory == nullptr) {
-    return absl::ResourceExhaustedError(absl::StrCat("no memory for ", bytes, " bytes of data"));
-  }
-  madvise(memory, bytes, MADV_HUGEPAGE);
-  return HugeArray<T>(static_cast<T*>(memory));
+  HugeArray<T> array = TakeHugeArray<T>(count);
+  if (array != nullptr) return array;
+  return absl::ResourceExhaustedError(
+      absl::StrCat("no memory for ", count * sizeof(T), " bytes of data"));
 }
 
 std::vector<float> Floats(int64_t n) {

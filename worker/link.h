@@ -54,6 +54,7 @@ class LinkRendezvous final : public Rendezvous {
   absl::Status Put(const std::string& key, const std::string& value) override;
   absl::StatusOr<std::string> Get(const std::string& key,
                                   std::chrono::milliseconds timeout) override;
+  bool Abandoned() const override { return newest_epoch_ > epoch_; }
 
  private:
   v1::WorkerLink::Stub& stub_;

@@ -10,46 +10,36 @@
 namespace headlong {
 namespace {
 
-// Rows of tensors, put one below the other into one fp32 matrix.
+// Rows [begin, end) of whole tensors, one below the other.
 class Rows {
  public:
-  Rows(const Checkpoint& checkpoint, int64_t outputs, int64_t inputs)
-      : checkpoint_(checkpoint), outputs_(outputs), inputs_(inputs), values_(outputs * inputs) {}
-
-  // Rows [begin, end) of a [rows][inputs] tensor come next.
-  void Add(const std::string& name, int64_t begin, int64_t end) {
-    const TensorView& tensor = checkpoint_.tensor(name);
-    ToFloat32(tensor, begin * inputs_, (end - begin) * inputs_, values_.data() + filled_);
-    filled_ += (end - begin) * inputs_;
+  Rows(const Checkpoint& checkpoint, int64_t inputs) : checkpoint_(checkpoint) {
+    source_.inputs = static_cast<int>(inputs);
   }
 
-  const float* data() const { return values_.data(); }
-  int outputs() const { return static_cast<int>(outputs_); }
-  int inputs() const { return static_cast<int>(inputs_); }
+  void Add(const std::string& name, int64_t begin, int64_t end) {
+    source_.blocks.push_back(
+        {&checkpoint_.tensor(name), begin, end - begin, 0, int64_t{source_.inputs}});
+    source_.outputs += static_cast<int>(end - begin);
+  }
+
+  const MatrixSource& source() const { return source_; }
 
  private:
   const Checkpoint& checkpoint_;
-  const int64_t outputs_;
-  const int64_t inputs_;
-  std::vector<float> values_;
-  int64_t filled_ = 0;
+  MatrixSource source_;
 };
 
-// Columns [begin, end) of every row, for each of `ranges`, side by side: [rows][sum of sizes].
-std::vector<float> TakeColumns(const TensorView& tensor, const std::vector<IndexRange>& ranges) {
-  const int64_t rows = tensor.shape[0];
-  const int64_t columns = tensor.shape[1];
-  int64_t kept = 0;
-  for (const IndexRange& range : ranges) kept += range.size();
-  std::vector<float> values(rows * kept);
-  float* out = values.data();
-  for (int64_t row = 0; row < rows; ++row) {
-    for (const IndexRange& range : ranges) {
-      ToFloat32(tensor, row * columns + range.begin, range.size(), out);
-      out += range.size();
-    }
+// Columns of every row of a tensor, for each of `ranges`, side by side.
+MatrixSource Columns(const TensorView& tensor, const std::vector<IndexRange>& ranges) {
+  MatrixSource source;
+  source.side_by_side = true;
+  source.outputs = static_cast<int>(tensor.shape[0]);
+  for (const IndexRange& range : ranges) {
+    source.blocks.push_back({&tensor, 0, tensor.shape[0], range.begin, range.size()});
+    source.inputs += range.size();
   }
-  return values;
+  return source;
 }
 
 std::vector<float> WholeVector(const TensorView& tensor) {
@@ -74,11 +64,10 @@ class ShareLoader {
     const std::string prefix = absl::StrCat("model.layers.", layer, ".self_attn.");
     const int64_t q = int64_t{config_.head_dim} * config_.group();
     const Rows qkv = QkvRows(prefix, ".weight", config_.hidden_size, heads);
-    ASSIGN_OR_RETURN(out.qkv, backend_.LoadMatrix(qkv.data(), qkv.outputs(), qkv.inputs()));
+    ASSIGN_OR_RETURN(out.qkv, backend_.LoadStoredMatrix(qkv.source()));
     if (config_.qkv_bias) {
       const Rows bias = QkvRows(prefix, ".bias", 1, heads);
-      ASSIGN_OR_RETURN(out.qkv_bias, backend_.LoadVector(std::span(
-                                         bias.data(), static_cast<size_t>(bias.outputs()))));
+      ASSIGN_OR_RETURN(out.qkv_bias, backend_.LoadVector(ToFloats(bias.source())));
     }
     if (config_.qk_norm) {
       RETURN_IF_ERROR(LoadNorm(prefix + "q_norm.weight", out.q_norm));
@@ -88,9 +77,8 @@ class ShareLoader {
     for (int head : heads) {
       columns.push_back({static_cast<int>(head * q), static_cast<int>((head + 1) * q)});
     }
-    const auto values = TakeColumns(checkpoint_.tensor(prefix + "o_proj.weight"), columns);
-    ASSIGN_OR_RETURN(out.out, backend_.LoadMatrix(values.data(), config_.hidden_size,
-                                                  static_cast<int>(heads.size() * q)));
+    ASSIGN_OR_RETURN(out.out, backend_.LoadStoredMatrix(
+                                  Columns(checkpoint_.tensor(prefix + "o_proj.weight"), columns)));
     Count(AttentionBytes(heads));
     return LoadNorm(absl::StrCat("model.layers.", layer, ".input_layernorm.weight"),
                     out.attention_norm);
@@ -98,14 +86,12 @@ class ShareLoader {
 
   absl::Status LoadMlp(int layer, IndexRange columns, LayerWeights& out) {
     const std::string prefix = absl::StrCat("model.layers.", layer, ".mlp.");
-    Rows gate_up(checkpoint_, 2 * columns.size(), config_.hidden_size);
+    Rows gate_up(checkpoint_, config_.hidden_size);
     gate_up.Add(prefix + "gate_proj.weight", columns.begin, columns.end);
     gate_up.Add(prefix + "up_proj.weight", columns.begin, columns.end);
-    ASSIGN_OR_RETURN(out.gate_up,
-                     backend_.LoadMatrix(gate_up.data(), gate_up.outputs(), gate_up.inputs()));
-    const auto values = TakeColumns(checkpoint_.tensor(prefix + "down_proj.weight"), {columns});
-    ASSIGN_OR_RETURN(out.down,
-                     backend_.LoadMatrix(values.data(), config_.hidden_size, columns.size()));
+    ASSIGN_OR_RETURN(out.gate_up, backend_.LoadStoredMatrix(gate_up.source()));
+    ASSIGN_OR_RETURN(out.down, backend_.LoadStoredMatrix(Columns(
+                                   checkpoint_.tensor(prefix + "down_proj.weight"), {columns})));
     Count(MlpBytes(columns));
     return LoadNorm(absl::StrCat("model.layers.", layer, ".post_attention_layernorm.weight"),
                     out.mlp_norm);
@@ -113,17 +99,13 @@ class ShareLoader {
 
   absl::Status LoadVocabulary(IndexRange rows, std::unique_ptr<DeviceMatrix>& embedding,
                               std::unique_ptr<DeviceMatrix>& output) {
-    Rows input(checkpoint_, rows.size(), config_.hidden_size);
+    Rows input(checkpoint_, config_.hidden_size);
     input.Add("model.embed_tokens.weight", rows.begin, rows.end);
-    ASSIGN_OR_RETURN(embedding,
-                     backend_.LoadEmbedding(input.data(), input.outputs(), input.inputs()));
-    if (config_.tied_embeddings) {
-      ASSIGN_OR_RETURN(output, backend_.LoadMatrix(input.data(), input.outputs(), input.inputs()));
-    } else {
-      Rows head(checkpoint_, rows.size(), config_.hidden_size);
-      head.Add("lm_head.weight", rows.begin, rows.end);
-      ASSIGN_OR_RETURN(output, backend_.LoadMatrix(head.data(), head.outputs(), head.inputs()));
-    }
+    ASSIGN_OR_RETURN(embedding, backend_.LoadStoredEmbedding(input.source()));
+    Rows head(checkpoint_, config_.hidden_size);
+    head.Add(config_.tied_embeddings ? "model.embed_tokens.weight" : "lm_head.weight", rows.begin,
+             rows.end);
+    ASSIGN_OR_RETURN(output, backend_.LoadStoredMatrix(head.source()));
     Count(VocabularyBytes(rows));
     return absl::OkStatus();
   }
@@ -139,7 +121,7 @@ class ShareLoader {
                const std::vector<int>& heads) const {
     const int64_t d = config_.head_dim;
     const int64_t q = d * config_.group();
-    Rows rows(checkpoint_, (q + 2 * d) * static_cast<int64_t>(heads.size()), inputs);
+    Rows rows(checkpoint_, inputs);
     for (int head : heads) rows.Add(prefix + "q_proj" + kind, head * q, (head + 1) * q);
     for (int head : heads) rows.Add(prefix + "k_proj" + kind, head * d, (head + 1) * d);
     for (int head : heads) rows.Add(prefix + "v_proj" + kind, head * d, (head + 1) * d);

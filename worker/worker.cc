@@ -8,12 +8,14 @@
 #include <chrono>
 #include <memory>
 #include <thread>
+#include <vector>
 
 #include "common/status.h"
 #include "common/wire.h"
 #include "model/checkpoint.h"
 #include "model/config.h"
 #include "worker/device.h"
+#include "worker/gpu.h"
 #include "worker/kernels/matmul_cpu.h"
 #include "worker/link.h"
 #include "worker/profile.h"
@@ -38,15 +40,16 @@ class WorkerProcess {
       : options_(options), stop_(stop) {}
 
   absl::Status Prepare() {
-    if (options_.device != "auto" && options_.device != "cpu") {
-      return absl::UnimplementedError(
-          absl::StrCat("--device ", options_.device, ": this build runs on \"cpu\" only"));
-    }
+    ASSIGN_OR_RETURN(const DeviceChoice choice, Choose());
+    device_ = std::make_unique<Device>(choice);
     omp_set_num_threads(options_.threads > 0 ? options_.threads : omp_get_num_procs());
     ASSIGN_OR_RETURN(config_, LoadModelConfig(options_.model_dir));
-    ASSIGN_OR_RETURN(checkpoint_, Checkpoint::Open(options_.model_dir, config_));
-    Describe();
-    return absl::OkStatus();
+    if (options_.load_format == "dummy") {
+      checkpoint_ = Checkpoint::Dummy(config_);
+    } else {
+      ASSIGN_OR_RETURN(checkpoint_, Checkpoint::Open(options_.model_dir, config_));
+    }
+    return Describe();
   }
 
   absl::Status Serve() {
@@ -72,27 +75,55 @@ class WorkerProcess {
   }
 
  private:
-  void Describe() {
-    const WorkerProfile profile = MeasureProfile();
+  absl::StatusOr<DeviceChoice> Choose() const {
+    if (options_.device == "cpu") return ChooseDevice("cpu", options_.gpu, std::vector<Gpu>());
+    auto choice = ChooseDevice(options_.device, options_.gpu, FindGpus());
+    if (choice.ok()) return choice;
+    return Annotate(choice.status(), absl::StrCat("--device ", options_.device));
+  }
+
+  absl::StatusOr<int64_t> MemoryLimit() const {
+    const int64_t asked = options_.memory_limit_bytes;
+    const DeviceChoice& choice = device_->choice();
+    if (!choice.cuda()) return asked > 0 ? asked : DefaultMemoryLimit();
+    const GpuMemory memory = GpuMemoryNow(choice.gpu);
+    if (asked <= 0) return DefaultGpuLimit(memory, options_.sharing);
+    if (asked <= memory.free_bytes) return asked;
+    return absl::ResourceExhaustedError(absl::StrCat("--memory-limit ", asked, ": ", choice.name,
+                                                     " has ", memory.free_bytes, " of ",
+                                                     memory.total_bytes, " bytes free"));
+  }
+
+  absl::Status Describe() {
+    const DeviceChoice& choice = device_->choice();
+    WorkerProfile profile;
+    if (choice.cuda()) {
+      ASSIGN_OR_RETURN(profile, MeasureGpu(choice.gpu));
+    } else {
+      profile = MeasureProfile();
+    }
+    ASSIGN_OR_RETURN(const int64_t memory, MemoryLimit());
     registration_.set_protocol(kWireProtocol);
     registration_.set_worker_id(options_.worker_id);
     registration_.set_pid(getpid());
     registration_.set_host(options_.host);
-    registration_.set_device("cpu");
-    registration_.set_memory_bytes(options_.memory_limit_bytes > 0 ? options_.memory_limit_bytes
-                                                                   : DefaultMemoryLimit());
+    registration_.set_device(choice.name);
+    registration_.set_memory_bytes(memory);
     registration_.set_read_bytes_per_s(profile.read_bytes_per_s);
     registration_.set_matmul_flops(profile.matmul_flops);
     registration_.set_model_fingerprint(checkpoint_->fingerprint());
     registration_.set_threads(omp_get_max_threads());
-    registration_.set_native_bf16(cpu::HasNativeBfloat16());
+    registration_.set_native_bf16(choice.cuda() || cpu::HasNativeBfloat16());
+    spdlog::info("on {}: {} bytes, reads {:.0f} GB/s, multiplies {:.1f} TFLOP/s", choice.name,
+                 memory, profile.read_bytes_per_s / 1e9, profile.matmul_flops / 1e12);
+    return absl::OkStatus();
   }
 
   Session::End ServeSession(CoordinatorLink& link, const v1::Registered& registered) {
     EpochResources resources;
     resources.config = &config_;
     resources.checkpoint = checkpoint_.get();
-    resources.device = &device_;
+    resources.device = device_.get();
     resources.progress = &progress_;
     resources.host = options_.host;
     Session session(link, resources, stop_);
@@ -106,7 +137,7 @@ class WorkerProcess {
   std::shared_ptr<const Checkpoint> checkpoint_;
   v1::Register registration_;
   std::atomic<uint64_t> progress_{0};
-  Device device_;  // backend and weights, kept across sessions
+  std::unique_ptr<Device> device_;  // backend and weights, kept across sessions
 };
 
 }  // namespace
@@ -115,6 +146,13 @@ absl::Status RunWorker(const WorkerOptions& options, const std::atomic<bool>& st
   WorkerProcess process(options, stop);
   RETURN_IF_ERROR(process.Prepare());
   return process.Serve();
+}
+
+int CountUsableGpus() {
+  const absl::StatusOr<std::vector<Gpu>> gpus = FindGpus();
+  if (!gpus.ok()) return 0;
+  return static_cast<int>(std::count_if(gpus->begin(), gpus->end(),
+                                        [](const Gpu& gpu) { return gpu.refusal.empty(); }));
 }
 
 }  // namespace headlong

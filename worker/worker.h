@@ -16,14 +16,20 @@ struct WorkerOptions {
   std::string coordinator = "127.0.0.1:7001";  // its worker port
   std::string worker_id;                       // [A-Za-z0-9._-]{1,64}
   std::string host = "127.0.0.1";              // where peers reach this worker's collectives
-  std::string device = "auto";                 // "auto" | "cpu"
-  int threads = 0;                             // 0: all cores
-  int64_t memory_limit_bytes = 0;              // 0: half of the free memory
-  double coordinator_timeout_s = 60;           // give up when no coordinator is reached for so long
+  std::string device = "auto";                 // "auto" | "cpu" | "cuda"
+  int gpu = -1;                                // index; -1: the first that can be used
+  int sharing = 1;                    // workers of this machine that share the device's memory
+  std::string load_format = "auto";   // "auto": the model's files | "dummy": none
+  int threads = 0;                    // 0: all cores
+  int64_t memory_limit_bytes = 0;     // 0: half of the free memory, most of a GPU's
+  double coordinator_timeout_s = 60;  // give up when no coordinator is reached for so long
 };
 
 // Serves until the coordinator says to stop, `stop` becomes true, or the coordinator stays
 // unreachable for coordinator_timeout_s (DEADLINE_EXCEEDED). Weights are kept while reconnecting.
 absl::Status RunWorker(const WorkerOptions& options, const std::atomic<bool>& stop);
+
+// GPUs of this machine that this build can use.
+int CountUsableGpus();
 
 }  // namespace headlong

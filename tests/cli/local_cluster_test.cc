@@ -33,7 +33,7 @@ LocalClusterOptions Options(int workers, const std::string& memory_limit) {
 
 TEST(WorkerCommands, EachWorkerHasItsNameAndItsParent) {
   const std::vector<SupervisedCommand> commands =
-      WorkerCommands(Options(2, ""), "/bin/headlong", "0.0.0.0:7001", 1 << 30);
+      WorkerCommands(Options(2, ""), "/bin/headlong", "0.0.0.0:7001", {1 << 30, 0});
   ASSERT_EQ(commands.size(), 2u);
   EXPECT_EQ(commands[1].id, "w1");
   EXPECT_EQ(commands[1].argv[0], "/bin/headlong");
@@ -48,7 +48,7 @@ TEST(WorkerCommands, MemoryIsOneForAllOrOneEach) {
   const auto limits = [](int workers, const std::string& memory_limit) {
     std::vector<std::string> values;
     for (const SupervisedCommand& command :
-         WorkerCommands(Options(workers, memory_limit), "headlong", "127.0.0.1:1", 1200)) {
+         WorkerCommands(Options(workers, memory_limit), "headlong", "127.0.0.1:1", {1200, 0})) {
       values.push_back(ValueOf(command, "--memory-limit"));
     }
     return values;
@@ -61,11 +61,43 @@ TEST(WorkerCommands, MemoryIsOneForAllOrOneEach) {
 
 TEST(WorkerCommands, ThreadsAreSharedOutButNeverNone) {
   const std::vector<SupervisedCommand> many =
-      WorkerCommands(Options(1000, ""), "headlong", "127.0.0.1:1", 0);
+      WorkerCommands(Options(1000, ""), "headlong", "127.0.0.1:1", {});
   EXPECT_EQ(ValueOf(many[0], "--threads"), "1");
   LocalClusterOptions options = Options(2, "");
   options.threads = 7;
-  EXPECT_EQ(ValueOf(WorkerCommands(options, "headlong", "127.0.0.1:1", 0)[1], "--threads"), "7");
+  EXPECT_EQ(ValueOf(WorkerCommands(options, "headlong", "127.0.0.1:1", {})[1], "--threads"), "7");
+}
+
+TEST(WorkerCommands, GpusAreTakenInTurnAndShared) {
+  LocalClusterOptions options = Options(3, "");
+  const auto on = [&](int gpus, const std::string& flag) {
+    std::vector<std::string> values;
+    for (const SupervisedCommand& command :
+         WorkerCommands(options, "headlong", "127.0.0.1:1", {1200, gpus})) {
+      values.push_back(ValueOf(command, flag));
+    }
+    return values;
+  };
+  EXPECT_THAT(on(0, "--gpu"), testing::ElementsAre("", "", ""));
+  EXPECT_THAT(on(1, "--gpu"), testing::ElementsAre("0", "0", "0"));
+  EXPECT_THAT(on(1, "--sharing"), testing::ElementsAre("3", "3", "3"));
+  EXPECT_THAT(on(2, "--gpu"), testing::ElementsAre("0", "1", "0"));
+  EXPECT_THAT(on(2, "--sharing"), testing::ElementsAre("2", "2", "2"));
+  EXPECT_THAT(on(8, "--sharing"), testing::ElementsAre("1", "1", "1"));
+  // The machine's memory says nothing of a GPU's.
+  EXPECT_THAT(on(2, "--memory-limit"), testing::ElementsAre("", "", ""));
+  options.gpu = 1;
+  EXPECT_THAT(on(4, "--gpu"), testing::ElementsAre("1", "2", "3"));
+  options.device = "cpu";
+  EXPECT_THAT(on(4, "--gpu"), testing::ElementsAre("", "", ""));
+}
+
+TEST(ClusterOptionsFrom, AConfigStandsForItsFolderWhereNothingElseIsNeeded) {
+  EngineFlags engine;
+  engine.model = Model() + "/config.json";
+  EXPECT_FALSE(ClusterOptionsFrom(engine, {}).ok());
+  engine.load_format = "dummy";
+  EXPECT_EQ(ClusterOptionsFrom(engine, {})->coordinator.model_dir, Model());
 }
 
 TEST(ClusterOptionsFrom, WrongCounts) {

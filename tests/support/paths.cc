@@ -4,7 +4,10 @@
 
 namespace headlong {
 
-std::filesystem::path SourceDir() { return HEADLONG_SOURCE_DIR; }
+std::filesystem::path SourceDir() {
+  const char* moved = std::getenv("HEADLONG_SOURCE");
+  return moved ? moved : HEADLONG_SOURCE_DIR;
+}
 
 std::optional<std::filesystem::path> SharedPath(const std::filesystem::path& name) {
   const char* root = std::getenv("HEADLONG_SHARED");

@@ -6,7 +6,7 @@
 
 namespace headlong {
 
-// The root of the source tree.
+// The root of the source tree: where it was built, or $HEADLONG_SOURCE on another machine.
 std::filesystem::path SourceDir();
 
 // A file or folder of the shared reference material: $HEADLONG_SHARED/<name>, or ../shared/<name>

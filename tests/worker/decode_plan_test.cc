@@ -171,5 +171,30 @@ TEST(SetKept, AFullLaneKeepsEverything) {
   EXPECT_EQ(1 << lane.page_shift, kFullPageTokens);
 }
 
+// Slots that stay live are the last `window` positions, whatever whole pages are passed over.
+TEST(BoundByWindow, LeavesTheLastPositions) {
+  const int32_t ids[1] = {};
+  for (const bool full : {true, false}) {
+    LaneRule rule;
+    rule.full = full;
+    rule.window = 200;
+    rule.compensation = Compensation::kNone;
+    for (int64_t length = 1; length < 900; length += 7) {
+      for (const int64_t window : {1, 15, 16, 17, 64, 130, 200, 5000}) {
+        DecodeLane lane;
+        lane.page_ids = ids;
+        SetKept(rule, length, lane);
+        const int64_t kept = lane.slots;
+        BoundByWindow(length, window, lane);
+        const int64_t pages = lane.page_ids - ids;
+        EXPECT_EQ(lane.slots + (pages << lane.page_shift), kept);
+        EXPECT_EQ(lane.slots - (lane.gap_end - lane.gap_begin), std::min(kept, window));
+        EXPECT_EQ(lane.gap_begin, 0);
+        EXPECT_LT(lane.gap_end, 1 << lane.page_shift);
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace headlong

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cmath>
 #include <set>
+#include <span>
 
 #include "common/json.h"
 #include "tests/support/paths.h"
@@ -25,9 +26,16 @@ constexpr double kTolerance = 1e-3;  // absolute, on logits in fp32
 struct Family {
   const char* name;
   int rope_bits;  // significant bits of its stored type
+  On on = On::kCpu;
 };
 
 void PrintTo(const Family& family, std::ostream* out) { *out << family.name; }
+
+std::vector<Family> OnCuda(std::span<const Family> families) {
+  std::vector<Family> on_cuda(families.begin(), families.end());
+  for (Family& family : on_cuda) family.on = On::kCuda;
+  return on_cuda;
+}
 
 constexpr int kFp32 = 24, kFp16 = 11, kBf16 = 8;
 constexpr Family kFamilies[] = {
@@ -60,6 +68,14 @@ class FamiliesTest : public ::testing::TestWithParam<Family> {
     ASSERT_TRUE(reference.ok()) << reference.status();
     reference_ = *reference;
     ids_ = reference_["ids"].get<std::vector<uint32_t>>();
+    const auto devices = DevicesOf(GetParam().on);
+    if (!devices.ok()) GTEST_SKIP() << devices.status();
+    devices_ = *devices;
+    const auto config = LoadModelConfig(folder_);
+    ASSERT_TRUE(config.ok()) << config.status();
+    if (GetParam().on == On::kCuda && config->head_dim < 64) {
+      GTEST_SKIP() << "attention on GPUs has no kernel for head_dim " << config->head_dim;
+    }
   }
 
   std::unique_ptr<LocalWorkers> Begin(int workers, const std::string& plan, int rope_bits) {
@@ -68,6 +84,7 @@ class FamiliesTest : public ::testing::TestWithParam<Family> {
     options.workers = workers;
     options.plan = plan;
     options.rope_bits = rope_bits;
+    options.devices = devices_;
     auto begun = LocalWorkers::Begin(options);
     EXPECT_TRUE(begun.ok()) << begun.status();
     return begun.ok() ? *std::move(begun) : nullptr;
@@ -104,6 +121,7 @@ class FamiliesTest : public ::testing::TestWithParam<Family> {
   }
 
   std::filesystem::path folder_;
+  std::vector<DeviceChoice> devices_;
   Json reference_;
   std::vector<uint32_t> ids_;
   uint64_t id_ = 0;
@@ -127,6 +145,11 @@ TEST_P(FamiliesTest, FrequenciesInFp32AreClose) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Golden, FamiliesTest, ::testing::ValuesIn(kFamilies),
+                         [](const ::testing::TestParamInfo<Family>& each) {
+                           return std::string(each.param.name);
+                         });
+
+INSTANTIATE_TEST_SUITE_P(GoldenCuda, FamiliesTest, ::testing::ValuesIn(OnCuda(kFamilies)),
                          [](const ::testing::TestParamInfo<Family>& each) {
                            return std::string(each.param.name);
                          });

@@ -34,12 +34,26 @@ uint32_t Best(const std::vector<float>& logits) {
   return static_cast<uint32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
 
-class Golden : public ::testing::TestWithParam<int> {};
+// Skips the test where its device is not there.
+class OnDevice : public ::testing::Test {
+ protected:
+  void Find(On on) {
+    const auto devices = DevicesOf(on);
+    if (!devices.ok()) GTEST_SKIP() << devices.status();
+    devices_ = *devices;
+  }
+  std::vector<DeviceChoice> devices_;
+};
+
+class Golden : public OnDevice, public ::testing::WithParamInterface<std::pair<int, On>> {
+  void SetUp() override { Find(GetParam().second); }
+};
 
 TEST_P(Golden, TransformersLogitsAndGreedyTokens) {
   LocalOptions options;
   options.model_dir = NeedleModel();
-  options.workers = GetParam();
+  options.workers = GetParam().first;
+  options.devices = devices_;
   options.max_context = 6144;
   auto workers = Begin(options);
   ASSERT_NE(workers, nullptr);
@@ -63,7 +77,11 @@ TEST_P(Golden, TransformersLogitsAndGreedyTokens) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Workers, Golden, ::testing::Values(1, 2, 3));
+INSTANTIATE_TEST_SUITE_P(Cpu, Golden,
+                         ::testing::Values(std::pair(1, On::kCpu), std::pair(2, On::kCpu),
+                                           std::pair(3, On::kCpu)));
+INSTANTIATE_TEST_SUITE_P(Cuda, Golden,
+                         ::testing::Values(std::pair(1, On::kCuda), std::pair(2, On::kCuda)));
 
 std::string CasePlan(const Json& reference) {
   Json policies = {{"retrieval", Json::object()},
@@ -86,7 +104,11 @@ std::string CasePlan(const Json& reference) {
       .dump();
 }
 
-TEST(GoldenCompressed, LogitsOfLocalHeads) {
+class GoldenCompressed : public OnDevice, public ::testing::WithParamInterface<On> {
+  void SetUp() override { Find(GetParam()); }
+};
+
+TEST_P(GoldenCompressed, LogitsOfLocalHeads) {
   const auto cases = ReadJsonFile(GoldenPath("needle-10m.compressed.json"));
   ASSERT_TRUE(cases.ok()) << cases.status();
   int number = 0;
@@ -94,6 +116,7 @@ TEST(GoldenCompressed, LogitsOfLocalHeads) {
     LocalOptions options;
     options.model_dir = NeedleModel();
     options.plan = CasePlan(reference);
+    options.devices = devices_;
     options.workers = 1 + number % 3;
     options.max_context = 6144;
     auto workers = Begin(options);
@@ -118,6 +141,9 @@ TEST(GoldenCompressed, LogitsOfLocalHeads) {
     ++number;
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Cpu, GoldenCompressed, ::testing::Values(On::kCpu));
+INSTANTIATE_TEST_SUITE_P(Cuda, GoldenCompressed, ::testing::Values(On::kCuda));
 
 }  // namespace
 }  // namespace headlong

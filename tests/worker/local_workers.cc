@@ -51,10 +51,23 @@ absl::StatusOr<std::string> MemoryRendezvous::Get(const std::string& key,
   return values_[key];
 }
 
+absl::StatusOr<std::vector<DeviceChoice>> DevicesOf(On on) {
+  std::vector<DeviceChoice> devices;
+  if (on == On::kCpu) return devices;
+  ASSIGN_OR_RETURN(const std::vector<Gpu> gpus, FindGpus());
+  for (const Gpu& gpu : gpus) {
+    if (gpu.refusal.empty()) devices.push_back({gpu.index, gpu.name, gpu.uuid});
+  }
+  if (devices.empty()) return absl::UnavailableError("this build has no code for the GPUs here");
+  return devices;
+}
+
 absl::StatusOr<std::unique_ptr<LocalWorkers>> LocalWorkers::Begin(const LocalOptions& options) {
   auto workers = std::unique_ptr<LocalWorkers>(new LocalWorkers);
   ASSIGN_OR_RETURN(workers->config_, LoadModelConfig(options.model_dir));
-  ASSIGN_OR_RETURN(workers->checkpoint_, Checkpoint::Open(options.model_dir, workers->config_));
+  ASSIGN_OR_RETURN(workers->checkpoint_,
+                   options.dummy ? Checkpoint::Dummy(workers->config_)
+                                 : Checkpoint::Open(options.model_dir, workers->config_));
   for (float& frequency : workers->config_.rope_frequencies) {
     frequency = RoundToBits(frequency, options.rope_bits);
   }
@@ -72,7 +85,9 @@ absl::StatusOr<std::unique_ptr<LocalWorkers>> LocalWorkers::Begin(const LocalOpt
   for (int rank = 0; rank < options.workers; ++rank) {
     threads.emplace_back([&, rank] {
       omp_set_num_threads(options.workers == 1 ? 2 : 1);
-      workers->devices_[rank] = std::make_unique<Device>();
+      const size_t devices = options.devices.size();
+      workers->devices_[rank] = std::make_unique<Device>(
+          devices == 0 ? DeviceChoice{-1, "cpu", ""} : options.devices[rank % devices]);
       EpochResources resources;
       resources.config = &workers->config_;
       resources.checkpoint = workers->checkpoint_.get();
@@ -97,7 +112,8 @@ v1::Configure LocalWorkers::MakeConfigure(const LocalOptions& options, int rank)
   configure.set_rank(rank);
   configure.set_plan_json(plan_->ToJson());
   configure.set_dtype(options.dtype);
-  configure.set_kv_cache_dtype(options.kv_cache_dtype);
+  configure.set_kv_cache_dtype(options.kv_cache_dtype.empty() ? options.dtype
+                                                                : options.kv_cache_dtype);
   configure.set_max_sequences(options.max_sequences);
   const int64_t context = options.max_context > 0 ? options.max_context : config_.max_context;
   configure.set_max_context(context);

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -35,14 +36,22 @@ class MemoryRendezvous final : public Rendezvous {
 struct LocalOptions {
   std::filesystem::path model_dir;
   int workers = 1;
-  std::string plan = "full";            // as Plan::Load, or JSON text
-  std::string dtype = "fp32";           // of matrix products
-  std::string kv_cache_dtype = "fp32";  // of keys and values
+  std::string plan = "full";  // as Plan::Load, or JSON text
+  std::string dtype = "fp32";
+  std::string kv_cache_dtype;         // empty: as dtype
+  bool dummy = false;                 // no files but config.json
+  std::vector<DeviceChoice> devices;  // taken in turn; none: CPUs
   int max_sequences = 4;
   int max_context = 0;  // 0: the model's
   int max_batch_tokens = 512;
   int rope_bits = 24;  // significant bits that rotary frequencies are rounded to; 24: as they are
 };
+
+// Where a test runs: on CPUs, or on the GPUs of this machine, which may be none.
+enum class On { kCpu, kCuda };
+inline void PrintTo(On on, std::ostream* out) { *out << (on == On::kCpu ? "Cpu" : "Cuda"); }
+// For LocalOptions::devices. UNAVAILABLE, saying why, where there is no GPU that can be used.
+absl::StatusOr<std::vector<DeviceChoice>> DevicesOf(On on);
 
 class LocalWorkers {
  public:

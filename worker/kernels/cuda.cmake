@@ -1,8 +1,10 @@
-# Finds a CUDA compiler, if there is one, and enables the language. Sets HEADLONG_HAS_CUDA.
+# Finds a CUDA compiler, if there is one, and enables the language. Sets HEADLONG_HAS_CUDA, and
+# HEADLONG_HAS_GPU_BACKEND where the headers of cuBLASLt and NCCL are there, too.
 # Nothing of CUDA need be installed where the binary runs: its runtime is linked statically and
 # finds the driver, or none, when it starts.
 set(HEADLONG_CUDA AUTO CACHE STRING "GPU kernels: ON, OFF, or AUTO where a compiler is found")
 set(HEADLONG_HAS_CUDA OFF)
+set(HEADLONG_HAS_GPU_BACKEND OFF)
 if(NOT HEADLONG_CUDA)
   return()
 endif()
@@ -45,3 +47,16 @@ if(NOT DEFINED CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake 3.25 does not know
 endif()
 set(CMAKE_CUDA_STANDARD 20)
 set(HEADLONG_HAS_CUDA ON)
+
+find_path(HEADLONG_CUBLASLT_INCLUDE cublasLt.h
+  HINTS ${toolkit}/include ${HEADLONG_PYPI_CUDA}/include)
+find_path(HEADLONG_NCCL_INCLUDE nccl.h
+  HINTS ${toolkit}/include ${HEADLONG_PYPI_CUDA}/../nccl/include)
+if(HEADLONG_CUBLASLT_INCLUDE AND HEADLONG_NCCL_INCLUDE)
+  set(HEADLONG_HAS_GPU_BACKEND ON)
+  set(HEADLONG_GPU_INCLUDE_DIRS ${toolkit}/include ${HEADLONG_CUBLASLT_INCLUDE}
+    ${HEADLONG_NCCL_INCLUDE})
+else()
+  message(STATUS "cublasLt.h or nccl.h is missing: GPU kernels are built, but workers compute on "
+    "CPUs only (./dev setup installs both)")
+endif()

@@ -12,20 +12,6 @@ namespace {
 
 using Element = HEADLONG_ELEMENT;
 
-__device__ void LoadMatrix(uint32_t (&a)[4], uint32_t address) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(a[0]), "=r"(a[1]), "=r"(a[2]), "=r"(a[3])
-               : "r"(address)
-               : "memory");
-}
-
-__device__ void LoadTransposed(uint32_t (&a)[4], uint32_t address) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(a[0]), "=r"(a[1]), "=r"(a[2]), "=r"(a[3])
-               : "r"(address)
-               : "memory");
-}
-
 // An 8 x 8 matrix of 16-bit elements, two to a thread, with rows and columns exchanged.
 __device__ uint32_t Transpose(uint32_t pair) {
   uint32_t result;

@@ -139,4 +139,14 @@ void SetKept(const LaneRule& rule, int64_t length, DecodeLane& lane) {
   lane.dropped = static_cast<int32_t>(rule.compensates() ? dropped : 0);
 }
 
+void BoundByWindow(int64_t length, int64_t window, DecodeLane& lane) {
+  const int64_t hidden = lane.slots - std::min(length, window);  // slots end at length
+  if (hidden <= 0) return;
+  const auto pages = static_cast<int32_t>(hidden >> lane.page_shift);
+  lane.page_ids += pages;
+  lane.slots -= pages << lane.page_shift;
+  lane.gap_begin = 0;
+  lane.gap_end = static_cast<int32_t>(hidden) - (pages << lane.page_shift);
+}
+
 }  // namespace headlong

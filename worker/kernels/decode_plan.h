@@ -69,4 +69,9 @@ void PlanDecode(std::span<const DecodeLane> lanes, int ctas, DecodePlan& plan);
 // order of HeldPagesAt(rule, length). REQUIRES: length >= 1.
 void SetKept(const LaneRule& rule, int64_t length, DecodeLane& lane);
 
+// Leaves out what lies at or before length - 1 - window, a sliding window of the model: whole pages
+// by moving page_ids on, the rest as a gap. REQUIRES: SetKept for the same length with a rule that
+// has neither sinks nor compensation; window >= 1.
+void BoundByWindow(int64_t length, int64_t window, DecodeLane& lane);
+
 }  // namespace headlong

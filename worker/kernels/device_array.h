@@ -36,6 +36,17 @@ class DeviceArray {
   explicit DeviceArray(std::span<const T> values) : DeviceArray(std::ssize(values)) {
     Write(values);
   }
+  // False, and `out` as it was, where so much memory is not free.
+  static bool Take(int64_t size, DeviceArray& out) {
+    DeviceArray taken;
+    if (cudaMalloc(&taken.memory_, size * sizeof(T) + 1) != cudaSuccess) {
+      cudaGetLastError();  // forgets it: the device goes on
+      return false;
+    }
+    taken.size_ = size;
+    out = std::move(taken);
+    return true;
+  }
   DeviceArray(DeviceArray&& other) noexcept { *this = std::move(other); }
   DeviceArray& operator=(DeviceArray&& other) noexcept {
     std::swap(memory_, other.memory_);

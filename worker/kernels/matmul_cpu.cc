@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <array>
+#include <new>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -98,9 +99,9 @@ struct PackedMatrix::Primitives {
   MatMulType type;
   int outputs = 0;
   int inputs = 0;
-  std::vector<float> plain;          // [outputs][inputs], or
-  std::vector<uint16_t> plain_bf16;  // the same in bf16
-  std::optional<memory> blocked;     // or as oneDNN wants it
+  HugeArray<float> plain;           // [outputs][inputs], or
+  HugeArray<uint16_t> plain_bf16;   // the same in bf16
+  std::optional<memory> blocked;    // or as oneDNN wants it
   dnnl::stream stream{CpuEngine()};
   std::array<std::optional<MatMul>, kPieceRows.size()> pieces;  // blocked; made on first use
   std::optional<MatMul> any_rows;                               // plain, piece_outputs of them
@@ -108,7 +109,13 @@ struct PackedMatrix::Primitives {
   int piece_outputs = 0;
 
   void PackPlain(const float* source);
-  void PackBlocked(const float* source);
+  void PackPlain(HugeArray<uint16_t> source);
+  void PackBlocked(const float* source) { PackBlocked(source, memory::data_type::f32); }
+  void PackBlocked(HugeArray<uint16_t> source) {
+    PackBlocked(source.get(), memory::data_type::bf16);
+  }
+  void PackBlocked(const void* source, memory::data_type source_type);
+  void PrepareManyRows(int most_outputs);
   void RunFewRows(const float* x, int rows, float* y) const;
   void RunManyRows(const float* x, int rows, float* y) const;
   void RunPlain(const float* x, int rows, float* y) const;
@@ -119,21 +126,30 @@ struct PackedMatrix::Primitives {
 
 int64_t PackedMatrix::Primitives::bytes() const {
   if (blocked) return static_cast<int64_t>(blocked->get_desc().get_size());
-  return static_cast<int64_t>(plain.size() * sizeof(float) + plain_bf16.size() * sizeof(uint16_t));
+  return int64_t{outputs} * inputs * (plain != nullptr ? 4 : 2);
 }
 
 void PackedMatrix::Primitives::PackPlain(const float* source) {
   const int64_t count = int64_t{outputs} * inputs;
-  const bool narrow =
-      type == MatMulType::kBfloat16 || std::all_of(source, source + count, IsBfloat16);
-  if (narrow) {
-    plain_bf16.resize(count);
-    Kernels().round(source, count, plain_bf16.data());
-  } else {
-    plain.assign(source, source + count);
+  if (type == MatMulType::kBfloat16 || std::all_of(source, source + count, IsBfloat16)) {
+    HugeArray<uint16_t> narrow = TakeHugeArray<uint16_t>(count);
+    if (narrow == nullptr) throw std::bad_alloc();
+    Kernels().round(source, count, narrow.get());
+    return PackPlain(std::move(narrow));
   }
-  const int64_t most = narrow ? std::max<int64_t>(kWidenedWeights / inputs, 1) : outputs;
-  piece_outputs = static_cast<int>(std::min<int64_t>(most, outputs));
+  plain = TakeHugeArray<float>(count);
+  if (plain == nullptr) throw std::bad_alloc();
+  std::copy_n(source, count, plain.get());
+  PrepareManyRows(outputs);
+}
+
+void PackedMatrix::Primitives::PackPlain(HugeArray<uint16_t> source) {
+  plain_bf16 = std::move(source);
+  PrepareManyRows(static_cast<int>(std::clamp<int64_t>(kWidenedWeights / inputs, 1, outputs)));
+}
+
+void PackedMatrix::Primitives::PrepareManyRows(int most_outputs) {
+  piece_outputs = most_outputs;
   // As oneDNN sees a piece: [inputs][outputs] with the inputs next to each other.
   const auto product = [&](int64_t columns) {
     const memory::desc layout({inputs, columns}, memory::data_type::f32, memory::format_tag::ba);
@@ -143,18 +159,18 @@ void PackedMatrix::Primitives::PackPlain(const float* source) {
   if (const int rest = outputs % piece_outputs; rest > 0) any_rows_rest = product(rest);
 }
 
-void PackedMatrix::Primitives::PackBlocked(const float* source) {
+void PackedMatrix::Primitives::PackBlocked(const void* source, memory::data_type source_type) {
   const memory::desc any({inputs, outputs}, memory::data_type::bf16, memory::format_tag::any);
   pieces[0] = MatMul::Create(kPieceRows[0], memory::data_type::bf16, any, outputs);
   blocked = memory(pieces[0]->weights, CpuEngine());
-  const memory::desc from_layout({inputs, outputs}, memory::data_type::f32, memory::format_tag::ba);
-  memory from(from_layout, CpuEngine(), const_cast<float*>(source));
+  const memory::desc from_layout({inputs, outputs}, source_type, memory::format_tag::ba);
+  memory from(from_layout, CpuEngine(), const_cast<void*>(source));
   dnnl::reorder(from, *blocked).execute(stream, from, *blocked);
   stream.wait();
 }
 
 void PackedMatrix::Primitives::RunFewRows(const float* x, int rows, float* y) const {
-  if (plain.empty()) {
+  if (plain == nullptr) {
     auto* paired = Scratch<Use::kPaired, float>(int64_t{rows} * inputs);
     Kernels().pair_order(x, rows, inputs, paired);
     x = paired;
@@ -170,10 +186,10 @@ void PackedMatrix::Primitives::RunFewRows(const float* x, int rows, float* y) co
                                        .inputs = inputs};
   };
   const auto run = [&](int begin, int end) {
-    if (plain.empty()) {
-      Kernels().few_rows_product_bf16(product(plain_bf16.data(), begin, end));
+    if (plain == nullptr) {
+      Kernels().few_rows_product_bf16(product(plain_bf16.get(), begin, end));
     } else {
-      Kernels().few_rows_product(product(plain.data(), begin, end));
+      Kernels().few_rows_product(product(plain.get(), begin, end));
     }
   };
   if (int64_t{rows} * outputs * inputs < kProductsWorthThreads) return run(0, outputs);
@@ -189,8 +205,8 @@ void PackedMatrix::Primitives::RunManyRows(const float* x, int rows, float* y) c
   for (int begin = 0; begin < outputs; begin += piece_outputs) {
     const int count = std::min(piece_outputs, outputs - begin);
     const MatMul& product = count == piece_outputs ? *any_rows : *any_rows_rest;
-    const float* weights = plain.data();
-    if (plain.empty()) {
+    const float* weights = plain.get();
+    if (plain == nullptr) {
       auto* widened = Scratch<Use::kWidened, float>(int64_t{piece_outputs} * inputs);
 #pragma omp parallel for schedule(static)
       for (int output = 0; output < count; ++output) {
@@ -251,8 +267,9 @@ bool HasNativeBfloat16() {
 #endif
 }
 
-absl::StatusOr<PackedMatrix> PackedMatrix::Create(const float* weights, int outputs, int inputs,
-                                                  MatMulType type) {
+template <typename Weights>
+absl::StatusOr<PackedMatrix> PackedMatrix::Pack(Weights weights, int outputs, int inputs,
+                                                MatMulType type) {
   if (outputs < 0 || inputs < 1) {
     return absl::InvalidArgumentError(
         absl::StrCat("a matrix of ", outputs, " outputs and ", inputs, " inputs"));
@@ -268,15 +285,25 @@ absl::StatusOr<PackedMatrix> PackedMatrix::Create(const float* weights, int outp
     primitives.outputs = outputs;
     primitives.inputs = inputs;
     if (type == MatMulType::kBfloat16 && HasNativeBfloat16()) {
-      primitives.PackBlocked(weights);
+      primitives.PackBlocked(std::move(weights));
     } else {
-      primitives.PackPlain(weights);
+      primitives.PackPlain(std::move(weights));
     }
   } catch (const std::exception& e) {
     return absl::ResourceExhaustedError(
-        absl::StrCat("packing a matrix of ", outputs, " x ", inputs, ": oneDNN: ", e.what()));
+        absl::StrCat("packing a matrix of ", outputs, " x ", inputs, ": ", e.what()));
   }
   return matrix;
+}
+
+absl::StatusOr<PackedMatrix> PackedMatrix::Create(const float* weights, int outputs, int inputs,
+                                                  MatMulType type) {
+  return Pack(weights, outputs, inputs, type);
+}
+
+absl::StatusOr<PackedMatrix> PackedMatrix::Create(HugeArray<uint16_t> weights, int outputs,
+                                                  int inputs, MatMulType type) {
+  return Pack(std::move(weights), outputs, inputs, type);
 }
 
 PackedMatrix::PackedMatrix(PackedMatrix&&) noexcept = default;

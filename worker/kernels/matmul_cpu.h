@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
+#include "common/huge_array.h"
 
 namespace headlong::cpu {
 
@@ -25,6 +26,9 @@ class PackedMatrix {
   // writes nothing.
   static absl::StatusOr<PackedMatrix> Create(const float* weights, int outputs, int inputs,
                                              MatMulType type);
+  // `weights`: the bits of bf16 numbers, [outputs][inputs].
+  static absl::StatusOr<PackedMatrix> Create(HugeArray<uint16_t> weights, int outputs, int inputs,
+                                             MatMulType type);
   PackedMatrix(PackedMatrix&&) noexcept;
   PackedMatrix& operator=(PackedMatrix&&) noexcept;
   ~PackedMatrix();
@@ -38,6 +42,9 @@ class PackedMatrix {
 
  private:
   PackedMatrix() = default;
+  template <typename Weights>
+  static absl::StatusOr<PackedMatrix> Pack(Weights weights, int outputs, int inputs,
+                                           MatMulType type);
   int outputs_ = 0;
   int inputs_ = 0;
   struct Primitives;  // oneDNN objects stay in matmul_cpu.cc

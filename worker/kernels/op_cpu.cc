@@ -99,6 +99,8 @@ void Add(float* x, const float* y, int64_t n) {
   });
 }
 
+void WidenRow(const uint16_t* x, int64_t n, float* out) { Kernels().widen(x, n, out); }
+
 void StoreRows(const float* x, int64_t row_stride, int rows, int count, Storage storage,
                std::byte* out) {
   const RowKernels& kernels = Kernels();

@@ -1,0 +1,208 @@
+// The lists that the GPU's kernels work through, against block tables and policies: no GPU needed.
+#include "worker/attention_cuda_plan.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <random>
+#include <set>
+
+#include "common/status.h"
+
+namespace headlong {
+namespace {
+
+constexpr int kHeads = 4;
+constexpr int kMaxContext = 700;
+constexpr int kSequences = 4;
+constexpr int kMaxRows = 200;
+
+int32_t PageIn(const AttentionStep& step, const PageList& list, int64_t number) {
+  const int64_t place =
+      number < list.sink_pages ? number : number - list.first_window_page + list.sink_pages;
+  return step.page_ids.at(list.begin + place);
+}
+
+class AttentionCudaPlanTest : public testing::Test {
+ protected:
+  int Int(int low, int high) { return std::uniform_int_distribution<int>(low, high)(random_); }
+
+  void MakeTables() {
+    const int sinks[] = {0, 1, 4, 16, 20, 40};
+    block_ = 16 * Int(1, 3);
+    const std::string text = absl::StrCat(
+        R"({"version":1,"layers":1,"kv_heads":4,"block_tokens":)", block_,
+        R"(,"policies":{"a":{"sinks":)", sinks[Int(0, 5)], R"(,"window_tokens":)", Int(1, 100),
+        R"(},"b":{"sinks":)", sinks[Int(0, 5)], R"(,"window_tokens":)", Int(1, 100),
+        R"(,"compensation":"none"},"full":{}},"default":"a","heads":[)",
+        R"({"layer":0,"heads":[1],"policy":"full"},{"layer":0,"heads":[2],"policy":"b"}]})");
+    auto plan = Plan::FromJson(text, {1, kHeads, ""}, "test");
+    ASSERT_TRUE(plan.ok()) << plan.status();
+    plan_ = std::make_unique<Plan>(*std::move(plan));
+    std::vector<LaneClass> classes =
+        BuildLaneClasses(*plan_, std::vector<LaneId>{{0, 0}, {0, 1}, {0, 2}, {0, 3}});
+    std::vector<int32_t> pages;
+    total_pages_ = 0;
+    for (const LaneClass& entry : classes) {
+      const LaneRule rule = plan_->rule(entry.policy, kMaxContext);
+      pages.push_back(static_cast<int32_t>(kSequences * PagesReserved(rule, kMaxContext)));
+      total_pages_ += pages.back();
+    }
+    tables_ = std::make_unique<LaneTables>(*plan_, std::move(classes), pages, kSequences);
+    for (int s = 0; s < kSequences; ++s) ASSERT_TRUE(tables_->Start(s, 300).ok());
+    at_.assign(kSequences, 0);
+    folded_.clear();
+  }
+
+  Batch Next() {
+    const int sizes[] = {1, 1, 1, 2, 15, 16, 17, 48, 100, 200};
+    Batch batch;
+    for (int s = 0; s < kSequences; ++s) {
+      const int room = std::min<int>(kMaxRows - batch.rows(), kMaxContext - at_[s]);
+      if (room <= 0 || Int(0, 4) == 0) continue;
+      Chunk chunk;
+      chunk.sequence_id = s;
+      chunk.first_row = batch.rows();
+      chunk.count = std::min(sizes[Int(0, 9)], room);
+      chunk.position = at_[s];
+      at_[s] += chunk.count;
+      batch.tokens.resize(batch.rows() + chunk.count);
+      batch.chunks.push_back(chunk);
+      EXPECT_TRUE(tables_->Advance(chunk, 0).ok());
+    }
+    return batch;
+  }
+
+  void CheckChunk(const Chunk& chunk, int index);
+  void CheckPages(const BlockTable& table, const PageList& list);
+  void CheckLists(const Batch& batch, int tile_positions);
+
+  std::mt19937 random_{3};
+  int block_ = 16;
+  int64_t total_pages_ = 0;
+  std::unique_ptr<Plan> plan_;
+  std::unique_ptr<LaneTables> tables_;
+  std::vector<int64_t> at_;
+  std::map<std::pair<uint64_t, size_t>, int64_t> folded_;  // [sequence, class] -> folded until
+  AttentionStep step_;
+};
+
+void AttentionCudaPlanTest::CheckPages(const BlockTable& table, const PageList& list) {
+  for (int64_t p = 0; p < table.committed(); ++p) {
+    if (!table.Holds(p)) continue;
+    ASSERT_EQ(PageIn(step_, list, p / table.rule().page_tokens()), table.PageOf(p));
+  }
+}
+
+void AttentionCudaPlanTest::CheckChunk(const Chunk& chunk, int index) {
+  const SequenceTables& tables = tables_->tables(chunk.sequence_id);
+  std::set<int32_t> keeps;
+  for (const BlockJob& job : step_.keeps) {
+    if (job.chunk == index) EXPECT_TRUE(keeps.insert(job.block).second);
+  }
+  for (size_t c = 0; c < tables.after.size(); ++c) {
+    const ChunkLanes& lanes = step_.lanes[index * tables.after.size() + c];
+    const LaneRule& rule = tables.after[c].rule();
+    CheckPages(tables.after[c], lanes.write);
+    EXPECT_EQ(lanes.full, rule.full);
+    EXPECT_EQ(lanes.fresh_begin, rule.full ? chunk.end() : chunk.position);
+    if (rule.full) continue;
+    CheckPages(tables.before[c], lanes.read);
+    for (int64_t p = chunk.position; p < chunk.end(); ++p) {
+      const bool kept = p < lanes.keep_sinks || p >= lanes.keep_begin;
+      ASSERT_EQ(kept, tables.after[c].Holds(p));
+      if (kept) ASSERT_TRUE(keeps.contains(static_cast<int32_t>(p / kBlockTokens)));
+    }
+    if (!rule.compensates()) continue;
+    // Over all steps everything between the sinks and lo is folded once, in whole blocks.
+    const auto entry = folded_.try_emplace({chunk.sequence_id, c}, rule.sinks).first;
+    const int64_t lo = WindowStart(rule, chunk.end() - 1);
+    EXPECT_EQ(lanes.fold_begin, entry->second);
+    EXPECT_EQ(lanes.fold_blocks,
+              lo > entry->second ? lo / kBlockTokens - entry->second / kBlockTokens : 0);
+    entry->second = std::max(entry->second, lo);
+  }
+}
+
+void AttentionCudaPlanTest::CheckLists(const Batch& batch, int tile_positions) {
+  std::vector<int> covered(batch.rows(), 0);
+  int64_t last = kMaxContext;
+  for (const PrefillTile& tile : step_.tiles) {
+    const Chunk& chunk = batch.chunks.at(tile.chunk);
+    EXPECT_GT(chunk.count, 1);
+    EXPECT_LE(chunk.position + tile.first, last);  // most work first
+    last = chunk.position + tile.first;
+    const int end = std::min(tile.first + tile_positions, chunk.count);
+    for (int row = tile.first; row < end; ++row) ++covered[chunk.first_row + row];
+  }
+  for (const int32_t index : step_.decode_rows) {
+    EXPECT_EQ(batch.chunks.at(index).count, 1);
+    ++covered[batch.chunks[index].first_row];
+  }
+  EXPECT_EQ(std::count(covered.begin(), covered.end(), 1), batch.rows());
+  StepLimits limits;
+  limits.rows = kMaxRows;
+  limits.chunks = kSequences;
+  limits.block_tokens = block_;
+  EXPECT_LE(std::ssize(step_.folds), MaxBlockJobs(limits));
+  EXPECT_LE(std::ssize(step_.keeps), MaxBlockJobs(limits));
+  EXPECT_LE(step_.tokens, MaxTokens(limits));
+  EXPECT_LE(std::ssize(step_.page_ids), 2 * total_pages_);
+}
+
+TEST_F(AttentionCudaPlanTest, ListsSayWhatTablesAndPoliciesSay) {
+  for (int trial = 0; trial < 60; ++trial) {
+    MakeTables();
+    for (int step = 0; step < 30; ++step) {
+      const Batch batch = Next();
+      const int tile_positions = Int(1, 64);
+      PlanAttention(batch, *tables_, tile_positions, step_);
+      CheckLists(batch, tile_positions);
+      for (size_t i = 0; i < batch.chunks.size(); ++i) {
+        CheckChunk(batch.chunks[i], static_cast<int>(i));
+        tables_->Commit(batch.chunks[i].sequence_id);
+      }
+      if (HasFailure()) return;
+    }
+  }
+}
+
+// A layer's items moved to another layer are those that the other layer would have been given.
+TEST_F(AttentionCudaPlanTest, ItemsMoveBetweenLayersOfAKind) {
+  MakeTables();
+  static std::byte pages[3];
+  static float sums[1];
+  static const int32_t ids[1] = {};
+  std::vector<DeviceClass> classes(3);
+  for (int c = 0; c < 3; ++c) {
+    classes[c] = {&pages[c], c == 0 ? sums : nullptr, 1 << 20, 64 * 128, 7, c == 2 ? 6 : 4};
+  }
+  const std::vector<HeadPlace> from = {{0, 0}, {2, 1}, {1, 0}, {0, 1}};
+  const std::vector<HeadPlace> to = {{0, 6}, {2, 4}, {1, 3}, {0, 5}};
+  for (int step = 0; step < 20; ++step) {
+    const Batch batch = Next();
+    PlanAttention(batch, *tables_, 8, step_);
+    const LayerHeads first{classes, from, 2, 64, 0}, second{classes, to, 2, 64, 0};
+    std::vector<DecodeLane> lanes;
+    DecodePlan moved, planned;
+    DecodeLanes(step_, first, ids, lanes);
+    EXPECT_EQ(lanes.size(), step_.decode_rows.size() * 4);
+    PlanDecode(lanes, 5, moved);
+    MoveItems(first, second, moved.items);
+    DecodeLanes(step_, second, ids, lanes);
+    PlanDecode(lanes, 5, planned);
+    ASSERT_EQ(moved.items.size(), planned.items.size());
+    for (size_t i = 0; i < moved.items.size(); ++i) {
+      EXPECT_EQ(moved.items[i].lane.pages, planned.items[i].lane.pages);
+      EXPECT_EQ(moved.items[i].lane.dropped_sums, planned.items[i].lane.dropped_sums);
+      EXPECT_EQ(moved.items[i].lane.query, planned.items[i].lane.query);
+      EXPECT_EQ(moved.items[i].lane.slots, planned.items[i].lane.slots);
+    }
+    for (const Chunk& chunk : batch.chunks) tables_->Commit(chunk.sequence_id);
+  }
+}
+
+}  // namespace
+}  // namespace headlong

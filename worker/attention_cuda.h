@@ -1,0 +1,45 @@
+// Attention of one layer for a whole batch on a GPU: rotation, every held head of every chunk, as
+// its policy says, and what its cache keeps afterwards. Owns the slabs. CPU twin: attention_cpu.h,
+// which rotates nothing. One caller, the step thread; the current device stays the one that Create
+// saw. Calls only launch, in the order of the stream; a failed launch ends the process.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "worker/backend.h"
+
+namespace headlong {
+
+class AttentionCuda {
+ public:
+  // Takes all device memory of the caches and of a step's scratch and work lists.
+  // RESOURCE_EXHAUSTED with the bytes asked and free; INVALID_ARGUMENT names the field for a
+  // head_dim that is not 64, 80, 96, 128 or 256, or more than 16 query heads per KV head.
+  static absl::StatusOr<std::unique_ptr<AttentionCuda>> Create(const AttentionShape& attention,
+                                                               const CacheShape& cache,
+                                                               Storage storage,
+                                                               cudaStream_t stream);
+  ~AttentionCuda();
+
+  void ResetSums(int slot);
+  // Makes the batch's rotary table and work lists, with one upload. Neither argument is read
+  // afterwards.
+  void BeginBatch(const Batch& batch, const LaneTables& tables);
+  // qkv: device, [rows][q of held heads | k | v] fp32 before rotation; not changed.
+  // out: device, [rows][q of held heads] fp32.
+  void Run(int layer, const float* qkv, float* out);
+
+  int64_t bytes() const;  // device memory taken
+
+ private:
+  struct State;
+  explicit AttentionCuda(std::unique_ptr<State> state);
+
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace headlong

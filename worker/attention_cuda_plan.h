@@ -1,0 +1,62 @@
+// What the attention of one batch does on a GPU, as lists for its kernels: which positions of which
+// lanes are read, dropped, kept and computed by which block of threads. The same in every layer but
+// for the lanes' places. Pure: pointers are carried, never followed.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "worker/batch.h"
+#include "worker/kernels/append_plan.h"
+#include "worker/kernels/decode_plan.h"
+#include "worker/lane_tables.h"
+
+namespace headlong {
+
+struct AttentionStep {
+  std::vector<int32_t> positions;   // [rows]
+  std::vector<int32_t> row_chunks;  // [rows]
+  std::vector<int32_t> page_ids;
+  std::vector<ChunkLanes> lanes;     // [chunk][class]
+  std::vector<PrefillTile> tiles;    // of chunks that are no decode rows, most work first
+  std::vector<BlockJob> folds;       // blocks that leave some lane of a chunk
+  std::vector<int32_t> summed;       // chunks whose running sums move or are read as tokens
+  std::vector<BlockJob> keeps;       // blocks of which some local lane keeps a position
+  std::vector<int32_t> decode_rows;  // chunks of one token, which attend to what is kept
+  std::vector<const SequenceTables*> decode_tables;  // of those, alive while the tables are
+  int32_t tokens = 0;                                // entries of sums that the chunks need
+};
+
+// Overwrites `step`, whose memory is reused. REQUIRES: the chunks are advanced in `tables`.
+// tile_positions: of a PrefillTile, at least 1.
+void PlanAttention(const Batch& batch, const LaneTables& tables, int tile_positions,
+                   AttentionStep& step);
+
+// Bounds on what a step needs.
+struct StepLimits {
+  int rows = 0;
+  int chunks = 0;
+  int block_tokens = 16;
+  int64_t prompt_tokens = 0;  // longest exact prefill, 0: none
+};
+int64_t MaxBlockJobs(const StepLimits& limits);  // folds, or keeps
+int64_t MaxTokens(const StepLimits& limits);
+
+// One layer's held heads.
+struct LayerHeads {
+  std::span<const DeviceClass> classes;
+  std::span<const HeadPlace> places;  // [heads]
+  int group = 1;
+  int head_dim = 0;
+  int64_t window = 0;  // of the model, 0: none
+};
+
+// The lanes of the step's decode rows: [decode row][head]. page_ids: where those of the step are.
+void DecodeLanes(const AttentionStep& step, const LayerHeads& heads, const int32_t* page_ids,
+                 std::vector<DecodeLane>& lanes);
+
+// Turns items of a layer into those of another whose heads have the same classes and window.
+void MoveItems(const LayerHeads& from, const LayerHeads& to, std::span<DecodeItem> items);
+
+}  // namespace headlong

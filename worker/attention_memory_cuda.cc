@@ -1,0 +1,145 @@
+#include "worker/attention_memory_cuda.h"
+
+#include <algorithm>
+
+#include "common/status.h"
+#include "worker/attention_cuda_upload.h"
+
+namespace headlong {
+
+// Lays arrays out one after the other. Without memory it only counts the bytes.
+class AttentionMemory::Arena {
+ public:
+  explicit Arena(std::byte* memory) : memory_(memory) {}
+
+  template <typename T>
+  T* Take(int64_t count) {
+    const int64_t begin = bytes_;
+    bytes_ += DeviceAligned(count * int64_t{sizeof(T)});
+    return memory_ == nullptr ? nullptr : reinterpret_cast<T*>(memory_ + begin);
+  }
+  int64_t bytes() const { return bytes_; }
+
+ private:
+  std::byte* memory_;
+  int64_t bytes_ = 0;
+};
+
+AttentionMemory::AttentionMemory(const AttentionShape& attention, const CacheShape& cache,
+                                 const Kernels& the_kernels)
+    : kernels(the_kernels),
+      frequencies_(attention.inverse_frequencies),
+      row_bytes_(int64_t{attention.head_dim} *
+                 (kernels.shape.type == cuda::ElementType::kFloat32 ? 4 : 2)) {
+  places.resize(attention.heads.size());
+  for (size_t layer = 0; layer < places.size(); ++layer) {
+    places[layer].resize(attention.heads[layer].size());
+    max_heads_ = std::max(max_heads_, static_cast<int>(places[layer].size()));
+  }
+  limits_.rows = attention.max_rows;
+  limits_.chunks = std::min(attention.max_rows, cache.max_sequences);
+  limits_.block_tokens = cache.plan->block_tokens();
+  for (size_t c = 0; c < cache.classes->size(); ++c) {
+    const LaneClass& lane_class = (*cache.classes)[c];
+    const LaneRule rule = cache.plan->rule(lane_class.policy, attention.max_context);
+    class_shapes_.push_back({cache.class_pages[c], static_cast<int>(lane_class.lanes.size()),
+                             rule.page_tokens(), rule.compensates() ? cache.max_sequences : 0});
+    if (!rule.full && cache.plan->prefill() == PrefillMode::kExact) {
+      limits_.prompt_tokens = attention.max_context;
+    }
+    for (size_t lane = 0; lane < lane_class.lanes.size(); ++lane) {
+      const LaneId id = lane_class.lanes[lane];
+      const std::vector<int>& heads = attention.heads[id.layer];
+      const auto held = std::lower_bound(heads.begin(), heads.end(), id.head) - heads.begin();
+      places[id.layer][held] = {static_cast<int32_t>(c), static_cast<int32_t>(lane)};
+    }
+  }
+  classes.resize(class_shapes_.size());
+  device_places.resize(places.size());
+}
+
+AttentionMemory::~AttentionMemory() { cudaFree(memory_); }
+
+void AttentionMemory::LayClass(Arena& arena, size_t lane_class) {
+  const ClassShape& from = class_shapes_[lane_class];
+  DeviceClass& to = classes[lane_class];
+  to.lanes = from.lanes;
+  to.page_shift = from.page_tokens == kFullPageTokens ? 6 : 4;
+  to.half_bytes = from.page_tokens * row_bytes_;
+  to.page_stride = from.lanes * 2 * to.half_bytes;
+  to.pages = arena.Take<std::byte>(from.pages * to.page_stride);
+  if (from.sum_slots == 0) return;
+  to.sums = arena.Take<float>(int64_t{from.sum_slots} * from.lanes * 2 * kernels.shape.head_dim);
+}
+
+void AttentionMemory::Lay(Arena& arena) {
+  const int64_t d = kernels.shape.head_dim, rows = limits_.rows;
+  const int64_t query_rows = rows * max_heads_ * kernels.shape.group;
+  const int64_t parts = int64_t{kernels.shape.group} *
+                        MaxDecodeItems(limits_.chunks * max_heads_, kernels.decode_ctas);
+  bool compensates = false;
+  for (size_t c = 0; c < classes.size(); ++c) {
+    LayClass(arena, c);
+    compensates = compensates || class_shapes_[c].sum_slots > 0;
+  }
+  device_classes = arena.Take<DeviceClass>(std::ssize(classes));
+  for (size_t layer = 0; layer < places.size(); ++layer) {
+    device_places[layer] = arena.Take<HeadPlace>(std::ssize(places[layer]));
+  }
+  inverse_frequencies = arena.Take<float>(d / 2);
+  batch_rows.capacity = limits_.rows;
+  batch_rows.memory = arena.Take<std::byte>(2 * max_heads_ * rows * row_bytes_);
+  prompt_rows.capacity = static_cast<int32_t>(limits_.prompt_tokens);
+  prompt_rows.memory = arena.Take<std::byte>(2 * max_heads_ * limits_.prompt_tokens * row_bytes_);
+  token_capacity = compensates ? static_cast<int32_t>(MaxTokens(limits_)) : 0;
+  tokens = arena.Take<float>(int64_t{max_heads_} * token_capacity * 2 * d);
+  cos_sin = arena.Take<float>(rows * d);
+  q = arena.Take<std::byte>(query_rows * row_bytes_);
+  lse = arena.Take<float>(query_rows);
+  part_out = arena.Take<float>(parts * d);
+  part_lse = arena.Take<float>(parts);
+  upload = arena.Take<std::byte>(upload_bytes());
+}
+
+int64_t AttentionMemory::upload_bytes() const {
+  const auto lists = [](int64_t count, int64_t bytes) { return DeviceAligned(count * bytes); };
+  int64_t pages = 0;
+  for (const ClassShape& entry : class_shapes_) pages += entry.pages;
+  const int64_t lanes = int64_t{limits_.chunks} * max_heads_;
+  const int64_t tiles = limits_.rows / kernels.tile_positions + limits_.chunks;
+  const int64_t layer = lists(lanes + kernels.decode_ctas, sizeof(DecodeItem)) +
+                        lists(kernels.decode_ctas + 1, sizeof(int32_t)) +
+                        lists(lanes, sizeof(DecodeMerge));
+  return lists(2 * pages, sizeof(int32_t)) + 2 * lists(limits_.rows, sizeof(int32_t)) +
+         lists(limits_.chunks * std::ssize(classes), sizeof(ChunkLanes)) +
+         lists(limits_.chunks, sizeof(int32_t)) + lists(tiles, sizeof(PrefillTile)) +
+         2 * lists(MaxBlockJobs(limits_), sizeof(BlockJob)) + std::ssize(places) * layer;
+}
+
+absl::Status AttentionMemory::Take() {
+  Arena count(nullptr);
+  Lay(count);
+  size_t free = 0, total = 0;
+  cuda::CheckCuda(cudaMemGetInfo(&free, &total), "asking for free memory");
+  void* taken = nullptr;
+  if (cudaMalloc(&taken, count.bytes()) != cudaSuccess) {
+    cudaGetLastError();  // it is told here, and by no later call
+    return absl::ResourceExhaustedError(
+        absl::StrCat("caches and scratch of attention: ", count.bytes(),
+                     " bytes of GPU memory asked for, ", free, " free"));
+  }
+  memory_ = static_cast<std::byte*>(taken);
+  bytes_ = count.bytes();
+  Arena arena(memory_);
+  Lay(arena);
+  const auto write = [](void* to, const auto& values) {
+    const int64_t bytes = static_cast<int64_t>(values.size() * sizeof(values[0]));
+    cuda::CheckCuda(cudaMemcpy(to, values.data(), bytes, cudaMemcpyHostToDevice), "writing");
+  };
+  write(device_classes, classes);
+  for (size_t layer = 0; layer < places.size(); ++layer) write(device_places[layer], places[layer]);
+  write(inverse_frequencies, frequencies_);
+  return absl::OkStatus();
+}
+
+}  // namespace headlong

@@ -1,0 +1,32 @@
+// Shapes of one worker's attention and caches, fixed within an epoch. Plain values.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "cache/lane_class.h"
+#include "cache/plan.h"
+#include "cache/storage.h"
+
+namespace headlong {
+
+struct AttentionShape {
+  int head_dim = 0;
+  int group = 1;                        // query heads per KV head
+  std::vector<std::vector<int>> heads;  // [layer] -> KV heads held, ascending
+  std::vector<float> inverse_frequencies;
+  float rope_scale = 1;          // of cosines and sines
+  std::vector<int64_t> windows;  // [layer] -> sliding window of the model, 0: none; empty: nowhere
+  int64_t max_context = 0;
+  int max_rows = 0;
+};
+
+struct CacheShape {
+  const Plan* plan = nullptr;  // outlives the backend's caches
+  const std::vector<LaneClass>* classes = nullptr;
+  std::vector<int32_t> class_pages;
+  int max_sequences = 0;
+  Storage storage = Storage::kFloat32;  // of keys and values
+};
+
+}  // namespace headlong

@@ -1,0 +1,31 @@
+#include "worker/backend.h"
+
+#include <algorithm>
+
+namespace headlong {
+
+absl::StatusOr<std::unique_ptr<DeviceMatrix>> Backend::LoadStoredMatrix(
+    const MatrixSource& source) {
+  return LoadMatrix(ToFloats(source).data(), source.outputs, source.inputs);
+}
+
+absl::StatusOr<std::unique_ptr<DeviceMatrix>> Backend::LoadStoredEmbedding(
+    const MatrixSource& source) {
+  return LoadEmbedding(ToFloats(source).data(), source.outputs, source.inputs);
+}
+
+void Backend::AddRmsNorm(Activations x, Activations y, const DeviceVector& weight, float eps,
+                         int rows, Activations out) {
+  Add(x, y, rows, x.columns);
+  RmsNorm(x, weight, eps, rows, out);
+}
+
+void Backend::ReadFloats(Activations x, int64_t count, float* out) {
+  std::copy_n(static_cast<const float*>(x.data), count, out);
+}
+
+void Backend::WriteFloats(const float* values, int64_t count, Activations x) {
+  std::copy_n(values, count, static_cast<float*>(x.data));
+}
+
+}  // namespace headlong

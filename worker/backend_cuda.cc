@@ -1,0 +1,354 @@
+#include "worker/backend_cuda.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "common/status.h"
+#include "worker/attention_cuda.h"
+#include "worker/kernels/cuda_handles.h"
+#include "worker/kernels/few_rows_cuda.h"
+#include "worker/kernels/matmul_cuda.h"
+#include "worker/kernels/op_cuda.h"
+#include "worker/weight_stage.h"
+
+namespace headlong {
+namespace {
+
+using cuda::CheckCuda;
+using cuda::DeviceArray;
+using cuda::ElementType;
+
+struct CudaMatrix final : public DeviceMatrix {
+  int64_t bytes() const override { return memory.size(); }
+
+  DeviceArray<std::byte> memory;  // [outputs][pitch]
+  int outputs = 0;
+  int inputs = 0;  // 0 (a worker without heads in a layer): the product is zero
+  int64_t pitch = 0;
+};
+
+struct CudaVector final : public DeviceVector {
+  explicit CudaVector(std::span<const float> from) : values(from) {}
+  const DeviceArray<float> values;
+};
+
+float* Floats(Activations x) { return static_cast<float*>(x.data); }
+const float* Values(const DeviceVector& vector) {
+  return static_cast<const CudaVector&>(vector).values.get();
+}
+int Size(const DeviceVector& vector) {
+  return static_cast<int>(static_cast<const CudaVector&>(vector).values.size());
+}
+
+template <typename T>
+absl::Status Take(int64_t size, const std::string& what, DeviceArray<T>& out) {
+  if (DeviceArray<T>::Take(size, out)) return absl::OkStatus();
+  size_t free = 0, total = 0;
+  CheckCuda(cudaMemGetInfo(&free, &total), "asking for free memory");
+  return absl::ResourceExhaustedError(absl::StrCat("no memory on the GPU for ", what, ": ",
+                                                   size * sizeof(T), " bytes, ", free, " of ",
+                                                   total, " are free"));
+}
+
+int64_t RoundUp(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
+
+class CudaBackend final : public Backend {
+ public:
+  CudaBackend(Storage storage, int gpu)
+      : storage_(storage),
+        type_(storage == Storage::kFloat32 ? ElementType::kFloat32 : ElementType::kBfloat16),
+        gpu_(gpu) {}
+  ~CudaBackend() override { Activate(); }
+
+  absl::Status Start() {
+    Activate();
+    stream_.emplace();
+    ASSIGN_OR_RETURN(matmul_, cuda::MatMul::Create(stream()));
+    stage_.emplace(stream());
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::unique_ptr<DeviceMatrix>> LoadMatrix(const float* weights, int outputs,
+                                                           int inputs) override {
+    TensorView tensor;
+    return LoadStoredMatrix(SourceOf(weights, outputs, inputs, tensor));
+  }
+
+  absl::StatusOr<std::unique_ptr<DeviceMatrix>> LoadEmbedding(const float* rows, int row_count,
+                                                              int hidden) override {
+    TensorView tensor;
+    return LoadStoredEmbedding(SourceOf(rows, row_count, hidden, tensor));
+  }
+
+  absl::StatusOr<std::unique_ptr<DeviceMatrix>> LoadStoredMatrix(
+      const MatrixSource& source) override {
+    return Load(source, Pitch(source.inputs));
+  }
+
+  absl::StatusOr<std::unique_ptr<DeviceMatrix>> LoadStoredEmbedding(
+      const MatrixSource& source) override {
+    return Load(source, source.inputs);
+  }
+
+  absl::StatusOr<std::unique_ptr<DeviceVector>> LoadVector(std::span<const float> values) override {
+    Activate();
+    return std::make_unique<CudaVector>(values);
+  }
+
+  absl::StatusOr<Activations> NewActivations(int rows, int columns) override {
+    Activate();
+    const int64_t count = int64_t{rows} * columns;
+    DeviceArray<float> taken;
+    RETURN_IF_ERROR(Take(count, absl::StrCat("activations of ", rows, " x ", columns), taken));
+    CheckCuda(cudaMemsetAsync(taken.get(), 0, count * sizeof(float), stream()), "clearing");
+    buffers_.push_back(std::move(taken));
+    const int64_t rounded = rows * Pitch(columns);
+    if (type_ == ElementType::kBfloat16 && rounded > input_.size()) {
+      RETURN_IF_ERROR(Take(rounded, "inputs of products", input_));
+    }
+    return Activations{buffers_.back().get(), columns};
+  }
+
+  absl::Status NewCaches(const AttentionShape& attention, const CacheShape& cache) override {
+    Activate();
+    DropCaches();  // the old ones go before the new ones come
+    shape_ = attention;
+    tokens_.emplace(attention.max_rows);
+    indices_.emplace(attention.max_rows);
+    ASSIGN_OR_RETURN(attention_, AttentionCuda::Create(attention, cache, cache.storage, stream()));
+    return absl::OkStatus();
+  }
+
+  void ResetSums(int slot) override {
+    Activate();
+    attention_->ResetSums(slot);
+  }
+
+  void BeginBatch(const Batch& batch, const LaneTables& tables) override {
+    Activate();
+    rows_ = batch.rows();
+    attention_->BeginBatch(batch, tables);
+  }
+
+  void Embed(const DeviceMatrix& embedding, int first_token, std::span<const uint32_t> tokens,
+             Activations out) override {
+    const auto& table = static_cast<const CudaMatrix&>(embedding);
+    cuda::EmbedCall call;
+    call.table = table.memory.get();
+    call.type = type_;
+    call.table_rows = table.outputs;
+    call.first_token = first_token;
+    call.tokens = tokens_->Send(tokens, stream());
+    call.rows = static_cast<int>(tokens.size());
+    call.columns = out.columns;
+    call.out = Written(out);
+    cuda::Embed(call, stream());
+  }
+
+  void RmsNorm(Activations x, const DeviceVector& weight, float eps, int rows,
+               Activations out) override {
+    Norm({Floats(x), nullptr, Values(weight), Written(out), {}, rows, Size(weight), eps});
+  }
+
+  void AddRmsNorm(Activations x, Activations y, const DeviceVector& weight, float eps, int rows,
+                  Activations out) override {
+    Norm({Written(x), Floats(y), Values(weight), Written(out), {}, rows, Size(weight), eps});
+  }
+
+  void MatMul(DeviceMatrix& weights, Activations x, int rows, Activations y) override {
+    const auto& matrix = static_cast<const CudaMatrix&>(weights);
+    if (matrix.inputs == 0) {
+      CheckCuda(
+          cudaMemsetAsync(Written(y), 0, int64_t{rows} * matrix.outputs * sizeof(float), stream()),
+          "clearing");
+      return;
+    }
+    cuda::Product product;
+    product.type = type_;
+    product.weights = matrix.memory.get();
+    product.x = type_ == ElementType::kFloat32 ? x.data : Rounded(x, rows, matrix.inputs);
+    product.y = Written(y);
+    product.outputs = matrix.outputs;
+    product.inputs = matrix.inputs;
+    product.pitch = matrix.pitch;
+    product.rows = rows;
+    matmul_->Run(product);
+  }
+
+  void AddBias(Activations x, const DeviceVector& bias, int rows) override {
+    cuda::AddBias(Written(x), Values(bias), rows, Size(bias), stream());
+  }
+
+  void NormHeads(int layer, Activations qkv, const DeviceVector& q_norm, const DeviceVector& k_norm,
+                 float eps) override {
+    const int heads = static_cast<int>(shape_.heads[layer].size());
+    cuda::NormHeadsCall call;
+    call.x = Written(qkv);
+    call.row_stride = int64_t{heads} * (shape_.group + 2) * shape_.head_dim;
+    call.rows = rows_;
+    call.q_heads = heads * shape_.group;
+    call.k_heads = heads;
+    call.dim = shape_.head_dim;
+    call.q_weight = Values(q_norm);
+    call.k_weight = Values(k_norm);
+    call.eps = eps;
+    cuda::NormHeads(call, stream());
+  }
+
+  void Attend(int layer, Activations qkv, Activations out) override {
+    if (shape_.heads[layer].empty()) return;
+    attention_->Run(layer, Floats(qkv), Written(out));
+  }
+
+  void SiluMul(Activations gate_up, int rows, int columns, Activations out) override {
+    cuda::SiluMul({Floats(gate_up), Written(out), NewInput(out, columns), rows, columns}, stream());
+  }
+
+  void Add(Activations x, Activations y, int rows, int columns) override {
+    cuda::Add(Written(x), Floats(y), int64_t{rows} * columns, stream());
+  }
+
+  void GatherRows(Activations x, std::span<const int> rows, int columns, Activations out) override {
+    const int* indices = indices_->Send(rows, stream());
+    cuda::GatherRows({Floats(x), indices, static_cast<int>(rows.size()), columns, Written(out)},
+                     stream());
+  }
+
+  void SaveHidden(Activations x, const Chunk& chunk) override {
+    const int64_t needed = shape_.max_context * x.columns;
+    if (hidden_.size() < needed) hidden_ = DeviceArray<float>(needed);
+    Copy(hidden_.get() + chunk.position * x.columns,
+         Floats(x) + int64_t{chunk.first_row} * x.columns, int64_t{chunk.count} * x.columns);
+  }
+
+  void LoadHidden(const Chunk& chunk, Activations x) override {
+    Copy(Written(x) + int64_t{chunk.first_row} * x.columns,
+         hidden_.get() + chunk.position * x.columns, int64_t{chunk.count} * x.columns);
+  }
+
+  void Wait() override { stream_->Wait(); }
+
+  void ReadFloats(Activations x, int64_t count, float* out) override {
+    Activate();
+    if (count > read_back_.size()) read_back_ = cuda::PinnedArray<float>(count);
+    CheckCuda(cudaMemcpyAsync(read_back_.get(), x.data, count * sizeof(float),
+                              cudaMemcpyDeviceToHost, stream()),
+              "reading");
+    stream_->Wait();
+    std::copy_n(read_back_.get(), count, out);
+  }
+
+  void WriteFloats(const float* values, int64_t count, Activations x) override {
+    Activate();
+    if (count > read_back_.size()) read_back_ = cuda::PinnedArray<float>(count);
+    std::copy_n(values, count, read_back_.get());
+    CheckCuda(cudaMemcpyAsync(Written(x), read_back_.get(), count * sizeof(float),
+                              cudaMemcpyHostToDevice, stream()),
+              "writing");
+    stream_->Wait();
+  }
+
+  cudaStream_t stream() override { return stream_->get(); }
+
+ private:
+  // The current device is a property of the calling thread.
+  void Activate() const { CheckCuda(cudaSetDevice(gpu_), "choosing the GPU"); }
+
+  void DropCaches() {
+    stream_->Wait();
+    buffers_.clear();
+    input_ = {};
+    input_of_ = nullptr;
+    hidden_ = {};
+    attention_.reset();
+  }
+
+  int64_t Pitch(int64_t inputs) const {
+    return type_ == ElementType::kFloat32 ? inputs : RoundUp(inputs, cuda::kPitchStep);
+  }
+
+  static MatrixSource SourceOf(const float* values, int rows, int columns, TensorView& tensor) {
+    tensor.shape = {rows, columns};
+    tensor.data = reinterpret_cast<const std::byte*>(values);
+    return {rows, columns, false, {{&tensor, 0, rows, 0, columns}}};
+  }
+
+  absl::StatusOr<std::unique_ptr<DeviceMatrix>> Load(const MatrixSource& source, int64_t pitch) {
+    Activate();
+    auto matrix = std::make_unique<CudaMatrix>();
+    matrix->outputs = source.outputs;
+    matrix->inputs = source.inputs;
+    matrix->pitch = pitch;
+    const int64_t bytes = source.outputs * pitch * ElementBytes(storage_);
+    if (!DeviceArray<std::byte>::Take(bytes, matrix->memory)) {
+      DropCaches();  // of the epoch before: the new one's come after its weights
+      RETURN_IF_ERROR(Take(bytes, absl::StrCat("weights of ", source.outputs, " x ", source.inputs),
+                           matrix->memory));
+    }
+    std::byte* memory = matrix->memory.get();
+    if (pitch > source.inputs) {
+      CheckCuda(cudaMemsetAsync(memory, 0, bytes, stream()), "clearing");
+    }
+    stage_->Load(source, {memory, type_, pitch, source.outputs, source.inputs});
+    return matrix;
+  }
+
+  // Where an operation is about to write. A rounded copy of what was there is out of date.
+  float* Written(Activations x) {
+    if (input_of_ == x.data) input_of_ = nullptr;
+    return Floats(x);
+  }
+
+  // Where an operation that writes `out` may leave the rounded copy that a product will want.
+  cuda::RoundedRows NewInput(Activations out, int columns) {
+    if (type_ == ElementType::kFloat32) return {};
+    input_of_ = out.data;
+    return {input_.get(), Pitch(columns)};
+  }
+
+  const void* Rounded(Activations x, int rows, int columns) {
+    if (input_of_ != x.data) {
+      cuda::Round(Floats(x), rows, columns, NewInput(x, columns), stream());
+    }
+    return input_.get();
+  }
+
+  void Norm(cuda::RmsNormCall call) {
+    call.rounded = NewInput({call.out, call.columns}, call.columns);
+    cuda::RmsNorm(call, stream());
+  }
+
+  void Copy(float* to, const float* from, int64_t count) {
+    CheckCuda(cudaMemcpyAsync(to, from, count * sizeof(float), cudaMemcpyDeviceToDevice, stream()),
+              "copying");
+  }
+
+  const Storage storage_;
+  const ElementType type_;
+  const int gpu_;
+  std::optional<cuda::Stream> stream_;
+  std::unique_ptr<cuda::MatMul> matmul_;
+  std::optional<WeightStage> stage_;
+  AttentionShape shape_;
+  int rows_ = 0;
+  std::vector<DeviceArray<float>> buffers_;
+  DeviceArray<uint16_t> input_;     // bf16 [rows][pitch]: the rounded copy of input_of_
+  const void* input_of_ = nullptr;  // activations
+  DeviceArray<float> hidden_;       // [max_context][hidden], taken at the first exact prefill
+  std::optional<cuda::Upload<uint32_t>> tokens_;
+  std::optional<cuda::Upload<int>> indices_;
+  cuda::PinnedArray<float> read_back_;
+  std::unique_ptr<AttentionCuda> attention_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(Storage storage, int gpu) {
+  auto backend = std::make_unique<CudaBackend>(storage, gpu);
+  RETURN_IF_ERROR(backend->Start());
+  return backend;
+}
+
+}  // namespace headlong

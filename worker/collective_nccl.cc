@@ -1,0 +1,213 @@
+#include "worker/collective_nccl.h"
+
+#include <nccl.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <numeric>
+#include <thread>
+#include <utility>
+
+#include "common/status.h"
+#include "worker/kernels/cuda_handles.h"
+#include "worker/kernels/cuda_library.h"
+
+namespace headlong {
+namespace {
+
+using std::chrono::steady_clock;
+
+constexpr char kFileName[] = "libnccl.so.2";
+constexpr char kIdKey[] = "nccl/id";
+constexpr std::chrono::microseconds kPoll{50};
+
+// The functions of NCCL in use.
+struct Nccl {
+  decltype(&ncclGetUniqueId) get_unique_id = nullptr;
+  decltype(&ncclCommInitRankConfig) init = nullptr;
+  decltype(&ncclCommGetAsyncError) async_error = nullptr;
+  decltype(&ncclCommAbort) abort = nullptr;
+  decltype(&ncclAllReduce) all_reduce = nullptr;
+  decltype(&ncclSend) send = nullptr;
+  decltype(&ncclRecv) receive = nullptr;
+  decltype(&ncclGroupStart) group_start = nullptr;
+  decltype(&ncclGroupEnd) group_end = nullptr;
+  decltype(&ncclGetErrorString) error_string = nullptr;
+};
+
+template <typename Function>
+absl::Status Bind(void* library, const char* symbol, Function& function) {
+  ASSIGN_OR_RETURN(void* const address, cuda::FindSymbol(library, kFileName, symbol));
+  function = reinterpret_cast<Function>(address);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Nccl> Open() {
+  // Multicast can take the GPUs of a shared host out of service; read when the library starts.
+  setenv("NCCL_NVLS_ENABLE", "0", 1);
+  ASSIGN_OR_RETURN(void* const library, cuda::OpenLibrary(kFileName));
+  Nccl nccl;
+  RETURN_IF_ERROR(Bind(library, "ncclGetUniqueId", nccl.get_unique_id));
+  RETURN_IF_ERROR(Bind(library, "ncclCommInitRankConfig", nccl.init));
+  RETURN_IF_ERROR(Bind(library, "ncclCommGetAsyncError", nccl.async_error));
+  RETURN_IF_ERROR(Bind(library, "ncclCommAbort", nccl.abort));
+  RETURN_IF_ERROR(Bind(library, "ncclAllReduce", nccl.all_reduce));
+  RETURN_IF_ERROR(Bind(library, "ncclSend", nccl.send));
+  RETURN_IF_ERROR(Bind(library, "ncclRecv", nccl.receive));
+  RETURN_IF_ERROR(Bind(library, "ncclGroupStart", nccl.group_start));
+  RETURN_IF_ERROR(Bind(library, "ncclGroupEnd", nccl.group_end));
+  RETURN_IF_ERROR(Bind(library, "ncclGetErrorString", nccl.error_string));
+  return nccl;
+}
+
+const absl::StatusOr<Nccl>& Library() {
+  static const absl::StatusOr<Nccl> nccl = Open();
+  return nccl;
+}
+
+class NcclCollective final : public Collective {
+ public:
+  NcclCollective(const Nccl& nccl, const NcclOptions& options, Rendezvous& rendezvous,
+                 Backend& backend)
+      : nccl_(nccl), options_(options), rendezvous_(rendezvous), backend_(backend) {}
+  ~NcclCollective() override {
+    if (comm_ != nullptr) nccl_.abort(comm_);  // unlike a destroy it waits for no peer
+  }
+
+  absl::Status Connect() {
+    ncclUniqueId id;
+    if (options_.rank == 0) {
+      RETURN_IF_ERROR(Check(nccl_.get_unique_id(&id), "making an id"));
+      RETURN_IF_ERROR(rendezvous_.Put(kIdKey, std::string(id.internal, sizeof id.internal)));
+    } else {
+      ASSIGN_OR_RETURN(const std::string text, rendezvous_.Get(kIdKey, options_.connect_timeout));
+      if (text.size() != sizeof id.internal) return absl::InternalError("nccl: a broken id");
+      std::copy(text.begin(), text.end(), id.internal);
+    }
+    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+    config.blocking = 0;
+    return Settle(nccl_.init(&comm_, options_.world, id, options_.rank, &config), "connecting",
+                  options_.connect_timeout);
+  }
+
+  absl::Status Sum(Activations x, int64_t count) override {
+    if (count == 0) return absl::OkStatus();
+    return Settle(
+        nccl_.all_reduce(x.data, x.data, count, ncclFloat, ncclSum, comm_, backend_.stream()),
+        "sum", options_.timeout);
+  }
+
+  absl::Status GatherToLeader(Activations x, int rows, const std::vector<int>& columns,
+                              std::vector<float>& out) override {
+    if (options_.rank != 0) {
+      const int64_t count = int64_t{rows} * columns[options_.rank];
+      if (count > 0) {
+        RETURN_IF_ERROR(Settle(nccl_.send(x.data, count, ncclFloat, 0, comm_, backend_.stream()),
+                               "gather", options_.timeout));
+      }
+      return WaitForStream("gather");
+    }
+    return Receive(x, rows, columns, out);
+  }
+
+  absl::Status Wait() override { return WaitForStream("sum"); }
+
+ private:
+  absl::Status Receive(Activations x, int rows, const std::vector<int>& columns,
+                       std::vector<float>& out) {
+    const int total = std::accumulate(columns.begin(), columns.end(), 0);
+    const int64_t others = int64_t{rows} * (total - columns[0]);
+    if (others > parts_.size()) parts_ = cuda::DeviceArray<float>(others);
+    RETURN_IF_ERROR(Check(nccl_.group_start(), "gather"));
+    int64_t at = 0;
+    for (int rank = 1; rank < options_.world; ++rank) {
+      const int64_t count = int64_t{rows} * columns[rank];
+      if (count == 0) continue;
+      RETURN_IF_ERROR(
+          Check(nccl_.receive(parts_.get() + at, count, ncclFloat, rank, comm_, backend_.stream()),
+                "gather"));
+      at += count;
+    }
+    RETURN_IF_ERROR(Settle(nccl_.group_end(), "gather", options_.timeout));
+    RETURN_IF_ERROR(WaitForStream("gather"));
+    out.resize(int64_t{rows} * total);
+    host_.resize(int64_t{rows} * columns[0] + others);
+    backend_.ReadFloats(x, int64_t{rows} * columns[0], host_.data());
+    backend_.ReadFloats({parts_.get(), 0}, others, host_.data() + int64_t{rows} * columns[0]);
+    const float* part = host_.data();
+    for (int rank = 0, first = 0; rank < options_.world; first += columns[rank++]) {
+      for (int row = 0; row < rows; ++row, part += columns[rank]) {
+        std::copy_n(part, columns[rank], out.data() + int64_t{row} * total + first);
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Check(ncclResult_t result, const char* what) {
+    if (result == ncclSuccess || result == ncclInProgress) return absl::OkStatus();
+    return Fail(absl::StrCat(what, " between workers: ", nccl_.error_string(result)));
+  }
+
+  // A communicator that does not block says "in progress" until the call has been taken.
+  absl::Status Settle(ncclResult_t result, const char* what, std::chrono::milliseconds timeout) {
+    RETURN_IF_ERROR(Check(result, what));
+    const auto deadline = steady_clock::now() + timeout;
+    while (result == ncclInProgress) {
+      RETURN_IF_ERROR(Check(nccl_.async_error(comm_, &result), what));
+      RETURN_IF_ERROR(Check(result, what));
+      if (result != ncclInProgress) break;
+      RETURN_IF_ERROR(MayWait(what, deadline));
+      std::this_thread::sleep_for(kPoll);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status MayWait(const char* what, steady_clock::time_point deadline) {
+    if (rendezvous_.Abandoned()) return Fail(absl::StrCat(what, ": a later epoch has begun"));
+    if (steady_clock::now() < deadline) return absl::OkStatus();
+    return Fail(absl::StrCat(what, " between workers: the time ran out"));
+  }
+
+  // The stream, while looking whether a peer vanished: a sum that nobody joins never ends.
+  absl::Status WaitForStream(const char* what) {
+    const auto deadline = steady_clock::now() + options_.timeout;
+    for (cudaError_t state; (state = cudaStreamQuery(backend_.stream())) != cudaSuccess;) {
+      if (state != cudaErrorNotReady) cuda::CheckCuda(state, what);
+      ncclResult_t result = ncclSuccess;
+      RETURN_IF_ERROR(Check(nccl_.async_error(comm_, &result), what));
+      RETURN_IF_ERROR(Check(result, what));
+      RETURN_IF_ERROR(MayWait(what, deadline));
+      std::this_thread::yield();
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Fail(const std::string& why) {
+    if (comm_ != nullptr) nccl_.abort(comm_);
+    comm_ = nullptr;
+    return absl::UnavailableError(why);
+  }
+
+  const Nccl& nccl_;
+  const NcclOptions options_;
+  Rendezvous& rendezvous_;
+  Backend& backend_;
+  ncclComm_t comm_ = nullptr;
+  cuda::DeviceArray<float> parts_;  // leader: the other ranks' rows
+  std::vector<float> host_;
+};
+
+}  // namespace
+
+absl::Status CheckNccl() { return Library().status(); }
+
+absl::StatusOr<std::unique_ptr<Collective>> MakeNcclCollective(const NcclOptions& options,
+                                                               Rendezvous& rendezvous,
+                                                               Backend& backend) {
+  RETURN_IF_ERROR(Library().status());
+  auto collective = std::make_unique<NcclCollective>(*Library(), options, rendezvous, backend);
+  RETURN_IF_ERROR(collective->Connect());
+  return collective;
+}
+
+}  // namespace headlong

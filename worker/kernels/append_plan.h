@@ -1,0 +1,66 @@
+// What the GPU kernels of a layer's attention know of the lanes of a batch: where they are (fixed
+// in an epoch), and what this step reads, drops and keeps of them (made on the host once a batch,
+// the same in every layer). Plain values; pointers are device memory.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace headlong {
+
+// The memory of a lane class.
+struct DeviceClass {
+  std::byte* pages = nullptr;  // [page][lane][K|V][page_tokens][head_dim]
+  float* sums = nullptr;       // [slot][lane][K|V][head_dim]; null where it does not compensate
+  int64_t page_stride = 0;     // bytes from a page to the next
+  int64_t half_bytes = 0;      // of a page's keys of one lane; its values follow
+  int32_t lanes = 0;
+  int32_t page_shift = 4;  // log2 of page_tokens
+};
+
+// Where the lanes of a held head are.
+struct HeadPlace {
+  int32_t lane_class = 0;
+  int32_t lane = 0;
+};
+
+// Pages of a block table, in an array shared by all: page number n is at begin + n where it holds
+// sinks (n < sink_pages), else at begin + sink_pages + n - first_window_page.
+struct PageList {
+  int32_t begin = 0;
+  int32_t sink_pages = 0;
+  int32_t first_window_page = 0;
+};
+
+// One chunk in one lane class. Where queries see everything, window is kEverything and sinks 0.
+struct ChunkLanes {
+  PageList read;   // below fresh_begin; what attention of a prompt and the sums read
+  PageList write;  // what the step writes, and what a decode row reads
+  int32_t first_row = 0, position = 0, end = 0;  // of the batch, [position, end) of the sequence
+  int32_t fresh_begin = 0;  // positions from here on are read from the rows of the step
+  int32_t slot = 0;         // of the sums
+  int32_t sinks = 0, window = 0, block_tokens = 16;  // as LaneRule
+  int32_t fold_begin = 0, fold_blocks = 0;  // blocks of 16 that leave, the first from fold_begin on
+  int32_t token_begin = 0;                  // of fold_blocks + 1 entries of the tokens
+  int32_t keep_sinks = 0, keep_begin = 0;   // positions < keep_sinks or >= keep_begin are written
+  bool full = false;                        // written before attention, read from pages only
+  bool exact = false;                       // the rows of the step are those of the whole prompt
+  bool compensates = false;
+};
+
+inline constexpr int32_t kEverything = 1 << 30;
+
+// A block of 16 positions of a chunk: the block-th that leaves, or the positions from 16 * block.
+struct BlockJob {
+  int32_t chunk = 0;
+  int32_t block = 0;
+};
+
+// Queries of one chunk that one block of threads computes, for each head: as many positions as a
+// tile has, from `first` on, counted from the chunk's beginning.
+struct PrefillTile {
+  int32_t chunk = 0;
+  int32_t first = 0;
+};
+
+}  // namespace headlong

@@ -1,0 +1,67 @@
+// y = x W^T on a GPU: many rows through cuBLASLt, few rows in bf16 through few_rows_cuda. A product
+// is planned once per shape and bucket of rows (descriptors, layouts, algorithm), at its first use,
+// and never again. One stream, one caller. CPU twin: matmul_cpu.h.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <tuple>
+
+#include "absl/status/statusor.h"
+#include "worker/kernels/cublaslt.h"
+#include "worker/kernels/decode_cuda.h"
+#include "worker/kernels/device_array.h"
+
+namespace headlong::cuda {
+
+// One product. bf16: weights and x are bf16, both [..][pitch] with zeros from `inputs` on, sums are
+// fp32. fp32: everything is (no TF32), and pitch == inputs.
+struct Product {
+  ElementType type = ElementType::kBfloat16;
+  const void* weights = nullptr;  // [outputs][pitch]
+  const void* x = nullptr;        // [rows][pitch]
+  float* y = nullptr;             // [rows][outputs]
+  int outputs = 0;
+  int inputs = 0;
+  int64_t pitch = 0;
+  int rows = 0;
+};
+
+class MatMul {
+ public:
+  // NOT_FOUND when there is no cuBLASLt, RESOURCE_EXHAUSTED without memory for its workspace.
+  static absl::StatusOr<std::unique_ptr<MatMul>> Create(cudaStream_t stream);
+  ~MatMul();
+  MatMul(const MatMul&) = delete;
+
+  // Enqueues. Ends the process when the library refuses: no valid shape makes it do so.
+  void Run(const Product& product);
+  // Plans every bucket up to max_rows, so that no step does. REQUIRES: aligned weights.
+  void Prepare(const Product& product, int max_rows);
+
+ private:
+  struct Plan {
+    cublasLtMatrixLayout_t weights = nullptr;
+    cublasLtMatrixLayout_t x = nullptr;
+    cublasLtMatrixLayout_t y = nullptr;
+    cublasLtMatmulAlgo_t algorithm;
+  };
+  // type, outputs, pitch, bucket of rows
+  using Key = std::tuple<ElementType, int, int64_t, int>;
+
+  MatMul(const CublasLt& lt, cudaStream_t stream) : lt_(lt), stream_(stream) {}
+  const Plan& PlanFor(const Product& product);
+
+  const CublasLt& lt_;
+  const cudaStream_t stream_;
+  cublasLtHandle_t handle_ = nullptr;
+  cublasLtMatmulDesc_t description_ = nullptr;
+  cublasLtMatmulPreference_t preference_ = nullptr;
+  DeviceArray<std::byte> workspace_;
+  std::map<Key, Plan> plans_;
+};
+
+}  // namespace headlong::cuda

@@ -1,0 +1,208 @@
+// Every kernel here moves each of its bytes once: it is bound by memory, or by its launch where
+// rows are few. Sums are fp32.
+#include <cuda_bf16.h>
+
+#include <algorithm>
+
+#include "worker/kernels/launch.cuh"
+#include "worker/kernels/op_cuda.h"
+
+namespace headlong::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kMaxBlocks = 132 * 16;
+
+int BlocksFor(int64_t work) {
+  return static_cast<int>(std::clamp<int64_t>((work + kThreads - 1) / kThreads, 1, kMaxBlocks));
+}
+
+__device__ uint16_t RoundOne(float value) {
+  return __bfloat16_as_ushort(__float2bfloat16_rn(value));
+}
+
+__device__ float WarpSum(float value) {
+  for (int lane = 16; lane > 0; lane /= 2) value += __shfl_xor_sync(~0u, value, lane);
+  return value;
+}
+
+// REQUIRES: all threads of a block of at most 1024 call it.
+__device__ float BlockSum(float value) {
+  __shared__ float parts[32];
+  value = WarpSum(value);
+  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = value;
+  __syncthreads();
+  const int warps = blockDim.x / 32;
+  return WarpSum(static_cast<int>(threadIdx.x % 32) < warps ? parts[threadIdx.x % 32] : 0.0f);
+}
+
+// One block per row.
+__global__ void RmsNormKernel(RmsNormCall call) {
+  LetNextBegin();
+  WaitForStream();
+  const int64_t first = int64_t{blockIdx.x} * call.columns;
+  float* x = call.x + first;
+  float sum = 0;
+  for (int i = threadIdx.x; i < call.columns; i += blockDim.x) {
+    float value = x[i];
+    if (call.add != nullptr) x[i] = value += call.add[first + i];
+    sum += value * value;
+  }
+  const float inverse = 1.0f / sqrtf(BlockSum(sum) / static_cast<float>(call.columns) + call.eps);
+  uint16_t* rounded =
+      call.rounded.rows == nullptr ? nullptr : call.rounded.rows + blockIdx.x * call.rounded.pitch;
+  for (int i = threadIdx.x; i < call.columns; i += blockDim.x) {
+    const float value = x[i] * inverse * call.weight[i];
+    call.out[first + i] = value;
+    if (rounded != nullptr) rounded[i] = RoundOne(value);
+  }
+  if (rounded == nullptr) return;
+  for (int64_t i = call.columns + threadIdx.x; i < call.rounded.pitch; i += blockDim.x) {
+    rounded[i] = 0;
+  }
+}
+
+// One warp per head of a row.
+__global__ void NormHeadsKernel(NormHeadsCall call) {
+  LetNextBegin();
+  WaitForStream();
+  const int heads = call.q_heads + call.k_heads;
+  const int64_t index = (int64_t{blockIdx.x} * blockDim.x + threadIdx.x) / 32;
+  if (index >= int64_t{heads} * call.rows) return;
+  const int lane = threadIdx.x % 32;
+  const int head = static_cast<int>(index % heads);
+  float* x = call.x + index / heads * call.row_stride + int64_t{head} * call.dim;
+  const float* weight = head < call.q_heads ? call.q_weight : call.k_weight;
+  float sum = 0;
+  for (int i = lane; i < call.dim; i += 32) sum += x[i] * x[i];
+  const float inverse = 1.0f / sqrtf(WarpSum(sum) / static_cast<float>(call.dim) + call.eps);
+  for (int i = lane; i < call.dim; i += 32) x[i] = x[i] * inverse * weight[i];
+}
+
+__global__ void SiluMulKernel(SiluMulCall call) {
+  LetNextBegin();
+  WaitForStream();
+  const int64_t width = call.rounded.rows == nullptr ? call.columns : call.rounded.pitch;
+  const int64_t step = int64_t{gridDim.x} * blockDim.x;
+  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < width * call.rows;
+       i += step) {
+    const int64_t row = i / width, column = i % width;
+    float value = 0;
+    if (column < call.columns) {
+      const float* pair = call.gate_up + row * 2 * call.columns + column;
+      const float gate = pair[0];
+      value = gate / (1.0f + expf(-gate)) * pair[call.columns];
+      call.out[row * call.columns + column] = value;
+    }
+    if (call.rounded.rows != nullptr) call.rounded.rows[i] = RoundOne(value);
+  }
+}
+
+__global__ void AddBiasKernel(float* x, const float* bias, int64_t count, int columns) {
+  LetNextBegin();
+  WaitForStream();
+  const int64_t step = int64_t{gridDim.x} * blockDim.x;
+  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < count; i += step) {
+    x[i] += bias[i % columns];
+  }
+}
+
+__global__ void AddKernel(float* x, const float* y, int64_t count) {
+  LetNextBegin();
+  WaitForStream();
+  const int64_t step = int64_t{gridDim.x} * blockDim.x;
+  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < count; i += step) {
+    x[i] += y[i];
+  }
+}
+
+__global__ void RoundKernel(const float* x, int rows, int columns, RoundedRows rounded) {
+  LetNextBegin();
+  WaitForStream();
+  const int64_t step = int64_t{gridDim.x} * blockDim.x;
+  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < rounded.pitch * rows;
+       i += step) {
+    const int64_t row = i / rounded.pitch, column = i % rounded.pitch;
+    rounded.rows[i] = RoundOne(column < columns ? x[row * columns + column] : 0.0f);
+  }
+}
+
+__device__ float Widen(float value) { return value; }
+__device__ float Widen(uint16_t value) {
+  return __uint_as_float(static_cast<uint32_t>(value) << 16);
+}
+
+// One block per row.
+template <typename Element>
+__global__ void EmbedKernel(EmbedCall call) {
+  LetNextBegin();
+  WaitForStream();
+  const int64_t index = int64_t{call.tokens[blockIdx.x]} - call.first_token;
+  const bool held = index >= 0 && index < call.table_rows;
+  const Element* row = static_cast<const Element*>(call.table) + (held ? index : 0) * call.columns;
+  float* out = call.out + int64_t{blockIdx.x} * call.columns;
+  for (int i = threadIdx.x; i < call.columns; i += blockDim.x) out[i] = held ? Widen(row[i]) : 0;
+}
+
+// One block per row.
+__global__ void GatherRowsKernel(GatherRowsCall call) {
+  LetNextBegin();
+  WaitForStream();
+  const float* row = call.x + int64_t{call.indices[blockIdx.x]} * call.columns;
+  float* out = call.out + int64_t{blockIdx.x} * call.columns;
+  for (int i = threadIdx.x; i < call.columns; i += blockDim.x) out[i] = row[i];
+}
+
+}  // namespace
+
+void RmsNorm(const RmsNormCall& call, cudaStream_t stream) {
+  if (call.rows == 0) return;
+  const int threads = std::clamp((call.columns / 4 + 31) / 32 * 32, 32, 1024);
+  Launch(RmsNormKernel, {call.rows, threads}, stream, call);
+}
+
+void NormHeads(const NormHeadsCall& call, cudaStream_t stream) {
+  const int64_t warps = int64_t{call.q_heads + call.k_heads} * call.rows;
+  if (warps == 0) return;
+  const int64_t blocks = (warps * 32 + kThreads - 1) / kThreads;
+  Launch(NormHeadsKernel, {blocks, kThreads}, stream, call);
+}
+
+void SiluMul(const SiluMulCall& call, cudaStream_t stream) {
+  const int64_t width = std::max<int64_t>(call.columns, call.rounded.pitch);
+  if (width * call.rows == 0) return;
+  Launch(SiluMulKernel, {BlocksFor(width * call.rows), kThreads}, stream, call);
+}
+
+void AddBias(float* x, const float* bias, int rows, int columns, cudaStream_t stream) {
+  const int64_t count = int64_t{rows} * columns;
+  if (count == 0) return;
+  Launch(AddBiasKernel, {BlocksFor(count), kThreads}, stream, x, bias, count, columns);
+}
+
+void Add(float* x, const float* y, int64_t n, cudaStream_t stream) {
+  if (n == 0) return;
+  Launch(AddKernel, {BlocksFor(n), kThreads}, stream, x, y, n);
+}
+
+void Round(const float* x, int rows, int columns, RoundedRows rounded, cudaStream_t stream) {
+  if (rounded.pitch * rows == 0) return;
+  Launch(RoundKernel, {BlocksFor(rounded.pitch * rows), kThreads}, stream, x, rows, columns,
+         rounded);
+}
+
+void Embed(const EmbedCall& call, cudaStream_t stream) {
+  if (call.rows == 0) return;
+  if (call.type == ElementType::kFloat32) {
+    Launch(EmbedKernel<float>, {call.rows, kThreads}, stream, call);
+  } else {
+    Launch(EmbedKernel<uint16_t>, {call.rows, kThreads}, stream, call);
+  }
+}
+
+void GatherRows(const GatherRowsCall& call, cudaStream_t stream) {
+  if (call.count == 0) return;
+  Launch(GatherRowsKernel, {call.count, kThreads}, stream, call);
+}
+
+}  // namespace headlong::cuda

@@ -1,0 +1,45 @@
+// Attention of prompts' chunks on a GPU: tiles of query rows over what each can see, in pages and
+// in the step's own rows, full and local lanes in one launch. Online softmax in fp32
+// (FlashAttention-2, Dao 2023, arXiv 2307.08691). CPU twin: attention_cpu.h.
+//
+// A tile's row r is position first + r / group, query head r % group: all query heads of a KV head
+// share the keys that are loaded. The compensation token is the initial state of the softmax, one
+// per row, since queries of a tile may see different ones.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "worker/kernels/append_cuda.h"
+
+namespace headlong::cuda {
+
+struct PrefillAttention {
+  LayerLanes lanes;
+  float scale = 1.0f;                  // 1 / sqrt(head_dim) as a rule
+  const void* q = nullptr;             // [rows][heads * group][head_dim], in the caches' type
+  float* out = nullptr;                // [rows][heads * group][head_dim]
+  const PrefillTile* tiles = nullptr;  // those with most work first
+  int tile_count = 0;
+};
+
+// Positions of a tile; 0 for a shape that no kernel is built for. Call it once at load: it also
+// allows the kernel its shared memory.
+int PreparePrefill(const DecodeShape& shape);
+
+// Launches only. REQUIRES: LaunchStore and LaunchFold of the same lanes went before.
+cudaError_t LaunchPrefill(const PrefillAttention& prefill, cudaStream_t stream);
+
+// ---- pieces, for the files that implement the above ----
+
+struct PrefillKernel {
+  void (*entry)(PrefillAttention) = nullptr;
+  int threads = 0;
+  int shared_bytes = 0;
+  int tile_rows = 0;  // position and query head
+};
+PrefillKernel PrefillKernelBfloat16(int head_dim);
+PrefillKernel PrefillKernelFloat32(int head_dim, int group);
+
+}  // namespace headlong::cuda
