@@ -117,8 +117,9 @@ absl::StatusOr<Json> BosTemplate(const WordRule& rule, const Json& config, const
   ASSIGN_OR_RETURN(const bool wanted, OptionalBool(config, "add_bos_token", rule.bos, kConfigFile));
   const std::optional<std::string> bos = TokenName(FieldOrNull(config, "bos_token"));
   if (!wanted || !bos) return Json();
-  const auto token = std::find_if(tokens.begin(), tokens.end(),
-                                  [&](const Json& entry) { return entry["content"] == *bos; });
+  const auto token = std::find_if(tokens.begin(), tokens.end(), [&](const Json& entry) {
+    return FieldOrNull(entry, "content") == *bos;
+  });
   if (token == tokens.end()) {
     return absl::InvalidArgumentError(
         absl::StrCat(kConfigFile, ": bos_token: ", *bos, " is not in the vocabulary"));

@@ -1,6 +1,6 @@
-// Fields of config.json that change a model's mathematics in ways this program does not run. A field
-// that nobody here knows is ignored, as transformers does; these are known, and are refused by name
-// unless their value changes nothing. Pure; callable from any thread.
+// Fields of config.json that change a model's mathematics in ways this program does not run. A
+// field that nobody here knows is ignored, as transformers does; these are known, and are refused
+// by name unless their value changes nothing. Pure; callable from any thread.
 #pragma once
 
 #include <string>

@@ -54,7 +54,8 @@ void Damage(std::string& text, const std::vector<std::string>& others, std::mt19
   const std::string& other = others[Below(others.size(), random)];
   switch (random() % 8) {
     case 0:
-      if (!text.empty()) text[range.begin] = static_cast<char>(text[range.begin] ^ 1 << random() % 8);
+      if (!text.empty())
+        text[range.begin] = static_cast<char>(text[range.begin] ^ 1 << random() % 8);
       break;
     case 1:
       if (!text.empty()) text[range.begin] = static_cast<char>(random());

@@ -28,7 +28,7 @@ void CheckLayout(std::span<const std::byte> file) {
     }
   }
   Require(end == static_cast<int64_t>(file.size()));
-  static volatile unsigned sink;
+  [[maybe_unused]] static volatile unsigned sink;
   sink = sum;
 }
 

@@ -1,5 +1,5 @@
-// Any bytes as a SentencePiece .model, beside a tokenizer_config.json that the first byte chooses: a
-// status comes back, and what is accepted encodes and decodes a text of its own pieces.
+// Any bytes as a SentencePiece .model, beside a tokenizer_config.json that the first byte chooses:
+// a status comes back, and what is accepted encodes and decodes a text of its own pieces.
 #include <cstddef>
 #include <cstdint>
 #include <iterator>

@@ -20,7 +20,8 @@ inline void CheckTokenizer(const absl::StatusOr<TokenizerSpec>& spec, const std:
   }
   const auto tokenizer = BuildTokenizer(*spec);
   Require(tokenizer.ok());
-  for (const std::string& each : {text, std::string("the <s> foo\xE2\x96\x81 \xF0\x9F\x98\x80 \n")}) {
+  for (const std::string& each :
+       {text, std::string("the <s> foo\xE2\x96\x81 \xF0\x9F\x98\x80 \n")}) {
     const auto ids = (*tokenizer)->Encode(each, /*add_special_tokens=*/true);
     if (!ids.ok()) continue;  // not UTF-8, or a pattern that backtracks too far
     for (const TokenId id : *ids) Require(id < static_cast<TokenId>((*tokenizer)->vocab_size()));
