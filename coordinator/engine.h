@@ -16,6 +16,7 @@
 #include "coordinator/engine_options.h"
 #include "coordinator/live_request.h"
 #include "coordinator/mailbox.h"
+#include "coordinator/placement.h"
 #include "coordinator/ports.h"
 #include "coordinator/scheduler.h"
 #include "headlong/v1/admin.pb.h"

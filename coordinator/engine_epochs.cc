@@ -2,11 +2,11 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <string_view>
 #include <utility>
 
 #include "common/status.h"
 #include "coordinator/engine.h"
-#include "coordinator/placement.h"
 
 namespace headlong {
 namespace {

@@ -4,12 +4,14 @@
 #include <optional>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 #include "absl/strings/str_join.h"
 #include "common/json.h"
 #include "common/status.h"
 #include "model/layer_windows.h"
 #include "model/rope.h"
+#include "model/unsupported_features.h"
 
 namespace headlong {
 namespace {
@@ -59,54 +61,9 @@ constexpr Family kFamilies[] = {
     {.architecture = "Qwen3MoeForCausalLM", .model_type = "qwen3_moe", .lacking = "experts"},
 };
 
-// A field that changes the arithmetic when it is anything but null, false or `neutral`.
-struct Feature {
-  const char* key;
-  std::string_view what;
-  double neutral = 0;
-};
-
-constexpr Feature kUnsupportedFeatures[] = {
-    {"quantization_config", "quantised weights are"},
-    {"quantization", "quantised weights are"},
-    {"compression_config", "quantised weights are"},
-    {"attention_bias", "a bias in attention is"},
-    {"qkv_bias", "a bias in attention is"},
-    {"use_qkv_bias", "a bias in attention is"},
-    {"mlp_bias", "a bias in the MLP is"},
-    {"bias", "a bias is"},
-    {"use_bias", "a bias is"},
-    {"qk_norm", "a norm of query and key heads is"},
-    {"use_qk_norm", "a norm of query and key heads is"},
-    {"qk_layernorm", "a norm of query and key heads is"},
-    {"num_experts", "a mixture of experts is"},
-    {"num_local_experts", "a mixture of experts is"},
-    {"n_routed_experts", "a mixture of experts is"},
-    {"num_experts_per_tok", "a mixture of experts is"},
-    {"moe_intermediate_size", "a mixture of experts is"},
-    {"pretraining_tp", "tensor-parallel slicing is", 1},
-    {"partial_rotary_factor", "a partly rotated head is", 1},
-    {"rotary_pct", "a partly rotated head is", 1},
-    {"alibi", "a linear position bias is"},
-    {"attn_logit_softcapping", "capped attention logits are"},
-    {"final_logit_softcapping", "capped logits are"},
-    {"embedding_multiplier", "scaled embeddings are", 1},
-    {"residual_multiplier", "scaled residuals are", 1},
-    {"logits_scaling", "scaled logits are", 1},
-    {"logit_scale", "scaled logits are", 1},
-    {"is_encoder_decoder", "an encoder is"},
-    {"add_cross_attention", "cross attention is"},
-};
-
 bool Given(const Json& object, const char* key) {
   const auto it = object.find(key);
   return it != object.end() && !it->is_null();
-}
-
-absl::Status Unsupported(const std::string& source, std::string_view key, const Json& value,
-                         std::string_view what) {
-  return absl::UnimplementedError(absl::StrCat(source, ": ", Av(key), ": ", Av(what),
-                                               " not supported, is ", JsonExcerpt(value)));
 }
 
 absl::StatusOr<int> Count(const Json& object, const char* key, int64_t hi,
@@ -149,22 +106,6 @@ absl::StatusOr<Family> FindFamily(const Json& config, const std::string& source)
                                                    JsonExcerpt(config.at("model_type"))));
   }
   return *family;
-}
-
-absl::Status RefuseUnsupported(const Json& config, const std::string& source) {
-  for (const Feature& feature : kUnsupportedFeatures) {
-    const auto it = config.find(feature.key);
-    if (it == config.end() || it->is_null() || *it == false) continue;
-    if (it->is_number() && it->get<double>() == feature.neutral) continue;
-    return Unsupported(source, feature.key, *it, feature.what);
-  }
-  if (Given(config, "hidden_act")) {
-    ASSIGN_OR_RETURN(const std::string name, JsonString(config, "hidden_act", source));
-    if (name != "silu" && name != "swish") {  // two names of one function
-      return Unsupported(source, "hidden_act", name, "an activation other than silu is");
-    }
-  }
-  return absl::OkStatus();
 }
 
 absl::Status ParseHeadDim(const Json& config, const Family& family, const std::string& source,
@@ -262,17 +203,19 @@ absl::StatusOr<ModelConfig> ParseModelConfig(const std::string& json_text,
   ASSIGN_OR_RETURN(const Json config, ParseJson(json_text, source));
   RETURN_IF_ERROR(RequireObject(config, source));
   ASSIGN_OR_RETURN(const Family family, FindFamily(config, source));
-  RETURN_IF_ERROR(RefuseUnsupported(config, source));
 
   ModelConfig model;
   model.architecture = std::string(family.architecture);
-  RETURN_IF_ERROR(ParseShape(config, family, source, model));
   model.qkv_bias = family.qkv_bias;
   model.qk_norm = family.qk_norm;
-  const WindowContext windows{family.windows, model.layers, model.max_context};
-  ASSIGN_OR_RETURN(model.layer_windows, ParseLayerWindows(config, windows, source));
+  RETURN_IF_ERROR(RefuseUnsupportedFeatures(config, model, source));
+  RETURN_IF_ERROR(ParseShape(config, family, source, model));
   ASSIGN_OR_RETURN(model.rope, ParseRope(config, source));
   model.rope_frequencies = RopeInverseFrequencies(model.rope, model.head_dim);
+  model.max_context = std::min(ScaledContext(model.rope, model.max_context), kMaxContext);
+  RETURN_IF_ERROR(RefuseUnsupportedScales(config, model, source));
+  const WindowContext windows{family.windows, model.layers, model.max_context};
+  ASSIGN_OR_RETURN(model.layer_windows, ParseLayerWindows(config, windows, source));
   ASSIGN_OR_RETURN(model.rms_norm_eps, JsonNumber(config, "rms_norm_eps", source));
   if (!(model.rms_norm_eps > 0 && model.rms_norm_eps < 1)) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -287,6 +230,16 @@ absl::StatusOr<ModelConfig> ParseModelConfig(const std::string& json_text,
   }
   RETURN_IF_ERROR(AddEosIds(config, model.vocab_size, source, model.eos_token_ids));
   return model;
+}
+
+absl::Status ApplyGenerationConfig(const std::string& json_text, const std::string& source,
+                                   ModelConfig& model) {
+  ASSIGN_OR_RETURN(const Json defaults, ParseJson(json_text, source));
+  RETURN_IF_ERROR(RequireObject(defaults, source));
+  std::vector<int64_t> ids = model.eos_token_ids;
+  RETURN_IF_ERROR(AddEosIds(defaults, model.vocab_size, source, ids));
+  model.eos_token_ids = std::move(ids);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<ModelConfig> LoadModelConfig(const std::filesystem::path& model_dir) {
@@ -307,11 +260,10 @@ absl::StatusOr<ModelConfig> LoadModelConfig(const std::filesystem::path& model_d
         absl::StrCat(quantised.string(), ": quantised weights are not supported"));
   }
   const std::filesystem::path generation = model_dir / "generation_config.json";
-  const absl::StatusOr<Json> defaults = ReadJsonFile(generation);
+  const absl::StatusOr<std::string> defaults = ReadFile(generation);
   if (absl::IsNotFound(defaults.status())) return model;
   if (!defaults.ok()) return defaults.status();
-  RETURN_IF_ERROR(RequireObject(*defaults, generation.string()));
-  RETURN_IF_ERROR(AddEosIds(*defaults, model.vocab_size, generation.string(), model.eos_token_ids));
+  RETURN_IF_ERROR(ApplyGenerationConfig(*defaults, generation.string(), model));
   return model;
 }
 

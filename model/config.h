@@ -62,5 +62,8 @@ struct ModelConfig {
 absl::StatusOr<ModelConfig> LoadModelConfig(const std::filesystem::path& model_dir);
 absl::StatusOr<ModelConfig> ParseModelConfig(const std::string& json_text,
                                              const std::string& source);
+// What the text of a generation_config.json adds to `model`. Unchanged where an error comes back.
+absl::Status ApplyGenerationConfig(const std::string& json_text, const std::string& source,
+                                   ModelConfig& model);
 
 }  // namespace headlong

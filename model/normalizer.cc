@@ -2,7 +2,10 @@
 
 #include <unicode/bytestream.h>
 #include <unicode/normalizer2.h>
+#include <unicode/uchar.h>
+#include <unicode/utf8.h>
 
+#include <cstdint>
 #include <utility>
 
 #include "common/status.h"
@@ -26,16 +29,38 @@ const icu::Normalizer2* FormOf(Kind kind, UErrorCode* error) {
   }
 }
 
+// Hugging Face's library normalises by Unicode 9: marks that came later are not put in order, and
+// letters not put together. So they stand between pieces that are normalised.
+constexpr uint8_t kUnicodeOfForms = 9;
+
+bool IsLater(UChar32 c) {
+  UVersionInfo age{};
+  u_charAge(c, age);
+  return age[0] > kUnicodeOfForms;
+}
+
 absl::Status ToForm(Kind kind, std::string* text) {
   UErrorCode error = U_ZERO_ERROR;
   const icu::Normalizer2* form = FormOf(kind, &error);
   std::string normalized;
   normalized.reserve(text->size());
-  if (U_SUCCESS(error)) {
-    icu::StringByteSink<std::string> sink(&normalized);
-    const icu::StringPiece piece(text->data(), static_cast<int32_t>(text->size()));
+  icu::StringByteSink<std::string> sink(&normalized);
+  const auto append = [&](size_t begin, size_t end) {
+    if (U_FAILURE(error) || begin == end) return;
+    const icu::StringPiece piece(text->data() + begin, static_cast<int32_t>(end - begin));
     form->normalizeUTF8(0, piece, sink, nullptr, error);
+  };
+  size_t begin = 0;  // of the piece at hand
+  for (size_t at = 0; at < text->size();) {
+    const size_t before = at;
+    UChar32 c = 0;
+    U8_NEXT(text->data(), at, text->size(), c);
+    if (c < 0x80 || !IsLater(c)) continue;
+    append(begin, before);
+    normalized.append(*text, before, at - before);
+    begin = at;
   }
+  append(begin, text->size());
   if (U_FAILURE(error)) {
     return absl::InternalError(absl::StrCat("Unicode normalisation: ", u_errorName(error)));
   }

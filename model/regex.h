@@ -1,6 +1,7 @@
 // Regular expressions on PCRE2 (UTF, UCP, JIT). A Regex is immutable and shared by threads; a
 // RegexMatcher is the scratch of one call. Properties are those of PCRE2's Unicode version (14 in
-// 10.42): characters assigned later count as unassigned.
+// 10.42): characters assigned later count as unassigned, but those of Unicode 15 and 16 are
+// letters, marks and numbers in translated patterns.
 #pragma once
 
 #include <cstddef>

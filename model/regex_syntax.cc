@@ -1,6 +1,8 @@
 // Oniguruma's pattern syntax into PCRE2's: a scan that copies what both read alike, rewrites what
 // has another spelling and refuses the rest.
+#include <algorithm>
 #include <cctype>
+#include <iterator>
 #include <utility>
 
 #include "common/status.h"
@@ -13,6 +15,35 @@ namespace {
 // fractions. PCRE2's own \w (10.42) is narrower.
 constexpr std::string_view kWordCharacters =
     "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}";
+
+// Characters of Unicode 15 and 16 by general category, which PCRE2 10.42 (Unicode 14) takes for
+// unassigned: tokenizers that models were trained with have them. Where PCRE2 knows them, too,
+// nothing changes.
+struct LaterCharacters {
+  std::string_view category;
+  std::string_view ranges;
+};
+constexpr LaterCharacters kLaterCharacters[] = {
+    {"{L}",
+     "\\x{1C89}-\\x{1C8A}\\x{A7CB}-\\x{A7CD}\\x{A7DA}-\\x{A7DC}\\x{105C0}-\\x{105F3}"
+     "\\x{10D4A}-\\x{10D65}\\x{10D6F}-\\x{10D85}\\x{10EC2}-\\x{10EC4}\\x{1123F}-\\x{11240}"
+     "\\x{11380}-\\x{11389}\\x{1138B}\\x{1138E}\\x{11390}-\\x{113B5}\\x{113B7}\\x{113D1}"
+     "\\x{113D3}\\x{11BC0}-\\x{11BE0}\\x{11F02}\\x{11F04}-\\x{11F10}\\x{11F12}-\\x{11F33}"
+     "\\x{1342F}\\x{13441}-\\x{13446}\\x{13460}-\\x{143FA}\\x{16100}-\\x{1611D}"
+     "\\x{16D40}-\\x{16D6C}\\x{18CFF}\\x{1B132}\\x{1B155}\\x{1DF25}-\\x{1DF2A}"
+     "\\x{1E030}-\\x{1E06D}\\x{1E4D0}-\\x{1E4EB}\\x{1E5D0}-\\x{1E5ED}\\x{1E5F0}\\x{2B739}"
+     "\\x{2EBF0}-\\x{2EE5D}\\x{31350}-\\x{323AF}"},
+    {"{M}",
+     "\\x{897}\\x{CF3}\\x{ECE}\\x{10D69}-\\x{10D6D}\\x{10EFC}-\\x{10EFF}\\x{11241}"
+     "\\x{113B8}-\\x{113C0}\\x{113C2}\\x{113C5}\\x{113C7}-\\x{113CA}\\x{113CC}-\\x{113D0}"
+     "\\x{113D2}\\x{113E1}-\\x{113E2}\\x{11F00}-\\x{11F01}\\x{11F03}\\x{11F34}-\\x{11F3A}"
+     "\\x{11F3E}-\\x{11F42}\\x{11F5A}\\x{13440}\\x{13447}-\\x{13455}\\x{1611E}-\\x{1612F}"
+     "\\x{1E08F}\\x{1E4EC}-\\x{1E4EF}\\x{1E5EE}-\\x{1E5EF}"},
+    {"{N}",
+     "\\x{10D40}-\\x{10D49}\\x{116D0}-\\x{116E3}\\x{11BF0}-\\x{11BF9}\\x{11F50}-\\x{11F59}"
+     "\\x{16130}-\\x{16139}\\x{16D70}-\\x{16D79}\\x{1CCF0}-\\x{1CCF9}\\x{1D2C0}-\\x{1D2D3}"
+     "\\x{1E4F0}-\\x{1E4F9}\\x{1E5F1}-\\x{1E5FA}"},
+};
 
 class OnigurumaTranslation {
  public:
@@ -146,7 +177,17 @@ class OnigurumaTranslation {
     if (rest().substr(2, 1) != "{" || close == std::string_view::npos) {
       return Refuse(rest().substr(0, 3));
     }
-    Copy(close + 1);
+    const std::string_view category = rest().substr(2, close - 1);
+    const bool negated = pattern_[at_ + 1] == 'P';
+    const auto* later =
+        std::find_if(std::begin(kLaterCharacters), std::end(kLaterCharacters),
+                     [&](const LaterCharacters& entry) { return entry.category == category; });
+    if (later == std::end(kLaterCharacters) || (in_class_ && negated)) {
+      Copy(close + 1);
+      return absl::OkStatus();
+    }
+    const std::string set = absl::StrCat("\\p", Av(category), Av(later->ranges));
+    Replace(close + 1, in_class_ ? set : absl::StrCat(negated ? "[^" : "[", set, "]"));
     return absl::OkStatus();
   }
 

@@ -252,6 +252,17 @@ std::vector<float> RopeInverseFrequencies(const RopeConfig& rope, int head_dim) 
   return frequencies;
 }
 
+int64_t ScaledContext(const RopeConfig& rope, int64_t max_position_embeddings) {
+  const auto times = [&](int64_t trained) {
+    return static_cast<int64_t>(static_cast<double>(trained) * rope.factor);
+  };
+  if (rope.type == RopeType::kLinear) return times(max_position_embeddings);
+  if (rope.type == RopeType::kYarn) {
+    return std::max(max_position_embeddings, times(rope.original_max_position_embeddings));
+  }
+  return max_position_embeddings;  // llama3 states the larger number
+}
+
 std::string DescribeRope(const RopeConfig& rope) {
   const std::string base = absl::StrCat("base ", rope.theta);
   const std::string factor = absl::StrCat(base, ", factor ", rope.factor);

@@ -22,6 +22,12 @@ absl::StatusOr<RopeConfig> ParseRope(const Json& config, const std::string& sour
 // transformers' modeling_rope_utils.
 std::vector<float> RopeInverseFrequencies(const RopeConfig& rope, int head_dim);
 
+// The positions that a model of `max_position_embeddings` is made for. linear and yarn serve
+// `factor` times as many as the model was trained on, and config.json may give either number:
+// Qwen's guide to yarn, for one, leaves the smaller. What vLLM serves by default, and never less
+// than what transformers takes.
+int64_t ScaledContext(const RopeConfig& rope, int64_t max_position_embeddings);
+
 // For people: "yarn, base 1e+06, factor 4 over 32768 positions".
 std::string DescribeRope(const RopeConfig& rope);
 

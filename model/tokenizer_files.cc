@@ -62,10 +62,9 @@ absl::StatusOr<Json> ReadIfThere(const fs::path& path) {
   return json;
 }
 
-absl::StatusOr<WordRule> RuleOf(const fs::path& folder, const Json& config) {
+absl::StatusOr<WordRule> RuleOf(const Json& config, const Json& model_config) {
   const Json& name = FieldOrNull(config, "tokenizer_class");
   if (const WordRule* rule = FindRule(name); rule != nullptr) return *rule;
-  ASSIGN_OR_RETURN(const Json model_config, ReadIfThere(folder / "config.json"));
   const Json& model_type = FieldOrNull(model_config, "model_type");
   if (const WordRule* rule = FindRule(model_type); rule != nullptr) return *rule;
   return Unsupported(absl::StrCat(kConfigFile, ": tokenizer_class (nor config.json: model_type)"),
@@ -102,8 +101,7 @@ Json NamedTokens(const Json& config, const Json& vocab, const Json& added) {
   return tokens;
 }
 
-absl::StatusOr<Json> ReadMerges(const fs::path& path) {
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+Json SplitMerges(const std::string& text) {
   Json merges = Json::array();
   for (size_t at = 0; at < text.size();) {
     const size_t end = std::min(text.find('\n', at), text.size());
@@ -119,8 +117,9 @@ absl::StatusOr<Json> BosTemplate(const WordRule& rule, const Json& config, const
   ASSIGN_OR_RETURN(const bool wanted, OptionalBool(config, "add_bos_token", rule.bos, kConfigFile));
   const std::optional<std::string> bos = TokenName(FieldOrNull(config, "bos_token"));
   if (!wanted || !bos) return Json();
-  const auto token = std::find_if(tokens.begin(), tokens.end(),
-                                  [&](const Json& entry) { return entry["content"] == *bos; });
+  const auto token = std::find_if(tokens.begin(), tokens.end(), [&](const Json& entry) {
+    return FieldOrNull(entry, "content") == *bos;
+  });
   if (token == tokens.end()) {
     return absl::InvalidArgumentError(
         absl::StrCat(kConfigFile, ": bos_token: ", *bos, " is not in the vocabulary"));
@@ -143,6 +142,17 @@ std::optional<std::pair<fs::path, fs::path>> FindPair(const fs::path& folder) {
   return std::nullopt;
 }
 
+absl::StatusOr<VocabFiles> ReadVocabFiles(const fs::path& folder, const fs::path& vocab,
+                                          const fs::path& merges) {
+  VocabFiles files;
+  ASSIGN_OR_RETURN(files.vocab, ReadJsonFile(vocab));
+  ASSIGN_OR_RETURN(files.merges, ReadFile(merges));
+  ASSIGN_OR_RETURN(files.tokenizer_config, ReadIfThere(folder / kConfigFile));
+  ASSIGN_OR_RETURN(files.added_tokens, ReadIfThere(folder / "added_tokens.json"));
+  ASSIGN_OR_RETURN(files.model_config, ReadIfThere(folder / "config.json"));
+  return files;
+}
+
 absl::StatusOr<TokenizerSpec> ReadFolder(const fs::path& folder) {
   std::error_code error;
   if (!fs::exists(folder / "tokenizer.json", error)) {
@@ -152,9 +162,11 @@ absl::StatusOr<TokenizerSpec> ReadFolder(const fs::path& folder) {
       auto spec = SpecFromSentencePiece(bytes, config);
       return spec.ok() ? spec : Annotate(spec.status(), (folder / "tokenizer.model").string());
     }
-    if (FindPair(folder).has_value()) {
-      ASSIGN_OR_RETURN(const Json document, DocumentFromVocabAndMerges(folder));
-      auto spec = TokenizerSpecFromJson(document);
+    if (const auto pair = FindPair(folder)) {
+      ASSIGN_OR_RETURN(VocabFiles files, ReadVocabFiles(folder, pair->first, pair->second));
+      const auto document = DocumentFromVocabAndMerges(std::move(files));
+      if (!document.ok()) return Annotate(document.status(), folder.string());
+      auto spec = TokenizerSpecFromJson(*document);
       return spec.ok() ? spec : Annotate(spec.status(), folder.string());
     }
   }
@@ -183,20 +195,12 @@ Json MergeAddedTokens(Json tokens, const Json& config) {
   return tokens;
 }
 
-absl::StatusOr<Json> DocumentFromVocabAndMerges(const fs::path& folder) {
-  const auto pair = FindPair(folder);
-  if (!pair) return absl::NotFoundError(absl::StrCat(folder.string(), ": no vocab.json"));
-  ASSIGN_OR_RETURN(const Json config, ReadIfThere(folder / kConfigFile));
-  auto found = RuleOf(folder, config);
-  if (!found.ok()) return Annotate(found.status(), folder.string());
-  const WordRule rule = *found;
-  ASSIGN_OR_RETURN(Json vocab, ReadJsonFile(pair->first));
-  ASSIGN_OR_RETURN(Json merges, ReadMerges(pair->second));
-  ASSIGN_OR_RETURN(const Json added, ReadIfThere(folder / "added_tokens.json"));
+absl::StatusOr<Json> DocumentFromVocabAndMerges(VocabFiles files) {
+  const Json& config = files.tokenizer_config;
+  ASSIGN_OR_RETURN(const WordRule rule, RuleOf(config, files.model_config));
   ASSIGN_OR_RETURN(const bool prefix, OptionalBool(config, "add_prefix_space", false, kConfigFile));
-  Json tokens = MergeAddedTokens(NamedTokens(config, vocab, added), config);
-  auto bos = BosTemplate(rule, config, tokens);
-  if (!bos.ok()) return Annotate(bos.status(), folder.string());
+  Json tokens = MergeAddedTokens(NamedTokens(config, files.vocab, files.added_tokens), config);
+  ASSIGN_OR_RETURN(Json bos, BosTemplate(rule, config, tokens));
   Json steps = Json::array();
   if (rule.pattern != nullptr) {
     steps.push_back({{"type", "Split"},
@@ -210,13 +214,13 @@ absl::StatusOr<Json> DocumentFromVocabAndMerges(const fs::path& folder) {
   return Json{{"added_tokens", std::move(tokens)},
               {"normalizer", rule.nfc ? Json{{"type", "NFC"}} : Json()},
               {"pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", std::move(steps)}}},
-              {"post_processor", *std::move(bos)},
+              {"post_processor", std::move(bos)},
               {"decoder", {{"type", "ByteLevel"}}},
               {"model",
                {{"type", "BPE"},
                 {"ignore_merges", rule.ignore_merges},
-                {"vocab", std::move(vocab)},
-                {"merges", std::move(merges)}}}};
+                {"vocab", std::move(files.vocab)},
+                {"merges", SplitMerges(files.merges)}}}};
 }
 
 absl::StatusOr<TokenizerSpec> ReadTokenizerSpec(const fs::path& path) {

@@ -146,6 +146,33 @@ TEST(ParseModelConfig, RefusesFeaturesByName) {
       {"attn_logit_softcapping", 50.0},
       {"logit_scale", 0.0625},
       {"use_qk_norm", true},
+      {"final_logit_softcapping", 30.0},
+      {"query_pre_attn_scalar", 256},
+      {"attention_multiplier", 0.0078125},
+      {"embedding_multiplier", 12.0},
+      {"residual_multiplier", 0.22},
+      {"scale_emb", 12},
+      {"scale_depth", 1.4},
+      {"dim_model_base", 256},
+      {"hidden_activation", "gelu_pytorch_tanh"},
+      {"clip_qkv", 8.0},
+      {"swiglu_limit", 10.0},
+      {"no_rope_layers", Json::array({1, 0})},
+      {"no_rope_layer_interval", 4},
+      {"rotary_dim", 8},
+      {"rotary_emb_base", 1000000},
+      {"v_head_dim", 8},
+      {"kv_lora_rank", 512},
+      {"attn_type_list", Json::array({1, 0})},
+      {"hybrid_override_pattern", "M*"},
+      {"attention_chunk_size", 128},
+      {"use_logn_attn", true},
+      {"use_parallel_residual", true},
+      {"use_gemma_norm", true},
+      {"pruned_heads", Json{{"0", {1}}}},
+      {"no_bias", false},
+      {"scale_attn_weights", false},
+      {"position_embedding_type", "nope"},
       {"layer_types", Json::array({"full_attention", "linear_attention"})},
   };
   for (const auto& [key, value] : cases) {
@@ -157,13 +184,82 @@ TEST(ParseModelConfig, RefusesFeaturesByName) {
 
 TEST(ParseModelConfig, AcceptsFeaturesThatAreOff) {
   const std::pair<const char*, Json> cases[] = {
-      {"attention_bias", false},   {"mlp_bias", false},
-      {"pretraining_tp", 1},       {"quantization_config", nullptr},
-      {"num_experts", 0},          {"partial_rotary_factor", 1.0},
-      {"sliding_window", nullptr}, {"sliding_window", 512},
-      {"logit_scale", 1},          {"layer_types", {"full_attention", "full_attention"}},
-      {"rope_scaling", nullptr},   {"some_field_of_tomorrow", Json::array({1})}};
+      {"attention_bias", false},
+      {"mlp_bias", false},
+      {"pretraining_tp", 1},
+      {"quantization_config", nullptr},
+      {"num_experts", 0},
+      {"partial_rotary_factor", 1.0},
+      {"sliding_window", nullptr},
+      {"sliding_window", 512},
+      {"logit_scale", 1},
+      {"layer_types", {"full_attention", "full_attention"}},
+      {"attention_multiplier", 0.25},
+      {"query_pre_attn_scalar", 16},
+      {"rotary_dim", 16},
+      {"rotary_emb_base", 10000},
+      {"no_rope_layers", Json::array({1, 1})},
+      {"attn_type_list", Json::array({1, 1})},
+      {"pruned_heads", Json::object()},
+      {"clip_qkv", nullptr},
+      {"scale_emb", 1},
+      {"no_bias", true},
+      {"kv_lora_rank", nullptr},
+      {"position_embedding_type", "rope"},
+      {"hidden_activation", "silu"},
+      {"mlp_only_layers", Json::array()},
+      {"scale_attn_weights", true},
+      {"dim_model_base", 64},
+      {"rope_scaling", nullptr},
+      {"some_field_of_tomorrow", Json::array({1})}};
   for (const auto& [key, value] : cases) EXPECT_TRUE(With(key, value).ok()) << key;
+}
+
+// What a family has by itself may be said again.
+TEST(ParseModelConfig, AcceptsWhatTheFamilyHas) {
+  Json json = LlamaJson();
+  json["architectures"] = {"Qwen2ForCausalLM"};
+  json["model_type"] = "qwen2";
+  json["attention_bias"] = true;
+  EXPECT_TRUE(Parse(json).ok());
+  json["architectures"] = {"Qwen3ForCausalLM"};
+  json["model_type"] = "qwen3";
+  json["use_qk_norm"] = true;
+  EXPECT_THAT(Message(Parse(json)), StartsWith("config.json: attention_bias: a bias in attention"));
+  json["attention_bias"] = false;
+  EXPECT_TRUE(Parse(json).ok());
+}
+
+TEST(ParseModelConfig, ContextOfScaledRotaryEmbeddings) {
+  const auto context = [](const Json& scaling) {
+    const auto config = With("rope_scaling", scaling);
+    EXPECT_TRUE(config.ok()) << config.status();
+    return config.ok() ? config->max_context : 0;
+  };
+  Json yarn = {{"rope_type", "yarn"}, {"factor", 4}, {"original_max_position_embeddings", 512}};
+  EXPECT_EQ(context(yarn), 2048);  // as Qwen's guide has it
+  yarn["original_max_position_embeddings"] = 128;
+  EXPECT_EQ(context(yarn), 512);  // max_position_embeddings is the larger number already
+  yarn["original_max_position_embeddings"] = 64;
+  EXPECT_EQ(context(yarn), 512);
+  yarn.erase("original_max_position_embeddings");
+  EXPECT_EQ(context(yarn), 2048);
+  yarn["factor"] = 1.5;
+  EXPECT_EQ(context(yarn), 768);
+  yarn["factor"] = 1e6;
+  EXPECT_EQ(context(yarn), 512'000'000);
+  EXPECT_EQ(context({{"type", "linear"}, {"factor", 2.5}}), 1280);
+  EXPECT_EQ(context({{"rope_type", "llama3"},
+                     {"factor", 8},
+                     {"low_freq_factor", 1},
+                     {"high_freq_factor", 4},
+                     {"original_max_position_embeddings", 128}}),
+            512);
+  EXPECT_EQ(context(nullptr), 512);
+  Json huge = LlamaJson();
+  huge["max_position_embeddings"] = 1 << 20;
+  huge["rope_scaling"] = {{"type", "linear"}, {"factor", 1e6}};
+  EXPECT_EQ(Parse(huge)->max_context, int64_t{1} << 30);
 }
 
 TEST(ParseModelConfig, RefusesArchitecturesByName) {

@@ -1,6 +1,7 @@
 // SentencePiece models and folders of several files, on the shared reference material.
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -79,29 +80,43 @@ std::string RandomText(size_t bytes) {
   return text;
 }
 
+// NFC changes random characters, and the small model takes several spaces for one. What they give
+// back is then another text, which comes back.
+bool IsLossless(const std::string& name, bool random) {
+  return name == "stories260k" ? false : !(random && name == "qwen2");
+}
+
+void CheckComesBack(const Tokenizer& tokenizer, const std::string& text, bool lossless) {
+  const auto ids = tokenizer.Encode(text, false);
+  ASSERT_TRUE(ids.ok()) << ids.status();
+  const std::string decoded = tokenizer.Decode(*ids, /*keep_special_tokens=*/true).value();
+  EXPECT_EQ(decoded == text, lossless);
+  EXPECT_TRUE(lossless || tokenizer.Encode(decoded, false).value() == *ids);
+  StreamDecoder decoder(&tokenizer);
+  std::string streamed;
+  for (const TokenId id : *ids) streamed += decoder.Push(id);
+  streamed += decoder.Flush();
+  EXPECT_TRUE(streamed == tokenizer.Decode(*ids, false).value());
+}
+
 TEST_F(VectorsSentencePiece, TextsComeBack) {
   const std::string random = RandomText(1 << 20);
-  for (const auto& [name, tokenizer] : AllTokenizers()) {
+  auto tokenizers = AllTokenizers();
+  for (const auto& folder :
+       {std::optional(SourceDir() / "models" / "needle-10m"), SharedPath("models/stories260k")}) {
+    if (!folder.has_value()) continue;
+    tokenizers.emplace_back(folder->filename(), LoadTokenizer(*folder).value());
+  }
+  for (const auto& [name, tokenizer] : tokenizers) {
     SCOPED_TRACE(name);
     ASSERT_NE(tokenizer, nullptr);
-    std::vector<std::string> texts = {random};
-    if (name.starts_with("qwen2")) texts.clear();  // NFC is not lossless
+    CheckComesBack(*tokenizer, random, IsLossless(name, /*random=*/true));
     for (const char* file : {"test.txt", "valid.txt"}) {
       std::string text = ReadFile(data() / "text/wikitext-2" / file).value();
       // "<unk>" stands in the texts. Where it is a special token, a space comes behind it, as in
       // Hugging Face's library.
       if (name.starts_with("phi3")) text = ReplaceAll(text, "<unk>", "unk");
-      texts.push_back(std::move(text));
-    }
-    for (const std::string& text : texts) {
-      const auto ids = tokenizer->Encode(text, false);
-      ASSERT_TRUE(ids.ok()) << ids.status();
-      EXPECT_TRUE(tokenizer->Decode(*ids, /*keep_special_tokens=*/true).value() == text);
-      StreamDecoder decoder(tokenizer.get());
-      std::string streamed;
-      for (const TokenId id : *ids) streamed += decoder.Push(id);
-      streamed += decoder.Flush();
-      EXPECT_TRUE(streamed == tokenizer->Decode(*ids, false).value());
+      CheckComesBack(*tokenizer, text, IsLossless(name, /*random=*/false));
     }
   }
 }

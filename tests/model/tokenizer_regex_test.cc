@@ -44,6 +44,19 @@ TEST(RegexTest, WordCharactersAreOnigurumas) {
   EXPECT_THAT(Matches("\\W+", "ab- +c"), ElementsAre("- +"));
 }
 
+// A letter, a mark and a digit of Unicode 15 and a letter of 16.
+TEST(RegexTest, CategoriesHaveTheCharactersOfLaterVersions) {
+  const std::string letter = "\U00011F04", mark = "\U00011F34", digit = "\U00011F50";
+  const std::string latest = "\U000105C0";
+  const std::string text = "a" + letter + latest + mark + digit + "-";
+  EXPECT_THAT(Matches("\\p{L}+", text), ElementsAre("a" + letter + latest));
+  EXPECT_THAT(Matches("\\p{N}", text), ElementsAre(digit));
+  EXPECT_THAT(Matches("[\\p{M}\\p{N}]+", text), ElementsAre(mark + digit));
+  EXPECT_THAT(Matches("[^\\p{L}\\p{N}]+", text), ElementsAre(mark, "-"));
+  EXPECT_THAT(Matches("\\P{L}+", text), ElementsAre(mark + digit + "-"));
+  EXPECT_THAT(Matches("\\p{Lu}|\\p{Nd}", "aB1" + letter), ElementsAre("B", "1"));
+}
+
 TEST(RegexTest, LinesAndCase) {
   EXPECT_THAT(Matches("^a$", "a\nb\na"), ElementsAre("a", "a"));
   EXPECT_THAT(Matches("(?i:'s)", "'S'\u017f'x"), ElementsAre("'S", "'\u017f"));
