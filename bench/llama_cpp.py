@@ -101,8 +101,10 @@ def measure(args, sides, ids):
         for _ in range(args.turns):
             for side in sides:
                 answer = side.ask(ids[:length], args.decode + 1)
-                runs[side.name].append((length / answer["prefill_s"],
-                                        args.decode / answer["decode_s"]))
+                rate = (length / answer["prefill_s"], args.decode / answer["decode_s"])
+                runs[side.name].append(rate)
+                print(f"{length:,} tokens, {side.name}: prefill {rate[0]:,.0f} tok/s, decode "
+                      f"{rate[1]:,.0f} tok/s", file=sys.stderr, flush=True)
         for name, pairs in runs.items():
             prefill, decode = (statistics.median(column) for column in zip(*pairs))
             rates.append({"length": length, "side": name, "prefill": prefill, "decode": decode})
