@@ -42,7 +42,7 @@ def random_characters(source, size):
 
 
 def random_words(source, size):
-    """Runs of what patterns decide on: letters, digits, marks, spaces, line ends of many scripts."""
+    """Runs of what patterns decide on: letters, digits, marks, spaces, line ends of scripts."""
     kinds = ["abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", "0123456789", " ",
              " \t\u00a0\u3000", "\r\n", "'", "stremvdlSTREMVDL", ".,;:!?-_()[]{}<>/\\\"",
              "\u00e9\u00fc\u00df\u0131\u017f\u212a",
