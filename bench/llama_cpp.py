@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Headlong beside llama.cpp on this machine, in one run: prefill and decode of long prompts.
 
-llama.cpp comes from PyPI (llama-cpp-python, built here for this processor, which takes minutes) into
-a venv of its own. The same prompt goes in turns to it and to headlong servers of one worker, with
-the full cache and with the model's plan. Before that, both must give the same greedy tokens.
+llama.cpp comes from PyPI (llama-cpp-python, built here for this processor, which takes minutes)
+into a venv of its own. The same prompt goes in turns to it and to headlong servers of one worker,
+with the full cache and with the model's plan. Before that, both must give the same greedy tokens.
 """
 import argparse
 import contextlib
@@ -101,8 +101,10 @@ def measure(args, sides, ids):
         for _ in range(args.turns):
             for side in sides:
                 answer = side.ask(ids[:length], args.decode + 1)
-                runs[side.name].append((length / answer["prefill_s"],
-                                        args.decode / answer["decode_s"]))
+                rate = (length / answer["prefill_s"], args.decode / answer["decode_s"])
+                runs[side.name].append(rate)
+                print(f"{length:,} tokens, {side.name}: prefill {rate[0]:,.0f} tok/s, decode "
+                      f"{rate[1]:,.0f} tok/s", file=sys.stderr, flush=True)
         for name, pairs in runs.items():
             prefill, decode = (statistics.median(column) for column in zip(*pairs))
             rates.append({"length": length, "side": name, "prefill": prefill, "decode": decode})
@@ -111,7 +113,8 @@ def measure(args, sides, ids):
 
 def table(rates):
     """Markdown; ratios are to the first side of the same length."""
-    lines = ["| tokens | | prefill tok/s | ratio | decode tok/s | ratio |", "|---|---|---|---|---|---|"]
+    lines = ["| tokens | | prefill tok/s | ratio | decode tok/s | ratio |",
+             "|---|---|---|---|---|---|"]
     first = {}
     for row in rates:
         reference = first.setdefault(row["length"], row)

@@ -2,10 +2,10 @@
 """Headlong's tokenizers beside the libraries that others use, on random Unicode and on any texts.
 
 A tokenizer.json and a vocab.json with merges.txt are held against Hugging Face's `tokenizers`, a
-SentencePiece .model against `sentencepiece`; both are on PyPI, and this runs in a Python that has
-them. Exit code 1 when ids or decoded texts differ anywhere.
+SentencePiece .model against `sentencepiece`; both are on PyPI, and ./dev bench installs them into a
+venv of its own. Exit code 1 when ids or decoded texts differ anywhere.
 
-  bench/tokenizer_compare.py --texts 'shared/data/text/*/*.txt' models/needle-10m TOKENIZER...
+  ./dev bench tokenizer_compare --texts 'shared/data/text/*/*.txt' models/needle-10m TOKENIZER...
 """
 import argparse
 import glob
@@ -42,11 +42,15 @@ def random_characters(source, size):
 
 
 def random_words(source, size):
-    """What patterns decide on: runs of letters, digits, marks, spaces and line ends of any script."""
-    kinds = ["abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", "0123456789", " ", " \t\u00a0\u3000",
-             "\r\n", "'", "stremvdlSTREMVDL", ".,;:!?-_()[]{}<>/\\\"", "\u00e9\u00fc\u00df\u0131\u017f\u212a",
-             "\u0660\u0661\u0967\u2167\u00b2\u00bd", "\u0301\u0308\u093c\u200d\ufe0f", "\u65e5\u672c\u8a9e\u30c6\u30b9\ud55c\uae00",
-             "\U0001f600\U0001f468\U0001f3fd\U0001f1e9", "\u0430\u0431\u0432\u0413\u0414", "\u0627\u0644\u0639\u0650"]
+    """Runs of what patterns decide on: letters, digits, marks, spaces, line ends of scripts."""
+    kinds = ["abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", "0123456789", " ",
+             " \t\u00a0\u3000", "\r\n", "'", "stremvdlSTREMVDL", ".,;:!?-_()[]{}<>/\\\"",
+             "\u00e9\u00fc\u00df\u0131\u017f\u212a",
+             "\u0660\u0661\u0967\u2167\u00b2\u00bd",
+             "\u0301\u0308\u093c\u200d\ufe0f",
+             "\u65e5\u672c\u8a9e\u30c6\u30b9\ud55c\uae00",
+             "\U0001f600\U0001f468\U0001f3fd\U0001f1e9", "\u0430\u0431\u0432\u0413\u0414",
+             "\u0627\u0644\u0639\u0650"]
     text, length = [], 0
     while length < size:
         kind = source.choice(kinds)
@@ -122,7 +126,8 @@ class Headlong:
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", newline="") as file:
             file.write(text)
             file.flush()
-            return self._run("tokenize", "--tokenizer", self._path, "--file", file.name)["token_ids"]
+            return self._run("tokenize", "--tokenizer", self._path, "--file",
+                             file.name)["token_ids"]
 
     def decode(self, ids):
         with tempfile.NamedTemporaryFile("w") as file:

@@ -1,11 +1,14 @@
 // TARGET_smoke TARGET RUNS: the target's seeds, then RUNS mutations of them, the same every time.
-// The input is written to a file before it runs, so that one that ends the process is at hand.
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <random>
 #include <string>
+#include <utility>
 
 #include "tests/fuzz/mutation.h"
 #include "tests/fuzz/seeds.h"
@@ -18,23 +21,27 @@ void Run(const std::string& input) {
   LLVMFuzzerTestOneInput(reinterpret_cast<const uint8_t*>(input.data()), input.size());
 }
 
-// What the run before the death of the process left behind.
+// The input at hand, in a file that is left behind when the process dies of it. The file is
+// overwritten in place: some file systems wait for the disk when a truncated file is closed.
 class LastInput {
  public:
-  explicit LastInput(std::string path) : path_(std::move(path)) {}
-  ~LastInput() { std::remove(path_.c_str()); }
+  explicit LastInput(std::string path)
+      : path_(std::move(path)), file_(open(path_.c_str(), O_CREAT | O_WRONLY, 0644)) {}
+  ~LastInput() {
+    close(file_);
+    unlink(path_.c_str());
+  }
   LastInput(const LastInput&) = delete;
   LastInput& operator=(const LastInput&) = delete;
 
-  void Keep(const std::string& input) const {
-    std::FILE* file = std::fopen(path_.c_str(), "wb");
-    if (file == nullptr) return;
-    std::fwrite(input.data(), 1, input.size(), file);
-    std::fclose(file);
+  bool Keep(const std::string& input) const {
+    const auto size = static_cast<ssize_t>(input.size());
+    return pwrite(file_, input.data(), input.size(), 0) == size && ftruncate(file_, size) == 0;
   }
 
  private:
   std::string path_;
+  int file_;
 };
 
 }  // namespace
@@ -53,7 +60,10 @@ int main(int argc, char** argv) {
   const int64_t runs = std::strtoll(argv[2], nullptr, 10);
   for (int64_t run = 0; run < runs; ++run) {
     const std::string input = headlong::Mutate(seeds[run % seeds.size()], seeds, random);
-    last.Keep(input);
+    if (!last.Keep(input)) {
+      std::fprintf(stderr, "%s.last_input: cannot be written\n", target.c_str());
+      return 1;
+    }
     Run(input);
   }
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;

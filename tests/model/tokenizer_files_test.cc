@@ -1,7 +1,10 @@
 // Folders without tokenizer.json: what vocab.json, merges.txt and the files beside them make.
 #include "model/tokenizer_files.h"
 
+#include <cstdint>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -18,8 +21,8 @@ using testing::HasSubstr;
 // The files of a GPT-2 whose ids are those of SmallDocument.
 VocabFiles SmallFiles() {
   VocabFiles files;
-  files.vocab = SmallDocument()["model"]["vocab"];
-  files.vocab["<s>"] = 258;
+  files.vocab = Json::parse(SmallDocument()["model"]["vocab"].dump());  // as read from a file
+  files.vocab["<s>"] = uint64_t{258};
   files.merges = "#version: 0.2\nt h\r\nth e\n\n";
   files.tokenizer_config = {{"tokenizer_class", "GPT2Tokenizer"}, {"bos_token", "<s>"}};
   return files;
