@@ -1,6 +1,7 @@
-// Attention of prompts' chunks for bf16 caches with wgmma, where head_dim is a multiple of 64: two
-// warpgroups of 64 query rows share tiles of keys and values in shared memory. While the weights of
-// one tile are made the matrix units add the values of the tile before.
+// Attention of prompts' chunks for bf16 caches with wgmma, where head_dim is a multiple of 64. One
+// warpgroup brings tiles of keys and values into shared memory, two of 64 query rows each compute,
+// in turns: the matrix units work for one while the other makes weights (FlashAttention-3, Shah et
+// al. 2024, arXiv 2407.08608).
 //
 // Operations: 4 * head_dim per query row and visible key. Bytes: a tile of 128 rows reads each key
 // and value it sees once, mostly out of the L2.
@@ -10,15 +11,16 @@
 namespace headlong::cuda {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kGroupThreads = 128;
+constexpr int kComputing = 2 * kGroupThreads;
+constexpr int kThreads = kComputing + kGroupThreads;
+constexpr int kLoadRegisters = 40, kComputeRegisters = 232;
 constexpr int kRows = 128;
 constexpr int kSwizzleBytes = 128;  // of a row's 64 columns
-constexpr int kBlockSlots = 4;      // tiles whose blocks are known
 
 template <int kDim>
 struct Layout {
   static constexpr int kKeys = kDim <= 128 ? 128 : 64;
-  static constexpr int kBlocks = kKeys / kBlockRows;
   static constexpr int kQueryBytes = kRows * kDim * 2;
   static constexpr int kTileBytes = kKeys * kDim * 2;
   static constexpr int kAlignment = 1024;
@@ -32,68 +34,91 @@ __device__ uint32_t Swizzled(int row, int quad) {
   return quad / 8 * (kTileRows * kSwizzleBytes) + row * kSwizzleBytes + ((quad ^ row) & 7) * 16;
 }
 
-// Brings keys and values of tiles into two slots of shared memory each.
+// Two slots each for keys and values, and who may use them: keys in slot 0, 1, values in slot 2, 3.
+template <int kDim>
+struct Slots {
+  using Place = Layout<kDim>;
+
+  uint32_t memory, barriers;
+
+  __device__ static int KeySlot(int tile) { return tile % 2; }
+  __device__ static int ValueSlot(int tile) { return 2 + tile % 2; }
+  __device__ uint32_t At(int slot) const { return memory + slot * Place::kTileBytes; }
+  __device__ uint32_t Filled(int slot) const { return barriers + slot * 8; }
+  __device__ uint32_t Emptied(int slot) const { return barriers + (4 + slot) * 8; }
+
+  __device__ void Init() const {
+    for (int slot = 0; slot < 4; ++slot) {
+      InitBarrier(Filled(slot), kGroupThreads);
+      InitBarrier(Emptied(slot), kComputing / 32);
+    }
+  }
+  __device__ void WaitFilled(int slot, int tile) const { WaitAt(Filled(slot), tile / 2 % 2); }
+  __device__ void WaitEmptied(int slot, int tile) const {
+    if (tile >= 2) WaitAt(Emptied(slot), (tile / 2 - 1) % 2);
+  }
+  __device__ void SetEmptied(int slot) const {
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) ArriveAt(Emptied(slot));
+  }
+};
+
+// The loading warpgroup.
 template <int kDim>
 class KeyLoads {
  public:
   using Place = Layout<kDim>;
-  using Blocks = const std::byte* [kBlockSlots][Place::kBlocks];
 
-  __device__ KeyLoads(const Lane& lane, const KeyRange& range, uint32_t memory, Blocks& blocks)
-      : lane_(lane), range_(range), memory_(memory), blocks_(blocks) {}
+  __device__ KeyLoads(const Lane& lane, const KeyRange& range, const Slots<kDim>& slots)
+      : lane_(lane), range_(range), slots_(slots) {}
 
-  // This thread's block of 16 keys of a tile, looked up long before its use.
-  __device__ const std::byte* FindBlock(int tile) const {
-    if (threadIdx.x >= Place::kBlocks) return nullptr;
-    return range_.Block(lane_, tile * Place::kKeys + static_cast<int>(threadIdx.x) * kBlockRows);
-  }
-  __device__ void SetBlock(int tile, const std::byte* block) {
-    if (threadIdx.x < Place::kBlocks) blocks_[tile % kBlockSlots][threadIdx.x] = block;
-  }
-
-  __device__ uint32_t Keys(int tile) const { return memory_ + tile % 2 * Place::kTileBytes; }
-  __device__ uint32_t Values(int tile) const { return Keys(tile) + 2 * Place::kTileBytes; }
-
-  __device__ void IssueKeys(int tile) const { Issue(tile, Keys(tile), 0, 0); }
-  __device__ void IssueValues(int tile) const {
-    Issue(tile, Values(tile), lane_.lane_class.half_bytes, lane_.fresh_half);
+  // As far ahead as there are slots.
+  __device__ void Run() const {
+    for (int i = 0; i * Place::kKeys < range_.end; ++i) {
+      slots_.WaitEmptied(Slots<kDim>::KeySlot(i), i);
+      Issue(i, Slots<kDim>::KeySlot(i), 0, 0);
+      slots_.WaitEmptied(Slots<kDim>::ValueSlot(i), i);
+      Issue(i, Slots<kDim>::ValueSlot(i), lane_.lane_class.half_bytes, lane_.fresh_half);
+    }
+    WaitForCopies();
   }
 
  private:
-  __device__ void Issue(int tile, uint32_t slot, int64_t page_half, int64_t fresh_half) const {
+  __device__ void Issue(int tile, int slot, int64_t page_half, int64_t fresh_half) const {
+    constexpr int kPass = kGroupThreads / Place::kQuads;  // rows at a time
     const int first = tile * Place::kKeys, last = first + Place::kKeys - 1;
-    // All of it kept and in pages: nothing to ask per row.
-    const bool plain = first >= range_.sink_blocks && last < range_.end &&
-                       range_.Position(last) < lane_.chunk.fresh_begin;
+    const int thread = threadIdx.x % kGroupThreads, quad = thread % Place::kQuads;
+    const int fresh_begin = lane_.chunk.fresh_begin, position = range_.Position(first);
+    // All of it kept, and all in pages or all fresh: nothing to ask per row.
+    const bool whole = first >= range_.sink_blocks && last < range_.end;
+    const bool fresh = whole && position >= fresh_begin;
+    const bool plain = fresh || (whole && range_.Position(last) < fresh_begin);
+#pragma unroll 4
+    for (int block = 0; block < Place::kKeys; block += kBlockRows) {
+      const std::byte* rows = fresh ? lane_.Fresh(position + block) + fresh_half
+                                    : range_.Block(lane_, first + block) + page_half;
 #pragma unroll
-    for (int i = 0; i < Place::kKeys * Place::kQuads / kThreads; ++i) {
-      const int chunk = i * kThreads + static_cast<int>(threadIdx.x);
-      const int row = chunk / Place::kQuads, quad = chunk % Place::kQuads;
-      const std::byte* from =
-          blocks_[tile % kBlockSlots][row / kBlockRows] + row % kBlockRows * (kDim * 2) + page_half;
-      bool live = true;
-      if (!plain) {
-        const int p = range_.Position(first + row);
-        live = range_.Live(first + row);
-        if (p >= lane_.chunk.fresh_begin) from = lane_.Fresh(p) + fresh_half;
-        if (!live) from = lane_.pages;  // nothing is read, the row becomes zeros
+      for (int i = 0; i < kBlockRows; i += kPass) {
+        const int row = i + thread / Place::kQuads, key = first + block + row;
+        const std::byte* from = rows + row * (kDim * 2);
+        bool live = true;
+        if (!plain) {
+          const int p = range_.Position(key);
+          live = range_.Live(key);
+          if (p >= fresh_begin) from = lane_.Fresh(p) + fresh_half;
+          if (!live) from = lane_.pages;  // nothing is read, the row becomes zeros
+        }
+        CopyAsync(slots_.At(slot) + Swizzled<Place::kKeys>(block + row, quad), from + quad * 16,
+                  live);
       }
-      CopyAsync(slot + Swizzled<Place::kKeys>(row, quad), from + quad * 16, live);
     }
+    ArriveAfterCopies(slots_.Filled(slot));
   }
 
   const Lane& lane_;
   const KeyRange& range_;
-  const uint32_t memory_;
-  Blocks& blocks_;
+  const Slots<kDim>& slots_;
 };
-
-// What this thread copied is there, for the matrix units too, and so is what the others copied.
-__device__ void Arrive() {
-  WaitForCopies();
-  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-  __syncthreads();
-}
 
 // One warpgroup's part of a tile.
 template <int kDim>
@@ -106,7 +131,8 @@ struct GroupTile {
   uint32_t weights[kKeys / 16][4];
 
   __device__ GroupTile(const Queries& queries, float scale, uint32_t memory)
-      : softmax(queries, scale), q(Operand(memory + threadIdx.x / 128 * 64 * kSwizzleBytes, 16)) {}
+      : softmax(queries, scale),
+        q(Operand(memory + threadIdx.x / kGroupThreads * 64 * kSwizzleBytes, 16)) {}
 
   // 16 columns further are 32 bytes, 64 columns further another array of rows; in units of 16.
   __device__ static uint64_t Step(int k, int rows) {
@@ -163,24 +189,71 @@ struct GroupTile {
   }
 };
 
+// By the computing warpgroups.
 template <int kDim>
 __device__ void LoadQueries(const void* q, const Queries& queries, uint32_t to) {
   using Place = Layout<kDim>;
 #pragma unroll 4
-  for (int i = threadIdx.x; i < kRows * Place::kQuads; i += kThreads) {
+  for (int i = threadIdx.x; i < kRows * Place::kQuads; i += kComputing) {
     const int row = i / Place::kQuads, quad = i % Place::kQuads;
     const bool live = row < queries.rows;
     const std::byte* from =
         static_cast<const std::byte*>(q) + queries.Row(live ? row : 0) * (kDim * 2) + quad * 16;
     CopyAsync(to + Swizzled<kRows>(row, quad), from, live);
   }
+  WaitForCopies();
+  FenceForProducts();
+  SyncNamed(3, kComputing);
+}
+
+// One warpgroup's rows over all tiles. The two take turns in starting products: named barriers
+// 1, 2.
+template <int kDim>
+__device__ void Compute(const Slots<kDim>& slots, const ChunkLanes& chunk, const KeyRange& range,
+                        int window, GroupTile<kDim>& group) {
+  using Place = Slots<kDim>;
+  const int tiles = (range.end + GroupTile<kDim>::kKeys - 1) / GroupTile<kDim>::kKeys;
+  const int turn = threadIdx.x / kGroupThreads == 0 ? 1 : 2, other = 3 - turn;
+  if (turn == 2) ArriveNamed(other, kComputing);
+  slots.WaitFilled(Place::KeySlot(0), 0);
+  FenceForProducts();
+  group.Begin();
+  group.Score(slots.At(Place::KeySlot(0)));
+  WaitForProducts<0>();
+  slots.SetEmptied(Place::KeySlot(0));
+  group.Weigh(chunk, range, window, 0);
+  group.Settle();
+  for (int i = 1; i < tiles; ++i) {
+    const int keys = Place::KeySlot(i), values = Place::ValueSlot(i - 1);
+    slots.WaitFilled(keys, i);
+    slots.WaitFilled(values, i - 1);
+    FenceForProducts();
+    SyncNamed(turn, kComputing);
+    group.Begin();
+    group.Score(slots.At(keys));
+    group.AddValues(slots.At(values));
+    ArriveNamed(other, kComputing);
+    WaitForProducts<1>();
+    slots.SetEmptied(keys);
+    group.Weigh(chunk, range, window, i);
+    WaitForProducts<0>();
+    slots.SetEmptied(values);
+    group.Settle();
+  }
+  if (turn == 1) SyncNamed(turn, kComputing);  // the other's last word
+  slots.WaitFilled(Place::ValueSlot(tiles - 1), tiles - 1);
+  FenceForProducts();
+  group.Begin();
+  group.AddValues(slots.At(Place::ValueSlot(tiles - 1)));
+  WaitForProducts<0>();
+  Pin(group.softmax.out[0]);
 }
 
 template <int kDim>
 __global__ void __launch_bounds__(kThreads, 1) AttendTiles(PrefillAttention prefill) {
   using Place = Layout<kDim>;
   extern __shared__ std::byte shared[];
-  __shared__ typename KeyLoads<kDim>::Blocks blocks;
+  __shared__ uint64_t barriers[8];
   const LayerLanes& lanes = prefill.lanes;
   const PrefillTile tile = prefill.tiles[blockIdx.y];
   const Lane lane = LaneOf(lanes, tile.chunk, blockIdx.x);
@@ -188,50 +261,27 @@ __global__ void __launch_bounds__(kThreads, 1) AttendTiles(PrefillAttention pref
   const KeyRange range(lane.chunk, queries, lanes.window);
   const auto unaligned = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
   const uint32_t skipped = -unaligned % Place::kAlignment, memory = unaligned + skipped;
-  KeyLoads<kDim> loads(lane, range, memory + Place::kQueryBytes, blocks);
-  LoadQueries<kDim>(prefill.q, queries, memory);
-  loads.SetBlock(0, loads.FindBlock(0));
-  loads.SetBlock(1, loads.FindBlock(1));
+  const Slots<kDim> slots{memory + Place::kQueryBytes,
+                          static_cast<uint32_t>(__cvta_generic_to_shared(barriers))};
+  if (threadIdx.x == 0) slots.Init();
   __syncthreads();
-  loads.IssueKeys(0);
-  Arrive();
-  GroupTile<kDim> group(queries, prefill.scale, memory);
-  if (lane.chunk.compensates) {
-    const auto pair = [&](int r, int column) {
-      const std::byte* at = shared + skipped + Swizzled<kRows>(r, column / 8) + column % 8 * 2;
-      return *reinterpret_cast<const uint32_t*>(at);
-    };
-    BeginWithTokens(lanes, lane.chunk, pair, group.softmax);
+  if (threadIdx.x >= kComputing) {
+    GiveRegisters<kLoadRegisters>();
+    KeyLoads<kDim>(lane, range, slots).Run();
+  } else {
+    TakeRegisters<kComputeRegisters>();
+    LoadQueries<kDim>(prefill.q, queries, memory);
+    GroupTile<kDim> group(queries, prefill.scale, memory);
+    if (lane.chunk.compensates) {
+      const auto pair = [&](int r, int column) {
+        const std::byte* at = shared + skipped + Swizzled<kRows>(r, column / 8) + column % 8 * 2;
+        return *reinterpret_cast<const uint32_t*>(at);
+      };
+      BeginWithTokens(lanes, lane.chunk, pair, group.softmax);
+    }
+    Compute(slots, lane.chunk, range, lanes.window, group);
+    group.softmax.Store(prefill.out);
   }
-  const int tiles = (range.end + Place::kKeys - 1) / Place::kKeys;
-  if (tiles > 1) loads.IssueKeys(1);
-  loads.IssueValues(0);
-  loads.SetBlock(2, loads.FindBlock(2));
-  group.Begin();
-  group.Score(loads.Keys(0));
-  WaitForProducts<0>();
-  group.Weigh(lane.chunk, range, lanes.window, 0);
-  group.Settle();
-  for (int i = 1; i < tiles; ++i) {
-    Arrive();  // keys of tile i, values of tile i - 1; all are done with those before
-    if (i + 1 < tiles) loads.IssueKeys(i + 1);
-    loads.IssueValues(i);
-    const std::byte* block = loads.FindBlock(i + 2);
-    group.Begin();
-    group.Score(loads.Keys(i));
-    group.AddValues(loads.Values(i - 1));
-    WaitForProducts<1>();
-    group.Weigh(lane.chunk, range, lanes.window, i);
-    WaitForProducts<0>();
-    group.Settle();
-    loads.SetBlock(i + 2, block);
-  }
-  Arrive();
-  group.Begin();
-  group.AddValues(loads.Values(tiles - 1));
-  WaitForProducts<0>();
-  Pin(group.softmax.out[0]);
-  group.softmax.Store(prefill.out);
 }
 
 template <int kDim>
