@@ -237,7 +237,11 @@ class CudaBackend final : public Backend {
                               cudaMemcpyDeviceToHost, stream()),
               "reading");
     stream_->Wait();
-    std::copy_n(read_back_.get(), count, out);
+    constexpr int64_t kPiece = 1 << 16;
+#pragma omp parallel for schedule(static) if (count > 4 * kPiece)
+    for (int64_t at = 0; at < count; at += kPiece) {
+      std::copy_n(read_back_.get() + at, std::min(kPiece, count - at), out + at);
+    }
   }
 
   void WriteFloats(const float* values, int64_t count, Activations x) override {

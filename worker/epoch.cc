@@ -225,14 +225,20 @@ absl::Status Epoch::RunBatch(const Batch& batch, v1::StepDone& done) {
 void Epoch::Sample(const Batch& batch, v1::StepDone& done) {
   if (batch.layer_end < resources_.config->layers) return;
   const size_t vocab = resources_.config->vocab_size;
-  size_t row = 0;
+  std::vector<const Chunk*> rows;
   for (const Chunk& chunk : batch.chunks) {
-    if (!chunk.sample) continue;
-    const std::span<const float> logits(&logits_[row++ * vocab], vocab);
-    const SampledToken sampled =
-        SampleToken(logits, sequences_.at(chunk.sequence_id).sampling, chunk.end());
+    if (chunk.sample) rows.push_back(&chunk);
+  }
+  std::vector<SampledToken> tokens(rows.size());
+#pragma omp parallel for schedule(dynamic)
+  for (size_t row = 0; row < rows.size(); ++row) {
+    tokens[row] = SampleToken(std::span(&logits_[row * vocab], vocab),
+                              sequences_.at(rows[row]->sequence_id).sampling, rows[row]->end());
+  }
+  for (size_t row = 0; row < rows.size(); ++row) {
+    const SampledToken& sampled = tokens[row];
     v1::Sample& out = *done.add_samples();
-    out.set_sequence_id(chunk.sequence_id);
+    out.set_sequence_id(rows[row]->sequence_id);
     out.set_token_id(sampled.token);
     out.set_logprob(sampled.logprob);
     for (const auto& [token, logprob] : sampled.top) {

@@ -55,9 +55,10 @@ absl::Status Forward::Run(const Batch& batch, const LaneTables& tables,
   backend_.BeginBatch(batch, tables);
   RETURN_IF_ERROR(Enter(batch));
   for (int layer = batch.layer_begin; layer < batch.layer_end; ++layer) {
-    RETURN_IF_ERROR(RunLayer(layer, batch.rows()));
+    RETURN_IF_ERROR(RunLayer(layer, layer == batch.layer_begin, batch.rows()));
     options_.progress->fetch_add(1, std::memory_order_relaxed);
   }
+  backend_.Add(x_, y_, batch.rows(), options_.config->hidden_size);
   RETURN_IF_ERROR(Leave(batch, logits));
   RETURN_IF_ERROR(collective_.Wait());
   backend_.Wait();
@@ -74,14 +75,20 @@ absl::Status Forward::Enter(const Batch& batch) {
   return Sum(x_, int64_t{batch.rows()} * options_.config->hidden_size);
 }
 
-absl::Status Forward::RunLayer(int layer, int rows) {
+// The residual stream gets what the layer before made (the first one's is whole), and y_ holds
+// what this one made.
+absl::Status Forward::RunLayer(int layer, bool first, int rows) {
   const ModelConfig& config = *options_.config;
   const int hidden = config.hidden_size;
   const int columns = options_.share->mlp_columns[layer].size();
   const float eps = static_cast<float>(config.rms_norm_eps);
   LayerWeights& weights = weights_.layer(layer);
 
-  backend_.RmsNorm(x_, *weights.attention_norm, eps, rows, normed_);
+  if (first) {
+    backend_.RmsNorm(x_, *weights.attention_norm, eps, rows, normed_);
+  } else {
+    backend_.AddRmsNorm(x_, y_, *weights.attention_norm, eps, rows, normed_);
+  }
   backend_.MatMul(*weights.qkv, normed_, rows, qkv_);
   if (config.qkv_bias) backend_.AddBias(qkv_, *weights.qkv_bias, rows);
   if (config.qk_norm) backend_.NormHeads(layer, qkv_, *weights.q_norm, *weights.k_norm, eps);
@@ -93,9 +100,7 @@ absl::Status Forward::RunLayer(int layer, int rows) {
   backend_.MatMul(*weights.gate_up, normed_, rows, gate_up_);
   backend_.SiluMul(gate_up_, rows, columns, mlp_);
   backend_.MatMul(*weights.down, mlp_, rows, y_);
-  RETURN_IF_ERROR(Sum(y_, int64_t{rows} * hidden));
-  backend_.Add(x_, y_, rows, hidden);
-  return absl::OkStatus();
+  return Sum(y_, int64_t{rows} * hidden);
 }
 
 // After the last layer: logits of the sampled rows. Before it: the residual stream is kept.

@@ -70,16 +70,15 @@ MatMul::~MatMul() {
 }
 
 // The library counts in columns: what is [rows][columns] here is its columns x rows.
-const MatMul::Plan& MatMul::PlanFor(const Product& product) {
-  const int bucket = Bucket(product.rows);
-  const Key key(product.type, product.outputs, product.pitch, bucket);
+MatMul::Plan& MatMul::PlanFor(const Product& product, int row_count) {
+  const Key key(product.type, product.outputs, product.pitch, row_count);
   const auto found = plans_.find(key);
   if (found != plans_.end()) return found->second;
   Plan plan;
   const cudaDataType_t type = DataType(product.type);
   const auto pitch = static_cast<uint64_t>(product.pitch);
   const auto outputs = static_cast<uint64_t>(product.outputs);
-  const auto rows = static_cast<uint64_t>(bucket);
+  const auto rows = static_cast<uint64_t>(row_count);
   CheckLt(lt_.layout_create(&plan.weights, type, pitch, outputs, product.pitch), "layout");
   CheckLt(lt_.layout_create(&plan.x, type, pitch, rows, product.pitch), "layout");
   CheckLt(lt_.layout_create(&plan.y, CUDA_R_32F, outputs, rows, product.outputs), "layout");
@@ -91,14 +90,6 @@ const MatMul::Plan& MatMul::PlanFor(const Product& product) {
   if (count == 0) CheckLt(CUBLAS_STATUS_NOT_SUPPORTED, "choosing an algorithm");
   plan.algorithm = best.algo;
   return plans_.emplace(key, plan).first->second;
-}
-
-void MatMul::Prepare(const Product& product, int max_rows) {
-  if (product.outputs == 0) return;
-  Product planned = product;
-  for (planned.rows = 1; planned.rows < 2 * max_rows; planned.rows *= 2) {
-    if (!HasOwnKernel(planned)) PlanFor(planned);
-  }
 }
 
 void MatMul::Run(const Product& product) {
@@ -113,16 +104,25 @@ void MatMul::Run(const Product& product) {
     few.rows = product.rows;
     return RunFewRows(few, stream_);
   }
-  const Plan& plan = PlanFor(product);
+  Plan& plan = PlanFor(product, Bucket(product.rows));
+  cublasStatus_t status = CUBLAS_STATUS_NOT_SUPPORTED;
+  if (plan.serves_fewer) status = RunPlan(plan, product);
+  if (status == CUBLAS_STATUS_NOT_SUPPORTED && product.rows != Bucket(product.rows)) {
+    plan.serves_fewer = false;  // some algorithms are for one number of rows
+    status = RunPlan(PlanFor(product, product.rows), product);
+  }
+  CheckLt(status, "product");
+}
+
+cublasStatus_t MatMul::RunPlan(const Plan& plan, const Product& product) {
   const auto rows = static_cast<uint64_t>(product.rows);
   for (cublasLtMatrixLayout_t layout : {plan.x, plan.y}) {
     CheckLt(lt_.layout_set(layout, CUBLASLT_MATRIX_LAYOUT_COLS, &rows, sizeof rows), "layout");
   }
   const float one = 1, zero = 0;
-  CheckLt(lt_.matmul(handle_, description_, &one, product.weights, plan.weights, product.x, plan.x,
-                     &zero, product.y, plan.y, product.y, plan.y, &plan.algorithm, workspace_.get(),
-                     kWorkspaceBytes, stream_),
-          "product");
+  return lt_.matmul(handle_, description_, &one, product.weights, plan.weights, product.x, plan.x,
+                    &zero, product.y, plan.y, product.y, plan.y, &plan.algorithm, workspace_.get(),
+                    kWorkspaceBytes, stream_);
 }
 
 }  // namespace headlong::cuda

@@ -39,8 +39,6 @@ class MatMul {
 
   // Enqueues. Ends the process when the library refuses: no valid shape makes it do so.
   void Run(const Product& product);
-  // Plans every bucket up to max_rows, so that no step does. REQUIRES: aligned weights.
-  void Prepare(const Product& product, int max_rows);
 
  private:
   struct Plan {
@@ -48,12 +46,14 @@ class MatMul {
     cublasLtMatrixLayout_t x = nullptr;
     cublasLtMatrixLayout_t y = nullptr;
     cublasLtMatmulAlgo_t algorithm;
+    bool serves_fewer = true;  // than the rows it was made for
   };
-  // type, outputs, pitch, bucket of rows
+  // type, outputs, pitch, rows
   using Key = std::tuple<ElementType, int, int64_t, int>;
 
   MatMul(const CublasLt& lt, cudaStream_t stream) : lt_(lt), stream_(stream) {}
-  const Plan& PlanFor(const Product& product);
+  Plan& PlanFor(const Product& product, int rows);
+  cublasStatus_t RunPlan(const Plan& plan, const Product& product);
 
   const CublasLt& lt_;
   const cudaStream_t stream_;

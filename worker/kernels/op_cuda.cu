@@ -36,29 +36,38 @@ __device__ float BlockSum(float value) {
   return WarpSum(static_cast<int>(threadIdx.x % 32) < warps ? parts[threadIdx.x % 32] : 0.0f);
 }
 
-// One block per row.
+constexpr int kKept = 16;  // numbers of a row that a thread holds in registers
+
+// One block per row. The weights are read while the kernel before ends.
 __global__ void RmsNormKernel(RmsNormCall call) {
   LetNextBegin();
+  const int first = static_cast<int>(threadIdx.x), step = static_cast<int>(blockDim.x);
+  float weight[kKept], kept[kKept];
+#pragma unroll
+  for (int k = 0; k < kKept; ++k) {
+    const int i = first + k * step;
+    weight[k] = i < call.columns ? call.weight[i] : 0.0f;
+  }
   WaitForStream();
-  const int64_t first = int64_t{blockIdx.x} * call.columns;
-  float* x = call.x + first;
+  const int64_t row = int64_t{blockIdx.x} * call.columns;
+  float* x = call.x + row;
   float sum = 0;
-  for (int i = threadIdx.x; i < call.columns; i += blockDim.x) {
-    float value = x[i];
-    if (call.add != nullptr) x[i] = value += call.add[first + i];
-    sum += value * value;
+#pragma unroll
+  for (int k = 0; k < kKept; ++k) {
+    const int i = first + k * step;
+    kept[k] = i < call.columns ? x[i] : 0.0f;
+    if (call.add != nullptr && i < call.columns) x[i] = kept[k] += call.add[row + i];
+    sum += kept[k] * kept[k];
   }
   const float inverse = 1.0f / sqrtf(BlockSum(sum) / static_cast<float>(call.columns) + call.eps);
   uint16_t* rounded =
       call.rounded.rows == nullptr ? nullptr : call.rounded.rows + blockIdx.x * call.rounded.pitch;
-  for (int i = threadIdx.x; i < call.columns; i += blockDim.x) {
-    const float value = x[i] * inverse * call.weight[i];
-    call.out[first + i] = value;
-    if (rounded != nullptr) rounded[i] = RoundOne(value);
-  }
-  if (rounded == nullptr) return;
-  for (int64_t i = call.columns + threadIdx.x; i < call.rounded.pitch; i += blockDim.x) {
-    rounded[i] = 0;
+#pragma unroll
+  for (int k = 0; k < kKept; ++k) {
+    const int i = first + k * step;
+    const float value = kept[k] * inverse * weight[k];
+    if (i < call.columns) call.out[row + i] = value;
+    if (rounded != nullptr && i < call.rounded.pitch) rounded[i] = RoundOne(value);
   }
 }
 
@@ -157,6 +166,8 @@ __global__ void GatherRowsKernel(GatherRowsCall call) {
 
 void RmsNorm(const RmsNormCall& call, cudaStream_t stream) {
   if (call.rows == 0) return;
+  CheckCuda(call.columns <= 1024 * kKept ? cudaSuccess : cudaErrorInvalidValue,
+            "RmsNorm of a row of more than 16384 numbers");
   const int threads = std::clamp((call.columns / 4 + 31) / 32 * 32, 32, 1024);
   Launch(RmsNormKernel, {call.rows, threads}, stream, call);
 }

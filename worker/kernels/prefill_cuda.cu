@@ -9,7 +9,8 @@ PrefillKernel KernelFor(const DecodeShape& shape) {
     case ElementType::kFloat32:
       return PrefillKernelFloat32(shape.head_dim, shape.group);
     case ElementType::kBfloat16:
-      return PrefillKernelBfloat16(shape.head_dim);
+      return shape.head_dim % 64 == 0 ? PrefillKernelWgmma(shape.head_dim)
+                                      : PrefillKernelMma(shape.head_dim);
     case ElementType::kFloat16:
       return {};
   }

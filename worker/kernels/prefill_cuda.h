@@ -39,7 +39,8 @@ struct PrefillKernel {
   int shared_bytes = 0;
   int tile_rows = 0;  // position and query head
 };
-PrefillKernel PrefillKernelBfloat16(int head_dim);
+PrefillKernel PrefillKernelWgmma(int head_dim);  // 64, 128, 256
+PrefillKernel PrefillKernelMma(int head_dim);    // 80, 96
 PrefillKernel PrefillKernelFloat32(int head_dim, int group);
 
 }  // namespace headlong::cuda

@@ -1,0 +1,67 @@
+// What a row of a prefill tile sees: the compensation token it begins with and the keys hidden from
+// it.
+#pragma once
+
+#include "worker/kernels/prefill_softmax.cuh"
+
+namespace headlong::cuda {
+
+// The compensation token of each row: peak = its logit, sum = 1, out = its value. q(r, column)
+// gives two elements of a query.
+template <int kDim, int kRowTiles, int kKeys, typename QueryPair>
+__device__ void BeginWithTokens(const LayerLanes& lanes, const ChunkLanes& chunk, QueryPair q,
+                                TileSoftmax<kDim, kRowTiles, kKeys>& softmax) {
+  const int pair = softmax.pair;
+#pragma unroll
+  for (int t = 0; t < kRowTiles; ++t) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int r = softmax.row + t * 16 + h * 8;
+      const int lo = WindowBegin(chunk, softmax.queries.Position(r)), dropped = lo - chunk.sinks;
+      if (dropped <= 0) continue;  // the same for the four threads of a row
+      const int blocks = lo / kBlockRows - chunk.fold_begin / kBlockRows;
+      const float* key = TokenOf(lanes, chunk, blockIdx.x, blocks) + pair;
+      const float inverse = 1.0f / dropped;
+      float dot = 0;
+#pragma unroll
+      for (int n = 0; n < kDim / 8; ++n) {
+        const float2 x = Bfloat16Element::Unpack(q(r, n * 8 + pair));
+        const float2 k = *reinterpret_cast<const float2*>(key + n * 8);
+        const float2 v = *reinterpret_cast<const float2*>(key + kDim + n * 8);
+        dot += x.x * k.x + x.y * k.y;
+        softmax.out[t][n][h * 2] = v.x * inverse;
+        softmax.out[t][n][h * 2 + 1] = v.y * inverse;
+      }
+      const unsigned row_threads = 0xfu << (threadIdx.x % 32 & ~3u);
+      dot += __shfl_xor_sync(row_threads, dot, 1);
+      dot += __shfl_xor_sync(row_threads, dot, 2);
+      softmax.peak[t][h] = dot * inverse * softmax.scale + log2f(static_cast<float>(dropped));
+      softmax.sum[t][h] = pair == 0 ? 1 : 0;  // added up over the row's threads at the end
+    }
+  }
+}
+
+// Hides keys of [first, first + kKeys) that a row does not see.
+template <int kDim, int kRowTiles, int kKeys>
+__device__ void Mask(const ChunkLanes& chunk, const KeyRange& range, int model_window, int first,
+                     TileSoftmax<kDim, kRowTiles, kKeys>& softmax) {
+#pragma unroll
+  for (int t = 0; t < kRowTiles; ++t) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int m = softmax.queries.Position(softmax.row + t * 16 + h * 8),
+                lo = WindowBegin(chunk, m);
+      const int bound = model_window > 0 ? m + 1 - model_window : 0;
+#pragma unroll
+      for (int n = 0; n < kKeys / 8; ++n) {
+        const int p = range.Position(first + n * 8) + softmax.pair;
+        for (int j = 0; j < 2; ++j) {
+          const bool kept = p + j < chunk.sinks || p + j >= lo;
+          if (p + j > m || p + j < bound || !kept) softmax.logits[t][n][h * 2 + j] = kMinusInfinity;
+        }
+      }
+    }
+  }
+}
+
+}  // namespace headlong::cuda
