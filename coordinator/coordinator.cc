@@ -55,6 +55,12 @@ absl::Status CheckOptions(const CoordinatorOptions& options) {
   return number_type(options.kv_cache_dtype, "--kv-cache-dtype");
 }
 
+// "auto" is bf16 unless products are asked for in fp32.
+std::string KvCacheDtype(const CoordinatorOptions& options) {
+  if (options.kv_cache_dtype != "auto") return options.kv_cache_dtype;
+  return options.dtype == "fp32" ? "fp32" : "bf16";
+}
+
 void FillShape(const ModelConfig& config, const Checkpoint& checkpoint, v1::ModelShape& shape) {
   shape.set_architecture(config.architecture);
   shape.set_layers(config.layers);
@@ -103,6 +109,7 @@ absl::StatusOr<ServedModel> LoadServedModel(const CoordinatorOptions& options) {
   model.description.set_max_context(static_cast<uint32_t>(context));
   model.description.set_max_sequences(options.max_sequences);
   model.description.set_plan_json(model.plan->ToJson());
+  model.description.set_kv_cache_dtype(KvCacheDtype(options));
   return model;
 }
 
@@ -112,7 +119,7 @@ EngineOptions EngineOptionsOf(const CoordinatorOptions& options, const ServedMod
   engine.fingerprint = model.description.shape().fingerprint();
   engine.stored_in_bf16 = model.description.shape().stored_dtype() == "bf16";
   engine.dtype = options.dtype;
-  engine.kv_cache_dtype = options.kv_cache_dtype;
+  engine.cache_element_bytes = model.description.kv_cache_dtype() == "bf16" ? 2 : 4;
   engine.max_context = model.description.max_context();
   engine.max_sequences = options.max_sequences;
   engine.max_batch_tokens = options.max_batch_tokens;

@@ -128,7 +128,7 @@ absl::Status Engine::Cancel(const std::string& request_id) {
 
 void Engine::Finish(uint64_t id) {
   LiveRequest& live = requests_.at(id);
-  live.client->Finished(live.Summary(plan_, config_, CacheElementBytes(), Now()));
+  live.client->Finished(live.Summary(plan_, config_, options_.cache_element_bytes, Now()));
   scheduler_.Remove(id);
   request_ids_.erase(live.request.id);
   requests_.erase(id);

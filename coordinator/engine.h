@@ -16,7 +16,6 @@
 #include "coordinator/engine_options.h"
 #include "coordinator/live_request.h"
 #include "coordinator/mailbox.h"
-#include "coordinator/placement.h"
 #include "coordinator/ports.h"
 #include "coordinator/scheduler.h"
 #include "headlong/v1/admin.pb.h"
@@ -65,7 +64,6 @@ class Engine {
 
   // From any thread.
   std::string dtype() const { return bf16_ ? "bf16" : "fp32"; }
-  std::string kv_cache_dtype() const { return CacheElementBytes() == 2 ? "bf16" : "fp32"; }
 
  private:
   void Loop();
@@ -84,8 +82,6 @@ class Engine {
   void Fail(uint64_t id, const absl::Status& status);
   void ExpireWaiting();
   bool ChooseBf16() const;
-  int CacheElementBytes() const;
-  void SetWeightBytes(PlacementProblem& problem) const;
   void SetServing(bool serving);
 
   const EngineOptions options_;

@@ -7,11 +7,24 @@
 
 #include "common/status.h"
 #include "coordinator/engine.h"
+#include "coordinator/placement.h"
 
 namespace headlong {
 namespace {
 
 constexpr int kMaxCrashes = 2;  // a request present at so many crashes in a row is set aside
+
+// CPU workers keep what is stored in bf16 as it is; GPUs turn weights into the type of products.
+void SetWeightBytes(bool bf16_products, bool stored_in_bf16, PlacementProblem& problem) {
+  const auto any = [&](std::string_view device) {
+    return std::any_of(problem.workers.begin(), problem.workers.end(),
+                       [&](const PlacementWorker& worker) { return worker.device == device; });
+  };
+  const bool wide_on_cpu = any("cpu") && !stored_in_bf16;
+  const bool wide_on_gpu = any("cuda") && !bf16_products;
+  problem.weight_element_bytes = wide_on_gpu || (wide_on_cpu && !bf16_products) ? 4 : 2;
+  problem.embedding_element_bytes = wide_on_gpu || wide_on_cpu ? 4 : 2;
+}
 
 }  // namespace
 
@@ -54,23 +67,6 @@ bool Engine::ChooseBf16() const {
   });
 }
 
-int Engine::CacheElementBytes() const {
-  const bool automatic = options_.kv_cache_dtype == "auto";
-  return (automatic ? options_.dtype : options_.kv_cache_dtype) == "fp32" ? 4 : 2;
-}
-
-// CPU workers keep what is stored in bf16 as it is; GPUs turn all weights into the type of products.
-void Engine::SetWeightBytes(PlacementProblem& problem) const {
-  const auto any = [&](std::string_view device) {
-    return std::any_of(problem.workers.begin(), problem.workers.end(),
-                       [&](const PlacementWorker& worker) { return worker.device == device; });
-  };
-  const bool wide_on_cpu = any("cpu") && !options_.stored_in_bf16;
-  const bool wide_on_gpu = any("cuda") && !bf16_;
-  problem.weight_element_bytes = wide_on_gpu || (wide_on_cpu && !bf16_) ? 4 : 2;
-  problem.embedding_element_bytes = wide_on_gpu || wide_on_cpu ? 4 : 2;
-}
-
 void Engine::BeginEpoch() {
   PlacementProblem problem;
   problem.config = &config_;
@@ -85,8 +81,8 @@ void Engine::BeginEpoch() {
                                worker.read_bytes_per_s()});
   }
   if (cluster_.epoch() == 1) bf16_ = ChooseBf16();
-  problem.cache_element_bytes = CacheElementBytes();
-  SetWeightBytes(problem);
+  problem.cache_element_bytes = options_.cache_element_bytes;
+  SetWeightBytes(bf16_, options_.stored_in_bf16, problem);
   auto placement = Place(problem);
   if (!placement.ok()) {
     const std::string why(placement.status().message());
@@ -105,7 +101,7 @@ void Engine::BeginEpoch() {
   *configure.mutable_placement() = placement_;
   configure.set_plan_json(plan_.ToJson());
   configure.set_dtype(dtype());
-  configure.set_kv_cache_dtype(kv_cache_dtype());
+  configure.set_kv_cache_dtype(options_.cache_element_bytes == 2 ? "bf16" : "fp32");
   configure.set_max_sequences(options_.max_sequences);
   configure.set_max_context(static_cast<uint32_t>(options_.max_context));
   configure.set_max_batch_tokens(options_.max_batch_tokens);

@@ -11,9 +11,9 @@ namespace headlong {
 struct EngineOptions {
   std::string model_name;
   std::string fingerprint;
-  bool stored_in_bf16 = false;           // the weights, on disk
-  std::string dtype = "auto";           // "auto" | "fp32" | "bf16"
-  std::string kv_cache_dtype = "auto";  // the same; auto: bf16 unless dtype is "fp32"
+  bool stored_in_bf16 = false;  // the weights, on disk
+  std::string dtype = "auto";   // "auto" | "fp32" | "bf16"
+  int cache_element_bytes = 4;  // of keys and values: 2 is bf16, 4 is fp32
   int64_t max_context = 0;
   int max_sequences = 16;
   int max_batch_tokens = 512;

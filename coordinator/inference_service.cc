@@ -225,7 +225,6 @@ grpc::ServerUnaryReactor* InferenceService::GetModel(grpc::CallbackServerContext
                                                      v1::GetModelResponse* response) {
   *response = context_.model;
   response->set_dtype(context_.engine->dtype());
-  response->set_kv_cache_dtype(context_.engine->kv_cache_dtype());
   return Answer(context, absl::OkStatus());
 }
 

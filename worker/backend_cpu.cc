@@ -215,8 +215,8 @@ class CpuBackend final : public Backend {
   absl::StatusOr<std::unique_ptr<DeviceMatrix>> Packed(Weights weights, int outputs,
                                                        int inputs) const {
     if (inputs == 0) return std::make_unique<ZeroMatrix>();
-    const auto type = number_type_ == Storage::kBfloat16 ? cpu::MatMulType::kBfloat16
-                                                         : cpu::MatMulType::kFloat32;
+    const auto type =
+        number_type_ == Storage::kBfloat16 ? cpu::MatMulType::kBfloat16 : cpu::MatMulType::kFloat32;
     ASSIGN_OR_RETURN(cpu::PackedMatrix packed,
                      cpu::PackedMatrix::Create(std::move(weights), outputs, inputs, type));
     return std::make_unique<CpuMatrix>(std::move(packed));

@@ -40,7 +40,8 @@ class Bench {
     for (int head = 0; head < kHeads; ++head) lanes.push_back({0, head});
     const std::vector<LaneClass> classes = BuildLaneClasses(*plan_, lanes);
     const std::vector<int32_t> pages(classes.size(), 8);
-    const absl::Status caches = backend_->NewCaches(attention, {plan_.get(), &classes, pages, 1, Storage::kFloat32});
+    const absl::Status caches =
+        backend_->NewCaches(attention, {plan_.get(), &classes, pages, 1, Storage::kFloat32});
     if (!caches.ok()) return caches;
     LaneTables tables(*plan_, classes, pages, 1);
     if (const auto slot = tables.Start(1, kMaxRows); !slot.ok()) return slot.status();

@@ -113,7 +113,7 @@ v1::Configure LocalWorkers::MakeConfigure(const LocalOptions& options, int rank)
   configure.set_plan_json(plan_->ToJson());
   configure.set_dtype(options.dtype);
   configure.set_kv_cache_dtype(options.kv_cache_dtype.empty() ? options.dtype
-                                                                : options.kv_cache_dtype);
+                                                              : options.kv_cache_dtype);
   configure.set_max_sequences(options.max_sequences);
   const int64_t context = options.max_context > 0 ? options.max_context : config_.max_context;
   configure.set_max_context(context);

@@ -4,6 +4,7 @@
 
 #include "worker/kernels/key_block.h"
 #include "worker/kernels/vector_math.h"
+#include "worker/kernels/vector_pairs.h"
 
 namespace headlong::cpu::HEADLONG_ISA {
 namespace {

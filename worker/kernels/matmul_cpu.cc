@@ -99,9 +99,9 @@ struct PackedMatrix::Primitives {
   MatMulType type;
   int outputs = 0;
   int inputs = 0;
-  HugeArray<float> plain;           // [outputs][inputs], or
-  HugeArray<uint16_t> plain_bf16;   // the same in bf16
-  std::optional<memory> blocked;    // or as oneDNN wants it
+  HugeArray<float> plain;          // [outputs][inputs], or
+  HugeArray<uint16_t> plain_bf16;  // the same in bf16
+  std::optional<memory> blocked;   // or as oneDNN wants it
   dnnl::stream stream{CpuEngine()};
   std::array<std::optional<MatMul>, kPieceRows.size()> pieces;  // blocked; made on first use
   std::optional<MatMul> any_rows;                               // plain, piece_outputs of them

@@ -1,6 +1,7 @@
 #include "worker/kernels/op_rows.h"
 
 #include "worker/kernels/vector_math.h"
+#include "worker/kernels/vector_pairs.h"
 
 // Nothing but the table leaves this file, and the table's name differs from build to build.
 namespace headlong::cpu::HEADLONG_ISA {
