@@ -53,7 +53,11 @@ class ShareLoader {
  public:
   ShareLoader(const Checkpoint& checkpoint, const ModelConfig& config, Backend& backend,
               const Weights::Progress& progress)
-      : checkpoint_(checkpoint), config_(config), backend_(backend), progress_(progress) {}
+      : checkpoint_(checkpoint),
+        config_(config),
+        backend_(backend),
+        progress_(progress),
+        element_bytes_(checkpoint.stored_dtype() == "fp32" ? 4 : 2) {}
 
   void ExpectAttention(const std::vector<int>& heads) { total_ += AttentionBytes(heads); }
   void ExpectMlp(IndexRange columns) { total_ += MlpBytes(columns); }
@@ -130,13 +134,13 @@ class ShareLoader {
 
   int64_t AttentionBytes(const std::vector<int>& heads) const {
     return int64_t{2} * config_.hidden_size * config_.head_dim * (config_.group() + 1) *
-           static_cast<int64_t>(heads.size()) * 4;
+           static_cast<int64_t>(heads.size()) * element_bytes_;
   }
   int64_t MlpBytes(IndexRange columns) const {
-    return int64_t{3} * config_.hidden_size * columns.size() * 4;
+    return int64_t{3} * config_.hidden_size * columns.size() * element_bytes_;
   }
   int64_t VocabularyBytes(IndexRange rows) const {
-    return int64_t{2} * config_.hidden_size * rows.size() * 4;
+    return int64_t{2} * config_.hidden_size * rows.size() * element_bytes_;
   }
   void Count(int64_t bytes) {
     done_ += bytes;
@@ -147,6 +151,7 @@ class ShareLoader {
   const ModelConfig& config_;
   Backend& backend_;
   const Weights::Progress& progress_;
+  const int64_t element_bytes_;  // on disk
   int64_t done_ = 0;
   int64_t total_ = 0;
 };
