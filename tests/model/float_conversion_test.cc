@@ -35,7 +35,7 @@ void CheckAll(TensorType type, int exponent_bits, int mantissa_bits) {
     const auto bits = static_cast<uint16_t>(i);
     std::memcpy(stored.data() + 1 + 2 * i, &bits, 2);
   }
-  const TensorView view{type, {kValues}, stored.data() + 1, 2 * kValues};
+  const TensorView view{type, {kValues}, stored.data() + 1, 2 * kValues, {}};
   std::vector<float> out(kValues);
   ToFloat32(view, 0, kValues, out.data());
   for (int i = 0; i < kValues; ++i) {
@@ -56,7 +56,7 @@ TEST(ToFloat32, PartsOfAnUnalignedFloat32) {
   for (size_t shift = 0; shift < 4; ++shift) {
     std::vector<std::byte> stored(16 + shift);
     std::memcpy(stored.data() + shift, values.data(), 16);
-    const TensorView view{TensorType::kFloat32, {2, 2}, stored.data() + shift, 16};
+    const TensorView view{TensorType::kFloat32, {2, 2}, stored.data() + shift, 16, {}};
     EXPECT_EQ(view.elements(), 4);
     std::vector<float> out(3, 7);
     ToFloat32(view, 1, 2, out.data());
