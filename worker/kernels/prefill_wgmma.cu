@@ -14,7 +14,7 @@ namespace {
 constexpr int kGroupThreads = 128;
 constexpr int kComputing = 2 * kGroupThreads;
 constexpr int kThreads = kComputing + kGroupThreads;
-constexpr int kLoadRegisters = 40, kComputeRegisters = 232;
+constexpr int kLoadRegisters = 56, kComputeRegisters = 224;
 constexpr int kRows = 128;
 constexpr int kSwizzleBytes = 128;  // of a row's 64 columns
 
@@ -74,29 +74,47 @@ class KeyLoads {
 
   // As far ahead as there are slots.
   __device__ void Run() const {
+    const std::byte* block = FindBlock(0);
     for (int i = 0; i * Place::kKeys < range_.end; ++i) {
+      const std::byte* next = FindBlock(i + 1);
       slots_.WaitEmptied(Slots<kDim>::KeySlot(i), i);
-      Issue(i, Slots<kDim>::KeySlot(i), 0, 0);
+      Issue({i, Slots<kDim>::KeySlot(i), 0, 0}, block);
       slots_.WaitEmptied(Slots<kDim>::ValueSlot(i), i);
-      Issue(i, Slots<kDim>::ValueSlot(i), lane_.lane_class.half_bytes, lane_.fresh_half);
+      Issue({i, Slots<kDim>::ValueSlot(i), lane_.lane_class.half_bytes, lane_.fresh_half}, block);
+      block = next;
     }
     WaitForCopies();
   }
 
  private:
-  __device__ void Issue(int tile, int slot, int64_t page_half, int64_t fresh_half) const {
+  struct Half {  // keys or values of a tile
+    int tile, slot;
+    int64_t in_page, in_fresh;  // bytes from a key
+  };
+
+  // Of the warp's threads each looks up one block of 16 keys of a tile, long before its use.
+  __device__ const std::byte* FindBlock(int tile) const {
+    const int block = threadIdx.x % 32;
+    if (block >= Place::kKeys / kBlockRows) return nullptr;
+    return range_.Block(lane_, tile * Place::kKeys + block * kBlockRows);
+  }
+
+  __device__ void Issue(const Half& half, const std::byte* found) const {
     constexpr int kPass = kGroupThreads / Place::kQuads;  // rows at a time
-    const int first = tile * Place::kKeys, last = first + Place::kKeys - 1;
+    const int first = half.tile * Place::kKeys, last = first + Place::kKeys - 1;
     const int thread = threadIdx.x % kGroupThreads, quad = thread % Place::kQuads;
     const int fresh_begin = lane_.chunk.fresh_begin, position = range_.Position(first);
     // All of it kept, and all in pages or all fresh: nothing to ask per row.
     const bool whole = first >= range_.sink_blocks && last < range_.end;
     const bool fresh = whole && position >= fresh_begin;
     const bool plain = fresh || (whole && range_.Position(last) < fresh_begin);
-#pragma unroll 4
+    const uint32_t to = slots_.At(half.slot);
+#pragma unroll
     for (int block = 0; block < Place::kKeys; block += kBlockRows) {
-      const std::byte* rows = fresh ? lane_.Fresh(position + block) + fresh_half
-                                    : range_.Block(lane_, first + block) + page_half;
+      const auto in_page = reinterpret_cast<const std::byte*>(
+          __shfl_sync(~0u, reinterpret_cast<uint64_t>(found), block / kBlockRows));
+      const std::byte* rows =
+          fresh ? lane_.Fresh(position + block) + half.in_fresh : in_page + half.in_page;
 #pragma unroll
       for (int i = 0; i < kBlockRows; i += kPass) {
         const int row = i + thread / Place::kQuads, key = first + block + row;
@@ -105,14 +123,13 @@ class KeyLoads {
         if (!plain) {
           const int p = range_.Position(key);
           live = range_.Live(key);
-          if (p >= fresh_begin) from = lane_.Fresh(p) + fresh_half;
+          if (p >= fresh_begin) from = lane_.Fresh(p) + half.in_fresh;
           if (!live) from = lane_.pages;  // nothing is read, the row becomes zeros
         }
-        CopyAsync(slots_.At(slot) + Swizzled<Place::kKeys>(block + row, quad), from + quad * 16,
-                  live);
+        CopyAsync(to + Swizzled<Place::kKeys>(block + row, quad), from + quad * 16, live);
       }
     }
-    ArriveAfterCopies(slots_.Filled(slot));
+    ArriveAfterCopies(slots_.Filled(half.slot));
   }
 
   const Lane& lane_;
