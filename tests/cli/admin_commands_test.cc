@@ -72,7 +72,7 @@ TEST_F(CommandsTest, ModelAndPlanOfAFolder) {
   EXPECT_EQ(info["layers"], 8);
   const Json plan = Parsed(
       RunHeadlong({"plan", "show", "--model", model, "--lengths", "8192", "-o", "json"}).out);
-  EXPECT_EQ(plan["full_cache_bytes"]["8192"], int64_t{8192} * 64 * 2 * 4 * 32);
+  EXPECT_EQ(plan["full_cache_bytes"]["8192"], int64_t{8192} * 64 * 2 * 2 * 32);
   EXPECT_LT(plan["share"]["8192"].get<double>(), 0.12);
   const Json full =
       Parsed(RunHeadlong({"plan", "show", "--model", model, "--plan", "full", "-o", "json"}).out);
