@@ -114,8 +114,8 @@ class WorkerProcess {
     registration_.set_model_fingerprint(checkpoint_->fingerprint());
     registration_.set_threads(omp_get_max_threads());
     registration_.set_native_bf16(choice.cuda() || cpu::HasNativeBfloat16());
-    spdlog::info("on {}: {} bytes, reads {:.0f} GB/s, multiplies {:.1f} TFLOP/s", choice.name,
-                 memory, profile.read_bytes_per_s / 1e9, profile.matmul_flops / 1e12);
+    spdlog::debug("on {}: {} bytes, reads {:.0f} GB/s, multiplies {:.1f} TFLOP/s", choice.name,
+                  memory, profile.read_bytes_per_s / 1e9, profile.matmul_flops / 1e12);
     return absl::OkStatus();
   }
 
