@@ -62,14 +62,14 @@ class Layer {
     }
     shape_.max_context = setup.max_context;
     shape_.max_rows = setup.max_rows;
-    CacheShape cache{&plan_, &classes_, {}, setup.sequences};
+    CacheShape cache{&plan_, &classes_, {}, setup.sequences, Storage::kBfloat16};
     for (const LaneClass& lane_class : classes_) {
       const LaneRule rule = plan_.rule(lane_class.policy, setup.max_context);
       cache.class_pages.push_back(
           static_cast<int32_t>(setup.sequences * PagesReserved(rule, setup.max_context)));
     }
     tables_ = std::make_unique<LaneTables>(plan_, classes_, cache.class_pages, setup.sequences);
-    attention_ = OrDie(AttentionCuda::Create(shape_, cache, Storage::kBfloat16, nullptr));
+    attention_ = OrDie(AttentionCuda::Create(shape_, cache, nullptr));
     for (int id = 0; id < setup.sequences; ++id) {
       attention_->ResetSums(OrDie(tables_->Start(id, setup.max_context)));
     }

@@ -200,6 +200,7 @@ absl::Status LocalCluster::StartWorkers() {
   ASSIGN_OR_RETURN(supervisor_client_, Client::Connect(client));
 
   SupervisorOptions supervisor;
+  RETURN_IF_ERROR(CheckDevice(options_.device, options_.gpu));
   const int gpus = options_.device == "cpu" ? 0 : CountUsableGpus();
   supervisor.commands =
       WorkerCommands(options_, OwnProgram(), worker_address(), {FreeMemoryBytes(), gpus});

@@ -1,6 +1,7 @@
 """Fixtures of the tests that start the binary, and the gRPC stubs they call it with."""
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,9 @@ _stubs = None
 def pytest_configure(config):
     """Stubs come from proto/ as any client's do, anew for every run."""
     global _stubs
+    # A job in the background of a script ignores SIGINT, and so would what it starts, until its
+    # handler stands. A signal that is handled here has its default action there.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     _stubs = pathlib.Path(tempfile.mkdtemp(prefix="headlong-stubs-"))
     protos = sorted(str(path) for path in (ROOT / "proto").rglob("*.proto"))
     subprocess.run(

@@ -159,12 +159,11 @@ AttentionCuda::AttentionCuda(std::unique_ptr<State> state) : state_(std::move(st
 AttentionCuda::~AttentionCuda() = default;
 
 absl::StatusOr<std::unique_ptr<AttentionCuda>> AttentionCuda::Create(
-    const AttentionShape& attention, const CacheShape& cache, Storage storage,
-    cudaStream_t stream) {
+    const AttentionShape& attention, const CacheShape& cache, cudaStream_t stream) {
   RETURN_IF_ERROR(CheckShape(attention));
   AttentionMemory::Kernels kernels;
-  kernels.shape.type =
-      storage == Storage::kFloat32 ? cuda::ElementType::kFloat32 : cuda::ElementType::kBfloat16;
+  kernels.shape.type = cache.storage == Storage::kFloat32 ? cuda::ElementType::kFloat32
+                                                          : cuda::ElementType::kBfloat16;
   kernels.shape.head_dim = attention.head_dim;
   kernels.shape.group = attention.group;
   kernels.decode_ctas = cuda::PrepareDecode(kernels.shape);

@@ -21,7 +21,6 @@ class AttentionCuda {
   // head_dim that is not 64, 80, 96, 128 or 256, or more than 16 query heads per KV head.
   static absl::StatusOr<std::unique_ptr<AttentionCuda>> Create(const AttentionShape& attention,
                                                                const CacheShape& cache,
-                                                               Storage storage,
                                                                cudaStream_t stream);
   ~AttentionCuda();
 

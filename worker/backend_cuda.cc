@@ -117,7 +117,7 @@ class CudaBackend final : public Backend {
     shape_ = attention;
     tokens_.emplace(attention.max_rows);
     indices_.emplace(attention.max_rows);
-    ASSIGN_OR_RETURN(attention_, AttentionCuda::Create(attention, cache, cache.storage, stream()));
+    ASSIGN_OR_RETURN(attention_, AttentionCuda::Create(attention, cache, stream()));
     return absl::OkStatus();
   }
 

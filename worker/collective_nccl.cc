@@ -19,6 +19,7 @@ using std::chrono::steady_clock;
 
 constexpr char kFileName[] = "libnccl.so.2";
 constexpr char kIdKey[] = "nccl/id";
+constexpr std::chrono::milliseconds kSpinFor{1};  // a call is taken in microseconds as a rule
 constexpr std::chrono::microseconds kPoll{50};
 
 // The functions of NCCL in use.
@@ -35,28 +36,24 @@ struct Nccl {
   decltype(&ncclGetErrorString) error_string = nullptr;
 };
 
-template <typename Function>
-absl::Status Bind(void* library, const char* symbol, Function& function) {
-  ASSIGN_OR_RETURN(void* const address, cuda::FindSymbol(library, kFileName, symbol));
-  function = reinterpret_cast<Function>(address);
-  return absl::OkStatus();
-}
-
 absl::StatusOr<Nccl> Open() {
   // Multicast can take the GPUs of a shared host out of service; read when the library starts.
   setenv("NCCL_NVLS_ENABLE", "0", 1);
   ASSIGN_OR_RETURN(void* const library, cuda::OpenLibrary(kFileName));
   Nccl nccl;
-  RETURN_IF_ERROR(Bind(library, "ncclGetUniqueId", nccl.get_unique_id));
-  RETURN_IF_ERROR(Bind(library, "ncclCommInitRankConfig", nccl.init));
-  RETURN_IF_ERROR(Bind(library, "ncclCommGetAsyncError", nccl.async_error));
-  RETURN_IF_ERROR(Bind(library, "ncclCommAbort", nccl.abort));
-  RETURN_IF_ERROR(Bind(library, "ncclAllReduce", nccl.all_reduce));
-  RETURN_IF_ERROR(Bind(library, "ncclSend", nccl.send));
-  RETURN_IF_ERROR(Bind(library, "ncclRecv", nccl.receive));
-  RETURN_IF_ERROR(Bind(library, "ncclGroupStart", nccl.group_start));
-  RETURN_IF_ERROR(Bind(library, "ncclGroupEnd", nccl.group_end));
-  RETURN_IF_ERROR(Bind(library, "ncclGetErrorString", nccl.error_string));
+  const auto bind = [library](const char* symbol, auto& function) {
+    return cuda::BindFunction(library, kFileName, symbol, function);
+  };
+  RETURN_IF_ERROR(bind("ncclGetUniqueId", nccl.get_unique_id));
+  RETURN_IF_ERROR(bind("ncclCommInitRankConfig", nccl.init));
+  RETURN_IF_ERROR(bind("ncclCommGetAsyncError", nccl.async_error));
+  RETURN_IF_ERROR(bind("ncclCommAbort", nccl.abort));
+  RETURN_IF_ERROR(bind("ncclAllReduce", nccl.all_reduce));
+  RETURN_IF_ERROR(bind("ncclSend", nccl.send));
+  RETURN_IF_ERROR(bind("ncclRecv", nccl.receive));
+  RETURN_IF_ERROR(bind("ncclGroupStart", nccl.group_start));
+  RETURN_IF_ERROR(bind("ncclGroupEnd", nccl.group_end));
+  RETURN_IF_ERROR(bind("ncclGetErrorString", nccl.error_string));
   return nccl;
 }
 
@@ -151,13 +148,14 @@ class NcclCollective final : public Collective {
   // A communicator that does not block says "in progress" until the call has been taken.
   absl::Status Settle(ncclResult_t result, const char* what, std::chrono::milliseconds timeout) {
     RETURN_IF_ERROR(Check(result, what));
-    const auto deadline = steady_clock::now() + timeout;
+    if (result == ncclSuccess) return absl::OkStatus();
+    const auto begin = steady_clock::now();
     while (result == ncclInProgress) {
       RETURN_IF_ERROR(Check(nccl_.async_error(comm_, &result), what));
       RETURN_IF_ERROR(Check(result, what));
       if (result != ncclInProgress) break;
-      RETURN_IF_ERROR(MayWait(what, deadline));
-      std::this_thread::sleep_for(kPoll);
+      RETURN_IF_ERROR(MayWait(what, begin + timeout));
+      if (steady_clock::now() - begin > kSpinFor) std::this_thread::sleep_for(kPoll);
     }
     return absl::OkStatus();
   }

@@ -34,13 +34,20 @@ bool IsFinal(const absl::Status& status) {
          absl::IsUnimplemented(status);
 }
 
+absl::StatusOr<DeviceChoice> Choose(const std::string& device, int gpu) {
+  if (device == "cpu") return ChooseDevice(device, gpu, std::vector<Gpu>());
+  auto choice = ChooseDevice(device, gpu, FindGpus());
+  if (choice.ok()) return choice;
+  return Annotate(choice.status(), absl::StrCat("--device ", device));
+}
+
 class WorkerProcess {
  public:
   WorkerProcess(const WorkerOptions& options, const std::atomic<bool>& stop)
       : options_(options), stop_(stop) {}
 
   absl::Status Prepare() {
-    ASSIGN_OR_RETURN(const DeviceChoice choice, Choose());
+    ASSIGN_OR_RETURN(const DeviceChoice choice, Choose(options_.device, options_.gpu));
     device_ = std::make_unique<Device>(choice);
     omp_set_num_threads(options_.threads > 0 ? options_.threads : omp_get_num_procs());
     ASSIGN_OR_RETURN(config_, LoadModelConfig(options_.model_dir));
@@ -75,13 +82,6 @@ class WorkerProcess {
   }
 
  private:
-  absl::StatusOr<DeviceChoice> Choose() const {
-    if (options_.device == "cpu") return ChooseDevice("cpu", options_.gpu, std::vector<Gpu>());
-    auto choice = ChooseDevice(options_.device, options_.gpu, FindGpus());
-    if (choice.ok()) return choice;
-    return Annotate(choice.status(), absl::StrCat("--device ", options_.device));
-  }
-
   absl::StatusOr<int64_t> MemoryLimit() const {
     const int64_t asked = options_.memory_limit_bytes;
     const DeviceChoice& choice = device_->choice();
@@ -146,6 +146,10 @@ absl::Status RunWorker(const WorkerOptions& options, const std::atomic<bool>& st
   WorkerProcess process(options, stop);
   RETURN_IF_ERROR(process.Prepare());
   return process.Serve();
+}
+
+absl::Status CheckDevice(const std::string& device, int gpu) {
+  return Choose(device, gpu).status();
 }
 
 int CountUsableGpus() {

@@ -32,4 +32,7 @@ absl::Status RunWorker(const WorkerOptions& options, const std::atomic<bool>& st
 // GPUs of this machine that this build can use.
 int CountUsableGpus();
 
+// What a worker with this --device and --gpu would be refused for, before any is started.
+absl::Status CheckDevice(const std::string& device, int gpu);
+
 }  // namespace headlong

@@ -184,6 +184,14 @@ def test_listening_beyond_this_machine_needs_a_word(sandbox):
     sandbox.assert_nothing_left()
 
 
+@pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there(sandbox):
+    refused = sandbox.run("serve", "--model", MODEL, "--device", "cuda", "--listen", "127.0.0.1:0",
+                          timeout=30)
+    assert refused.code not in (0, 2), refused
+    assert refused.err.count("\n") == 1 and "--device cuda" in refused.err, refused
+
+
 def test_worker_without_a_coordinator(sandbox):
     refused = sandbox.run("worker", "--coordinator", "127.0.0.1:1", "--id", "lonely", "--model",
                           MODEL, "--coordinator-timeout", 2, timeout=30)

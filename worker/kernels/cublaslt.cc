@@ -8,29 +8,25 @@ namespace {
 
 constexpr char kFileName[] = "libcublasLt.so.13";
 
-template <typename Function>
-absl::Status Bind(void* library, const char* symbol, Function& function) {
-  ASSIGN_OR_RETURN(void* const address, FindSymbol(library, kFileName, symbol));
-  function = reinterpret_cast<Function>(address);
-  return absl::OkStatus();
-}
-
 absl::StatusOr<CublasLt> Open() {
   ASSIGN_OR_RETURN(void* const library, OpenLibrary(kFileName));
   CublasLt lt;
-  RETURN_IF_ERROR(Bind(library, "cublasLtCreate", lt.create));
-  RETURN_IF_ERROR(Bind(library, "cublasLtDestroy", lt.destroy));
-  RETURN_IF_ERROR(Bind(library, "cublasLtMatmul", lt.matmul));
-  RETURN_IF_ERROR(Bind(library, "cublasLtMatmulDescCreate", lt.desc_create));
-  RETURN_IF_ERROR(Bind(library, "cublasLtMatmulDescDestroy", lt.desc_destroy));
-  RETURN_IF_ERROR(Bind(library, "cublasLtMatmulDescSetAttribute", lt.desc_set));
-  RETURN_IF_ERROR(Bind(library, "cublasLtMatrixLayoutCreate", lt.layout_create));
-  RETURN_IF_ERROR(Bind(library, "cublasLtMatrixLayoutDestroy", lt.layout_destroy));
-  RETURN_IF_ERROR(Bind(library, "cublasLtMatrixLayoutSetAttribute", lt.layout_set));
-  RETURN_IF_ERROR(Bind(library, "cublasLtMatmulPreferenceCreate", lt.preference_create));
-  RETURN_IF_ERROR(Bind(library, "cublasLtMatmulPreferenceDestroy", lt.preference_destroy));
-  RETURN_IF_ERROR(Bind(library, "cublasLtMatmulPreferenceSetAttribute", lt.preference_set));
-  RETURN_IF_ERROR(Bind(library, "cublasLtMatmulAlgoGetHeuristic", lt.heuristic));
+  const auto bind = [library](const char* symbol, auto& function) {
+    return BindFunction(library, kFileName, symbol, function);
+  };
+  RETURN_IF_ERROR(bind("cublasLtCreate", lt.create));
+  RETURN_IF_ERROR(bind("cublasLtDestroy", lt.destroy));
+  RETURN_IF_ERROR(bind("cublasLtMatmul", lt.matmul));
+  RETURN_IF_ERROR(bind("cublasLtMatmulDescCreate", lt.desc_create));
+  RETURN_IF_ERROR(bind("cublasLtMatmulDescDestroy", lt.desc_destroy));
+  RETURN_IF_ERROR(bind("cublasLtMatmulDescSetAttribute", lt.desc_set));
+  RETURN_IF_ERROR(bind("cublasLtMatrixLayoutCreate", lt.layout_create));
+  RETURN_IF_ERROR(bind("cublasLtMatrixLayoutDestroy", lt.layout_destroy));
+  RETURN_IF_ERROR(bind("cublasLtMatrixLayoutSetAttribute", lt.layout_set));
+  RETURN_IF_ERROR(bind("cublasLtMatmulPreferenceCreate", lt.preference_create));
+  RETURN_IF_ERROR(bind("cublasLtMatmulPreferenceDestroy", lt.preference_destroy));
+  RETURN_IF_ERROR(bind("cublasLtMatmulPreferenceSetAttribute", lt.preference_set));
+  RETURN_IF_ERROR(bind("cublasLtMatmulAlgoGetHeuristic", lt.heuristic));
   return lt;
 }
 

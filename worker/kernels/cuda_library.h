@@ -20,4 +20,13 @@ absl::StatusOr<void*> OpenLibrary(const std::string& file_name);
 // The address of `symbol`. NOT_FOUND names it and the library.
 absl::StatusOr<void*> FindSymbol(void* library, const std::string& file_name, const char* symbol);
 
+// The same into a pointer to a function.
+template <typename Function>
+absl::Status BindFunction(void* library, const std::string& file_name, const char* symbol,
+                          Function& function) {
+  const absl::StatusOr<void*> address = FindSymbol(library, file_name, symbol);
+  if (address.ok()) function = reinterpret_cast<Function>(*address);
+  return address.status();
+}
+
 }  // namespace headlong::cuda

@@ -261,24 +261,22 @@ TEST_P(AttentionCudaTest, LongPromptsEqualTheCpu) {
 TEST_P(AttentionCudaTest, WhatCannotBeIsRefusedWithTheNumbers) {
   const Plan plan = Plan::Full(1, 1);
   const std::vector<LaneClass> classes = BuildLaneClasses(plan, std::vector<LaneId>{{0, 0}});
-  CacheShape cache{&plan, &classes, {1 << 30}, 1};
+  CacheShape cache{&plan, &classes, {1 << 30}, 1, GetParam()};
   AttentionShape shape;
   shape.head_dim = 64;
   shape.heads = {{0}};
   shape.inverse_frequencies.assign(32, 1.0f);
   shape.max_context = 128;
   shape.max_rows = 8;
-  auto refused = AttentionCuda::Create(shape, cache, GetParam(), nullptr);
+  auto refused = AttentionCuda::Create(shape, cache, nullptr);
   EXPECT_TRUE(absl::IsResourceExhausted(refused.status())) << refused.status();
   cache.class_pages = {2};
-  EXPECT_TRUE(AttentionCuda::Create(shape, cache, GetParam(), nullptr).ok());
+  EXPECT_TRUE(AttentionCuda::Create(shape, cache, nullptr).ok());
   shape.group = 17;
-  EXPECT_TRUE(
-      absl::IsInvalidArgument(AttentionCuda::Create(shape, cache, GetParam(), nullptr).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(AttentionCuda::Create(shape, cache, nullptr).status()));
   shape.group = 1;
   shape.head_dim = 72;
-  EXPECT_TRUE(
-      absl::IsInvalidArgument(AttentionCuda::Create(shape, cache, GetParam(), nullptr).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(AttentionCuda::Create(shape, cache, nullptr).status()));
 }
 
 INSTANTIATE_TEST_SUITE_P(Storages, AttentionCudaTest,

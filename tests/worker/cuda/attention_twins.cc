@@ -120,7 +120,7 @@ Twins::Twins(const TwinsCase& c)
   EXPECT_TRUE(cpu.ok()) << cpu.status();
   cpu_ = *std::move(cpu);
   PoisonDeviceMemory();
-  auto on_gpu = AttentionCuda::Create(shape_, cache, c.storage, nullptr);
+  auto on_gpu = AttentionCuda::Create(shape_, cache, nullptr);
   EXPECT_TRUE(on_gpu.ok()) << on_gpu.status();
   cuda_ = *std::move(on_gpu);
 }
