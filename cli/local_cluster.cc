@@ -185,6 +185,7 @@ std::vector<SupervisedCommand> WorkerCommands(const LocalClusterOptions& options
 
 absl::StatusOr<std::unique_ptr<LocalCluster>> LocalCluster::Start(
     const LocalClusterOptions& options, Terminal& terminal) {
+  RETURN_IF_ERROR(CheckDevice(options.device, options.gpu));
   std::unique_ptr<LocalCluster> cluster(new LocalCluster(options, terminal));
   ASSIGN_OR_RETURN(cluster->coordinator_, Coordinator::Start(options.coordinator));
   RETURN_IF_ERROR(cluster->StartWorkers());
@@ -200,7 +201,6 @@ absl::Status LocalCluster::StartWorkers() {
   ASSIGN_OR_RETURN(supervisor_client_, Client::Connect(client));
 
   SupervisorOptions supervisor;
-  RETURN_IF_ERROR(CheckDevice(options_.device, options_.gpu));
   const int gpus = options_.device == "cpu" ? 0 : CountUsableGpus();
   supervisor.commands =
       WorkerCommands(options_, OwnProgram(), worker_address(), {FreeMemoryBytes(), gpus});

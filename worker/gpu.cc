@@ -36,7 +36,7 @@ absl::StatusOr<DeviceChoice> ChooseDevice(const std::string& device, int index,
   }
   if (fall_back) return cpu;
   if (index >= static_cast<int>(gpus->size())) {
-    refusal = absl::StrCat("--gpu ", index, ": this machine has ", gpus->size(), " GPUs");
+    refusal = absl::StrCat("there is no GPU ", index, ", this machine has ", gpus->size());
   }
   return absl::FailedPreconditionError(refusal);
 }

@@ -38,7 +38,8 @@ absl::StatusOr<DeviceChoice> Choose(const std::string& device, int gpu) {
   if (device == "cpu") return ChooseDevice(device, gpu, std::vector<Gpu>());
   auto choice = ChooseDevice(device, gpu, FindGpus());
   if (choice.ok()) return choice;
-  return Annotate(choice.status(), absl::StrCat("--device ", device));
+  return Annotate(choice.status(),
+                  gpu >= 0 ? absl::StrCat("--gpu ", gpu) : absl::StrCat("--device ", device));
 }
 
 class WorkerProcess {

@@ -32,7 +32,7 @@ TEST(ChooseDevice, CudaSaysWhyNot) {
   };
   EXPECT_THAT(why(-1, absl::UnavailableError("no driver")), HasSubstr("no driver"));
   EXPECT_THAT(why(-1, Gpus({Refused(0)})), HasSubstr("V100: too old"));
-  EXPECT_THAT(why(3, Gpus({Usable(0)})), HasSubstr("--gpu 3: this machine has 1 GPUs"));
+  EXPECT_THAT(why(3, Gpus({Usable(0)})), HasSubstr("no GPU 3, this machine has 1"));
 }
 
 TEST(ChooseDevice, TheCpuIsNoGpu) {
