@@ -19,12 +19,14 @@ int64_t BlockTable::window_begin() const {
 
 bool BlockTable::Holds(int64_t position) const {
   if (position < 0 || position >= committed_) return false;
-  return rule_.full || position < rule_.sinks || position >= window_begin();
+  if (rule_.full) return rule_.stripes.Owns(position / rule_.page_tokens());
+  return position < rule_.sinks || position >= window_begin();
 }
 
 int32_t BlockTable::PageOf(int64_t position) const {
   Check(Holds(position), "only kept positions are looked up");
-  const auto page = static_cast<size_t>(position / rule_.page_tokens());
+  auto page = static_cast<size_t>(position / rule_.page_tokens());
+  if (rule_.full) page = static_cast<size_t>(rule_.stripes.Owned(static_cast<int64_t>(page)));
   if (page < sink_pages_.size()) return sink_pages_[page];
   return window_pages_[page - static_cast<size_t>(first_window_page_)];
 }
@@ -39,7 +41,7 @@ BlockTable BlockTable::Fork(BlockPool& pool) const {
 absl::StatusOr<BlockTable> BlockTable::Advance(int64_t new_tokens, BlockPool& pool) const {
   Check(new_tokens >= 0, "committed positions stay committed");
   const bool writes_into_last_page = new_tokens > 0 && committed_ % rule_.page_tokens() != 0;
-  Check(!writes_into_last_page || !pool.shared(PageOf(committed_ - 1)),
+  Check(!writes_into_last_page || !Holds(committed_ - 1) || !pool.shared(PageOf(committed_ - 1)),
         "a shared page is never written");
 
   const int64_t old_end = first_window_page_ + static_cast<int64_t>(window_pages_.size());

@@ -28,7 +28,8 @@ class BlockTable {
   int64_t committed() const { return committed_; }
   int64_t pages_held() const;  // PagesHeld(rule(), committed())
 
-  // True where `position` is kept in a page of this table: position < S or >= window_begin().
+  // True where `position` is kept in a page of this table: position < S or >= window_begin(); of a
+  // full lane, where its page belongs to an owned stripe.
   bool Holds(int64_t position) const;
   // First position of the window that is kept: lo(committed - 1); 0 when nothing is committed.
   int64_t window_begin() const;
@@ -55,7 +56,7 @@ class BlockTable {
   LaneRule rule_;
   int64_t committed_ = 0;
   std::vector<int32_t> sink_pages_;  // page numbers [0, sink_pages_.size())
-  int64_t first_window_page_ = 0;    // page number of window_pages_[0]
+  int64_t first_window_page_ = 0;    // page number of window_pages_[0], as in HeldPages
   std::vector<int32_t> window_pages_;
 };
 

@@ -1,30 +1,80 @@
 #include "cache/lane_class.h"
 
 #include <algorithm>
+#include <map>
+#include <tuple>
+#include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "cache/check.h"
 
 namespace headlong {
 
 using cache_internal::Check;
 
-std::vector<LaneClass> BuildLaneClasses(const Plan& plan, std::span<const LaneId> heads) {
-  std::vector<LaneClass> classes(plan.policies().size());
-  for (size_t policy = 0; policy < classes.size(); ++policy) {
-    classes[policy].policy = static_cast<int>(policy);
+namespace {
+
+absl::Status Refuse(const HeadStripe& stripe, const char* why) {
+  return absl::InvalidArgumentError(absl::StrCat("placement: layer ", stripe.id.layer, " head ",
+                                                 stripe.id.head, " stripe ", stripe.index, " of ",
+                                                 stripe.count, ": ", why));
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<HeldLane>> JoinStripes(std::vector<HeadStripe> stripes) {
+  std::sort(stripes.begin(), stripes.end(), [](const HeadStripe& a, const HeadStripe& b) {
+    return std::tie(a.id, a.index) < std::tie(b.id, b.index);
+  });
+  std::vector<HeldLane> held;
+  for (const HeadStripe& stripe : stripes) {
+    if (stripe.count > kMaxStripes) return Refuse(stripe, "too many stripes");
+    if (stripe.index < 0 || stripe.index >= stripe.count) return Refuse(stripe, "no such stripe");
+    if (held.empty() || held.back().id != stripe.id) {
+      held.push_back({stripe.id, {.of = stripe.count, .begin = stripe.index, .count = 1}});
+      continue;
+    }
+    StripeRange& range = held.back().stripes;
+    if (range.of != stripe.count) return Refuse(stripe, "another number of stripes than before");
+    const int next = range.begin + range.count;
+    if (stripe.index < next) return Refuse(stripe, "held twice");
+    if (stripe.index > next) return Refuse(stripe, "a worker's stripes stand side by side");
+    ++range.count;
   }
-  for (const LaneId& id : heads) {
+  // A head whose stripes all came together is whole.
+  for (HeldLane& lane : held) {
+    if (lane.stripes.whole()) lane.stripes = {};
+  }
+  return held;
+}
+
+LaneRule LaneClass::rule(const Plan& plan, int64_t prompt_tokens) const {
+  LaneRule rule = plan.rule(policy, prompt_tokens);
+  rule.stripes = stripes;
+  return rule;
+}
+
+std::vector<LaneClass> BuildLaneClasses(const Plan& plan, std::span<const HeldLane> heads) {
+  std::map<std::pair<int, StripeRange>, std::vector<LaneId>> lanes;
+  for (const auto& [id, stripes] : heads) {
     Check(id.layer >= 0 && id.layer < plan.layers() && id.head >= 0 && id.head < plan.kv_heads(),
           "a share's heads are heads of the plan");
-    classes[plan.policy_index(id.layer, id.head)].lanes.push_back(id);
+    Check(stripes.whole() || plan.policy(id.layer, id.head).full(), "local lanes are not split");
+    lanes[{plan.policy_index(id.layer, id.head), stripes}].push_back(id);
   }
-  std::erase_if(classes, [](const LaneClass& entry) { return entry.lanes.empty(); });
-  for (LaneClass& entry : classes) {
-    std::sort(entry.lanes.begin(), entry.lanes.end());
-    Check(std::adjacent_find(entry.lanes.begin(), entry.lanes.end()) == entry.lanes.end(),
-          "a share holds a head once");
+  std::vector<LaneClass> classes;
+  for (auto& [key, ids] : lanes) {
+    std::sort(ids.begin(), ids.end());
+    Check(std::adjacent_find(ids.begin(), ids.end()) == ids.end(), "a share holds a head once");
+    classes.push_back({key.first, key.second, std::move(ids)});
   }
   return classes;
+}
+
+std::vector<LaneClass> BuildLaneClasses(const Plan& plan, std::span<const LaneId> whole_heads) {
+  std::vector<HeldLane> heads;
+  for (const LaneId& id : whole_heads) heads.push_back({id, {}});
+  return BuildLaneClasses(plan, std::span<const HeldLane>(heads));
 }
 
 int64_t PageBytes(const Plan& plan, const LaneClass& lane_class, int head_dim, int element_bytes) {

@@ -44,20 +44,21 @@ void AddBlock(const BlockRows& rows, int head_dim, float* sums) {
   AddBlock<Element>(std::span(rows.values).first(rows.count), head_dim, sums + head_dim);
 }
 
-// Copies [begin, end) of `rows` into the pages of `after`, which holds all of it.
+// Copies what `after` holds of [begin, end) of `rows` into its pages: all of it but for pages that
+// belong to other workers' stripes.
 void WriteRange(const BlockTable& after, SlabCpu& slab, int lane, const NewRows& rows,
                 int64_t begin, int64_t end) {
   const int page_tokens = slab.shape().page_tokens;
   const int64_t row_bytes = RowBytes(slab);
-  while (begin < end) {
-    const int32_t page = after.PageOf(begin);
+  for (int64_t count; begin < end; begin += count) {
     const int slot = after.SlotOf(begin);
-    const int64_t count = std::min<int64_t>(end - begin, page_tokens - slot);
+    count = std::min<int64_t>(end - begin, page_tokens - slot);
+    if (after.rule().full && !after.Holds(begin)) continue;
+    const int32_t page = after.PageOf(begin);
     const int64_t source = (begin - rows.begin) * row_bytes;
     const int64_t target = slot * row_bytes;
     std::memcpy(slab.keys(page, lane) + target, rows.keys + source, count * row_bytes);
     std::memcpy(slab.values(page, lane) + target, rows.values + source, count * row_bytes);
-    begin += count;
   }
 }
 
@@ -67,17 +68,17 @@ void KeptRuns(const BlockTable& table, SlabCpu& slab, int lane, int64_t begin, i
               std::vector<KeyRun>& runs) {
   Check(slab.shape().page_tokens == table.rule().page_tokens(), "a class has one page size");
   const int64_t row_bytes = RowBytes(slab);
-  while (begin < end) {
-    const int32_t page = table.PageOf(begin);
+  for (int64_t count; begin < end; begin += count) {
     const int slot = table.SlotOf(begin);
-    const int64_t count = std::min<int64_t>(end - begin, slab.shape().page_tokens - slot);
+    count = std::min<int64_t>(end - begin, slab.shape().page_tokens - slot);
+    if (table.rule().full && !table.Holds(begin)) continue;  // another worker's stripe
+    const int32_t page = table.PageOf(begin);
     // What lies between the sinks and lo reaches to the end of its page: the last row tells.
     Check(table.Holds(begin + count - 1), "only kept positions are read");
     runs.push_back({.keys = slab.keys(page, lane) + slot * row_bytes,
                     .values = slab.values(page, lane) + slot * row_bytes,
                     .position = begin,
                     .count = count});
-    begin += count;
   }
 }
 

@@ -29,7 +29,7 @@ struct NewRows {
 };
 
 // Appends the runs that cover positions [begin, end) of what `table` holds. REQUIRES: every
-// position of the range is held.
+// position of the range is held, of a full lane: but for other workers' stripes.
 void KeptRuns(const BlockTable& table, SlabCpu& slab, int lane, int64_t begin, int64_t end,
               std::vector<KeyRun>& runs);
 

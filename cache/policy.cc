@@ -48,7 +48,10 @@ HeldPages HeldPagesAt(const LaneRule& rule, int64_t length) {
   if (length == 0) return {};
   HeldPages held;
   held.end = CeilDiv(length, rule.page_tokens());
-  if (rule.full) return held;
+  if (rule.full) {
+    held.end = rule.stripes.Owned(held.end);
+    return held;
+  }
   held.sink_end = std::min(CeilDiv(rule.sinks, kLocalPageTokens), held.end);
   // While nothing is dropped lo is S, which may lie inside the last sink page; afterwards lo is a
   // block border beyond it.
@@ -63,7 +66,7 @@ int64_t PagesHeld(const LaneRule& rule, int64_t length) {
 
 int64_t PagesReserved(const LaneRule& rule, int64_t max_context) {
   const int64_t whole_context = CeilDiv(max_context, rule.page_tokens());
-  if (rule.full) return whole_context;
+  if (rule.full) return rule.stripes.Owned(whole_context);
   // The window holds W to W + B - 1 positions from a multiple of B on.
   const int64_t window_blocks = CeilDiv(rule.window - 1, rule.block_tokens) + 1;
   const int64_t bounded = CeilDiv(rule.sinks, kLocalPageTokens) +

@@ -9,6 +9,8 @@
 #include <optional>
 #include <string>
 
+#include "cache/stripes.h"
+
 namespace headlong {
 
 inline constexpr int kBlockTokens = 16;     // unit of hashing, copying and dropping
@@ -36,6 +38,7 @@ struct LaneRule {
   int64_t window = 0;  // W >= 1 when not full
   int64_t block_tokens = kBlockTokens;
   Compensation compensation = Compensation::kMean;
+  StripeRange stripes = {};  // of a full lane: what this worker keeps of it
 
   int page_tokens() const { return full ? kFullPageTokens : kLocalPageTokens; }
   // True where a lane has fp32 sums.
@@ -56,7 +59,8 @@ int64_t WindowStart(const LaneRule& rule, int64_t m);
 int64_t DroppedTokens(const LaneRule& rule, int64_t m);
 
 // Page numbers (position / page_tokens) that a lane holds: [0, sink_end) and [window_begin, end).
-// Disjoint: a page with sinks and window positions is a sink page. A full lane has no sink pages.
+// Disjoint: a page with sinks and window positions is a sink page. A full lane has no sink pages;
+// of one that is split into stripes the numbers count owned pages.
 struct HeldPages {
   int64_t sink_end = 0;
   int64_t window_begin = 0;

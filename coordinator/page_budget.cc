@@ -1,39 +1,54 @@
 #include "coordinator/page_budget.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <map>
 #include <utility>
 
 #include "cache/lane_class.h"
 
 namespace headlong {
+namespace {
 
-std::vector<PolicyPages> BudgetOf(const Plan& plan, const v1::Placement& placement) {
-  std::map<int, int64_t> least;
+std::vector<LaneClass> ClassesOf(const Plan& plan, const v1::WorkerShare& worker) {
+  std::vector<HeadStripe> stripes;
+  for (const v1::HeadShare& head : worker.heads()) {
+    stripes.push_back({{static_cast<int>(head.layer()), static_cast<int>(head.head())},
+                       static_cast<int>(head.stripe_index()),
+                       static_cast<int>(head.stripe_count())});
+  }
+  const auto held = JoinStripes(std::move(stripes));
+  if (!held.ok()) std::abort();
+  return BuildLaneClasses(plan, *held);
+}
+
+}  // namespace
+
+std::vector<ClassPages> BudgetOf(const Plan& plan, const v1::Placement& placement) {
+  std::map<std::pair<int, StripeRange>, int64_t> least;
   for (const v1::WorkerShare& worker : placement.workers()) {
-    std::vector<LaneId> lanes;
-    for (const v1::HeadShare& head : worker.heads()) {
-      lanes.push_back({static_cast<int>(head.layer()), static_cast<int>(head.head())});
-    }
-    const std::vector<LaneClass> classes = BuildLaneClasses(plan, lanes);
+    const std::vector<LaneClass> classes = ClassesOf(plan, worker);
     for (size_t i = 0; i < classes.size(); ++i) {
       const int64_t pages = worker.class_pages(static_cast<int>(i));
-      const auto [entry, is_new] = least.try_emplace(classes[i].policy, pages);
+      const auto [entry, is_new] =
+          least.try_emplace({classes[i].policy, classes[i].stripes}, pages);
       entry->second = std::min(entry->second, pages);
     }
   }
-  std::vector<PolicyPages> budget;
-  for (const auto& [policy, pages] : least) budget.push_back({policy, pages});
+  std::vector<ClassPages> budget;
+  for (const auto& [key, pages] : least) budget.push_back({key.first, key.second, pages});
   return budget;
 }
 
-PageBudget::PageBudget(const Plan* plan, std::vector<PolicyPages> limits)
+PageBudget::PageBudget(const Plan* plan, std::vector<ClassPages> limits)
     : plan_(plan), limits_(std::move(limits)), taken_(limits_.size(), 0) {}
 
 std::vector<int64_t> PageBudget::Demand(int64_t length, int64_t prompt_tokens) const {
   std::vector<int64_t> demand(limits_.size(), 0);
   for (size_t i = 0; i < limits_.size(); ++i) {
-    demand[i] = PagesHeld(plan_->rule(limits_[i].policy, prompt_tokens), length);
+    LaneRule rule = plan_->rule(limits_[i].policy, prompt_tokens);
+    rule.stripes = limits_[i].stripes;
+    demand[i] = PagesHeld(rule, length);
   }
   return demand;
 }

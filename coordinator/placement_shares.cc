@@ -29,7 +29,7 @@ int64_t NormBytes(const PlacementProblem& problem) {
 
 int64_t LaneReservedBytes(const PlacementProblem& problem, int policy, int sequences) {
   const Plan& plan = *problem.plan;
-  const LaneClass lane{policy, {LaneId{}}};
+  const LaneClass lane{.policy = policy, .stripes = {}, .lanes = {LaneId{}}};
   const int64_t pages = PagesReserved(plan.rule(policy, problem.max_context), problem.max_context);
   return sequences *
          (pages * PageBytes(plan, lane, problem.config->head_dim, problem.cache_element_bytes) +

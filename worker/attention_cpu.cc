@@ -58,7 +58,7 @@ absl::StatusOr<std::unique_ptr<AttentionCpu>> AttentionCpu::Create(const Attenti
 absl::Status AttentionCpu::TakeMemory(const CacheShape& cache) {
   for (size_t c = 0; c < cache.classes->size(); ++c) {
     const LaneClass& lane_class = (*cache.classes)[c];
-    const LaneRule rule = cache.plan->rule(lane_class.policy, shape_.max_context);
+    const LaneRule rule = lane_class.rule(*cache.plan, shape_.max_context);
     SlabShape slab;
     slab.pages = cache.class_pages[c];
     slab.lanes = static_cast<int>(lane_class.lanes.size());

@@ -41,7 +41,7 @@ AttentionMemory::AttentionMemory(const AttentionShape& attention, const CacheSha
   limits_.block_tokens = cache.plan->block_tokens();
   for (size_t c = 0; c < cache.classes->size(); ++c) {
     const LaneClass& lane_class = (*cache.classes)[c];
-    const LaneRule rule = cache.plan->rule(lane_class.policy, attention.max_context);
+    const LaneRule rule = lane_class.rule(*cache.plan, attention.max_context);
     class_shapes_.push_back({cache.class_pages[c], static_cast<int>(lane_class.lanes.size()),
                              rule.page_tokens(), rule.compensates() ? cache.max_sequences : 0});
     if (!rule.full && cache.plan->prefill() == PrefillMode::kExact) {

@@ -70,7 +70,7 @@ absl::Status Epoch::TakeCaches(const v1::Configure& configure) {
   max_context_ = configure.max_context();
   exact_prefill_ = plan_->prefill() == PrefillMode::kExact && HasLocalHead(*plan_);
 
-  std::vector<LaneClass> classes = BuildLaneClasses(*plan_, share_.lanes());
+  std::vector<LaneClass> classes = BuildLaneClasses(*plan_, share_.lanes);
   if (classes.size() != share_.class_pages.size()) {
     return absl::InvalidArgumentError(absl::StrCat("placement: pages of ",
                                                    share_.class_pages.size(),

@@ -25,7 +25,7 @@ absl::StatusOr<int> LaneTables::Start(uint64_t sequence_id, int64_t prompt_token
   tables.slot = free_slots_.back();
   tables.prompt_tokens = prompt_tokens;
   for (const LaneClass& lane_class : classes_) {
-    tables.before.emplace_back(plan_->rule(lane_class.policy, prompt_tokens));
+    tables.before.emplace_back(lane_class.rule(*plan_, prompt_tokens));
   }
   tables.after = tables.before;
   free_slots_.pop_back();

@@ -1,6 +1,6 @@
 #include "worker/share.h"
 
-#include <algorithm>
+#include <utility>
 
 #include "common/status.h"
 
@@ -17,26 +17,20 @@ absl::StatusOr<IndexRange> CheckRange(const v1::Range& range, int limit, const c
 }
 
 absl::Status ReadHeads(const v1::WorkerShare& wire, const ModelConfig& config, Share& share) {
-  share.heads.resize(config.layers);
+  std::vector<HeadStripe> stripes;
   for (const v1::HeadShare& head : wire.heads()) {
     if (head.layer() >= static_cast<uint32_t>(config.layers) ||
         head.head() >= static_cast<uint32_t>(config.kv_heads)) {
       return absl::InvalidArgumentError(
           absl::StrCat("placement: no head ", head.head(), " in layer ", head.layer()));
     }
-    if (head.stripe_count() != 1) {
-      return absl::UnimplementedError(absl::StrCat("placement: layer ", head.layer(), " head ",
-                                                   head.head(), " is split into stripes"));
-    }
-    share.heads[head.layer()].push_back(static_cast<int>(head.head()));
+    stripes.push_back({{static_cast<int>(head.layer()), static_cast<int>(head.head())},
+                       static_cast<int>(head.stripe_index()),
+                       static_cast<int>(head.stripe_count())});
   }
-  for (int layer = 0; layer < config.layers; ++layer) {
-    std::vector<int>& heads = share.heads[layer];
-    std::sort(heads.begin(), heads.end());
-    if (std::adjacent_find(heads.begin(), heads.end()) != heads.end()) {
-      return absl::InvalidArgumentError(absl::StrCat("placement: a head twice in layer ", layer));
-    }
-  }
+  ASSIGN_OR_RETURN(share.lanes, JoinStripes(std::move(stripes)));
+  share.heads.resize(config.layers);
+  for (const HeldLane& lane : share.lanes) share.heads[lane.id.layer].push_back(lane.id.head);
   return absl::OkStatus();
 }
 
@@ -56,14 +50,6 @@ absl::Status CheckCoverage(const std::vector<IndexRange>& ranges, int limit) {
 }
 
 }  // namespace
-
-std::vector<LaneId> Share::lanes() const {
-  std::vector<LaneId> lanes;
-  for (int layer = 0; layer < static_cast<int>(heads.size()); ++layer) {
-    for (int head : heads[layer]) lanes.push_back({layer, head});
-  }
-  return lanes;
-}
 
 absl::StatusOr<Share> MakeShare(const v1::Placement& placement, int rank,
                                 const ModelConfig& config) {

@@ -24,17 +24,17 @@ struct Share {
   int rank = 0;
   int world = 1;
   std::vector<std::vector<int>> heads;  // [layer] -> KV heads held, ascending
+  std::vector<HeldLane> lanes;          // all of them, ascending
   std::vector<IndexRange> mlp_columns;  // [layer]
   IndexRange vocab_rows;
   std::vector<IndexRange> vocab_by_rank;  // of every worker, for gathering logits
   std::vector<int32_t> class_pages;       // in the order of BuildLaneClasses
 
   bool leader() const { return rank == 0; }
-  std::vector<LaneId> lanes() const;  // all heads held, ascending
 };
 
 // The share of worker `rank`. INVALID_ARGUMENT names what does not fit the model: a head or column
-// out of range, a head twice, vocabulary rows that do not cover the model once.
+// out of range, a head or stripe twice, vocabulary rows that do not cover the model once.
 absl::StatusOr<Share> MakeShare(const v1::Placement& placement, int rank,
                                 const ModelConfig& config);
 

@@ -1,5 +1,7 @@
 #include "cache/lane_class.h"
 
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -31,7 +33,7 @@ TEST(LaneClassTest, GroupsByPolicyAndSortsLanes) {
 }
 
 TEST(LaneClassTest, AShareMayHoldNothing) {
-  EXPECT_TRUE(BuildLaneClasses(ThreePolicies(), {}).empty());
+  EXPECT_TRUE(BuildLaneClasses(ThreePolicies(), std::vector<LaneId>()).empty());
 }
 
 TEST(LaneClassTest, BytesAddUpToTheSequence) {
@@ -54,6 +56,40 @@ TEST(LaneClassTest, BytesAddUpToTheSequence) {
     }
     EXPECT_EQ(bytes, plan.SequenceBytes(length, length, 64, 2)) << length;
   }
+}
+
+TEST(LaneClassTest, LanesOfTheSameStripesShareAClass) {
+  const StripeRange half{.of = 2, .begin = 1, .count = 1};
+  const Plan plan = Plan::Full(2, 2);
+  const std::vector<HeldLane> heads = {{{0, 0}, half}, {{1, 1}, {}}, {{1, 0}, half}};
+  const auto classes = BuildLaneClasses(plan, heads);
+  ASSERT_EQ(classes.size(), 2u);
+  EXPECT_TRUE(classes[0].stripes.whole());
+  EXPECT_EQ(classes[1].stripes, half);
+  EXPECT_EQ(classes[1].lanes, (std::vector<LaneId>{{0, 0}, {1, 0}}));
+  EXPECT_EQ(PagesHeld(classes[1].rule(plan, 0), 64 * 5), 2);
+}
+
+TEST(LaneClassTest, JoinsTheStripesOfAHead) {
+  const auto held =
+      JoinStripes({{{1, 0}, 2, 4}, {{0, 1}, 0, 1}, {{1, 0}, 1, 4}, {{0, 0}, 0, 2}, {{0, 0}, 1, 2}});
+  ASSERT_TRUE(held.ok()) << held.status();
+  EXPECT_EQ(*held, (std::vector<HeldLane>{
+                       {{0, 0}, {}}, {{0, 1}, {}}, {{1, 0}, {.of = 4, .begin = 1, .count = 2}}}));
+}
+
+TEST(LaneClassTest, RefusesStripesThatDoNotStandTogether) {
+  const auto message = [](std::vector<HeadStripe> stripes) {
+    return std::string(JoinStripes(std::move(stripes)).status().message());
+  };
+  EXPECT_EQ(message({{{3, 1}, 2, 2}}), "placement: layer 3 head 1 stripe 2 of 2: no such stripe");
+  EXPECT_EQ(message({{{3, 1}, 0, 0}}), "placement: layer 3 head 1 stripe 0 of 0: no such stripe");
+  EXPECT_EQ(message({{{0, 0}, 0, 1}, {{0, 0}, 0, 1}}),
+            "placement: layer 0 head 0 stripe 0 of 1: held twice");
+  EXPECT_EQ(message({{{0, 0}, 0, 3}, {{0, 0}, 2, 3}}),
+            "placement: layer 0 head 0 stripe 2 of 3: a worker's stripes stand side by side");
+  EXPECT_EQ(message({{{0, 0}, 0, 3}, {{0, 0}, 1, 2}}),
+            "placement: layer 0 head 0 stripe 1 of 2: another number of stripes than before");
 }
 
 TEST(LaneClassDeathTest, RefusesHeadsTwiceOrOutsideTheModel) {

@@ -34,7 +34,7 @@ TEST_F(Budget, IsThatOfTheWorkerThatReservedLeast) {
   head.set_layer(2);
   head.set_head(1);
   second.add_class_pages(7);
-  const std::vector<PolicyPages> budget = BudgetOf(plan_, *placement);
+  const std::vector<ClassPages> budget = BudgetOf(plan_, *placement);
   ASSERT_EQ(budget.size(), 2u);
   EXPECT_EQ(budget[0].policy, local_);
   EXPECT_EQ(budget[0].pages,

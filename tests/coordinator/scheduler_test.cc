@@ -33,7 +33,7 @@ class SchedulerRun {
       : plan_(*plan), random_(seed), limits_(RandomLimits()), scheduler_(limits_) {
     for (int policy = 0; policy < 2; ++policy) {
       const int64_t one = PagesReserved(plan_.rule(policy, kMaxContext), kMaxContext);
-      budget_.push_back({policy, one + Below(2 * one)});
+      budget_.push_back({policy, {}, one + Below(2 * one)});
     }
     NewEpoch();
   }
@@ -175,7 +175,7 @@ class SchedulerRun {
     ASSERT_LE(static_cast<int>(workers_.size()), limits_.max_sequences);
     ASSERT_EQ(static_cast<int>(workers_.size()), scheduler_.running());
     int exact = 0;
-    for (const PolicyPages& limit : budget_) {
+    for (const ClassPages& limit : budget_) {
       int64_t pages = 0;
       for (const auto& [id, state] : workers_) {
         const int64_t prompt = logs_.at(id).prompt;
@@ -223,7 +223,7 @@ class SchedulerRun {
   std::mt19937_64 random_;
   const SchedulerLimits limits_;
   Scheduler scheduler_;
-  std::vector<PolicyPages> budget_;
+  std::vector<ClassPages> budget_;
   std::map<uint64_t, Log> logs_;
   std::map<uint64_t, OnWorker> workers_;
   std::set<uint64_t> fresh_;  // started in the step being applied

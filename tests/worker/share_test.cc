@@ -48,7 +48,7 @@ TEST(Share, ReadsItsPart) {
   EXPECT_EQ(share->heads[1], std::vector<int>{1});
   EXPECT_EQ(share->mlp_columns[0], (IndexRange{4, 10}));
   EXPECT_EQ(share->vocab_rows, (IndexRange{30, 100}));
-  EXPECT_EQ(share->lanes().size(), 2u);
+  EXPECT_EQ(share->lanes.size(), 2u);
 }
 
 TEST(Share, RefusesWhatDoesNotFitTheModel) {
@@ -60,8 +60,8 @@ TEST(Share, RefusesWhatDoesNotFitTheModel) {
   *placement.mutable_workers(0)->add_heads() = placement.workers(0).heads(0);
   EXPECT_NE(Refusal(placement).find("twice"), std::string::npos);
   placement = TwoWorkers();
-  placement.mutable_workers(0)->mutable_heads(0)->set_stripe_count(2);
-  EXPECT_NE(Refusal(placement).find("stripes"), std::string::npos);
+  placement.mutable_workers(0)->mutable_heads(0)->set_stripe_index(1);
+  EXPECT_NE(Refusal(placement).find("no such stripe"), std::string::npos);
   placement = TwoWorkers();
   placement.mutable_workers(0)->mutable_mlp_columns(1)->set_end(11);
   EXPECT_NE(Refusal(placement).find("MLP columns"), std::string::npos);
