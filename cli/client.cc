@@ -164,6 +164,13 @@ absl::StatusOr<v1::ListRequestsResponse> Client::ListRequests() {
   return Call(*admin_, &v1::Admin::Stub::ListRequests, v1::ListRequestsRequest());
 }
 
+absl::Status Client::DrainWorker(const std::string& worker_id, bool back) {
+  v1::DrainWorkerRequest request;
+  request.set_worker_id(worker_id);
+  request.set_back(back);
+  return Call(*admin_, &v1::Admin::Stub::DrainWorker, request).status();
+}
+
 absl::Status Client::CancelRequest(const std::string& request_id) {
   v1::CancelRequestRequest request;
   request.set_request_id(request_id);

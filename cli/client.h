@@ -67,6 +67,8 @@ class Client {
   absl::StatusOr<std::string> Decode(const std::vector<uint32_t>& ids, bool keep_special_tokens);
   absl::StatusOr<v1::GetClusterResponse> GetCluster();
   absl::StatusOr<v1::ListWorkersResponse> ListWorkers();
+  // Takes a worker out of service, or (`back`) lets it back in. Does not wait for it.
+  absl::Status DrainWorker(const std::string& worker_id, bool back);
   absl::StatusOr<v1::GetPlacementResponse> GetPlacement();
   absl::StatusOr<v1::ListRequestsResponse> ListRequests();
   absl::Status CancelRequest(const std::string& request_id);

@@ -9,6 +9,7 @@
 #include "cli/head_map.h"
 #include "cli/json_output.h"
 #include "cli/target.h"
+#include "cli/worker_move.h"
 
 namespace headlong {
 namespace {
@@ -18,6 +19,9 @@ struct AdminFlags {
   OutputFlag output;
   bool map = false;
   std::string request_id;
+  std::string worker_id;
+  int timeout_s = 300;
+  bool no_wait = false;
 };
 
 // Runs `ask` on a connection to the server that the flags name.
@@ -47,6 +51,18 @@ ExitCode ListWorkers(const AdminFlags& flags) {
     const absl::StatusOr<v1::ListWorkersResponse> workers = client.ListWorkers();
     if (!workers.ok()) return Fail(workers.status());
     return Print(flags, WorkersJson(*workers), WorkersText(*workers));
+  });
+}
+
+ExitCode MoveWorker(const AdminFlags& flags, bool back, Terminal& terminal) {
+  WorkerMove move{flags.worker_id, back, std::chrono::seconds(flags.timeout_s)};
+  return WithServer(flags, [&](Client& client) {
+    absl::Status moved = client.DrainWorker(move.worker_id, move.back);
+    if (moved.ok() && !flags.no_wait) moved = WaitForMove(move, client, terminal);
+    if (!moved.ok()) return Fail(moved);
+    const char* state = back ? "in service" : "drained";
+    return Print(flags, {{"id", move.worker_id}, {"drained", !back}, {"waited", !flags.no_wait}},
+                 absl::StrCat(move.worker_id, flags.no_wait ? " will be " : " is ", state, "\n"));
   });
 }
 
@@ -107,8 +123,19 @@ void AddClusterCommand(CommandLine& cli) {
 }
 
 void AddWorkersCommand(CommandLine& cli) {
-  AddVerb(cli, AddNoun(cli, "workers", "The workers of a cluster"), "list",
-          "Who they are, what they hold and how they are", ListWorkers);
+  CLI::App* noun = AddNoun(cli, "workers", "The workers of a cluster");
+  AddVerb(cli, noun, "list", "Who they are, what they hold and how they are", ListWorkers);
+  for (const bool back : {false, true}) {
+    const auto [command, flags] = AddVerb(
+        cli, noun, back ? "return" : "drain",
+        back ? "Let a drained worker back in" : "Move all it holds to the other workers",
+        [&cli, back](const AdminFlags& given) { return MoveWorker(given, back, cli.terminal); });
+    command->add_option("id", flags->worker_id, "Worker id")->required();
+    command->add_flag("--no-wait", flags->no_wait, "Do not wait until it is done");
+    command->add_option("--timeout", flags->timeout_s, "Seconds to wait")
+        ->check(CLI::Range(1, 86400))
+        ->capture_default_str();
+  }
 }
 
 void AddPlacementCommand(CommandLine& cli) {

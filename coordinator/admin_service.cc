@@ -35,6 +35,14 @@ grpc::ServerUnaryReactor* AdminService::ListWorkers(grpc::CallbackServerContext*
   });
 }
 
+grpc::ServerUnaryReactor* AdminService::DrainWorker(grpc::CallbackServerContext* context,
+                                                    const v1::DrainWorkerRequest* request,
+                                                    v1::DrainWorkerResponse*) {
+  return OnEngine(engine_, context, [this, id = request->worker_id(), back = request->back()] {
+    return engine_.Drain(id, !back);
+  });
+}
+
 grpc::ServerUnaryReactor* AdminService::GetPlacement(grpc::CallbackServerContext* context,
                                                      const v1::GetPlacementRequest*,
                                                      v1::GetPlacementResponse* response) {

@@ -17,6 +17,9 @@ class AdminService final : public v1::Admin::CallbackService {
   grpc::ServerUnaryReactor* ListWorkers(grpc::CallbackServerContext* context,
                                         const v1::ListWorkersRequest* request,
                                         v1::ListWorkersResponse* response) override;
+  grpc::ServerUnaryReactor* DrainWorker(grpc::CallbackServerContext* context,
+                                        const v1::DrainWorkerRequest* request,
+                                        v1::DrainWorkerResponse* response) override;
   grpc::ServerUnaryReactor* GetPlacement(grpc::CallbackServerContext* context,
                                          const v1::GetPlacementRequest* request,
                                          v1::GetPlacementResponse* response) override;

@@ -26,13 +26,20 @@ bool Cluster::IsMember(LinkId link) const {
   return std::find(members_.begin(), members_.end(), link) != members_.end();
 }
 
-int Cluster::AliveCount() const {
-  return static_cast<int>(std::count_if(workers_.begin(), workers_.end(), [](const auto& entry) {
-    return entry.second.state != WorkerState::kGone;
-  }));
+bool Cluster::Usable(const Member& member) const {
+  return member.state != WorkerState::kGone && !drained(member.registration.worker_id());
 }
 
-void Cluster::MarkGone(Member& member) { member.state = WorkerState::kGone; }
+int Cluster::UsableCount() const {
+  return static_cast<int>(
+      std::count_if(workers_.begin(), workers_.end(),
+                    [this](const auto& entry) { return Usable(entry.second); }));
+}
+
+// All that are expected, but for those an operator took out, are there.
+bool Cluster::Complete(int usable) const {
+  return usable > 0 && usable + static_cast<int>(drained_.size()) >= options_.expected_workers;
+}
 
 ClusterActions Cluster::Registered(LinkId link, const v1::Register& registration, TimePoint now) {
   ClusterActions actions;
@@ -52,7 +59,7 @@ ClusterActions Cluster::Registered(LinkId link, const v1::Register& registration
     actions.close.push_back(replaced);
   }
   if (phase_ == ClusterPhase::kServing || phase_ == ClusterPhase::kLoading) {
-    if (static_cast<int>(members_.size()) < options_.expected_workers) {
+    if (Usable(member) && !Complete(static_cast<int>(members_.size()))) {
       actions.stop_work |= Break("worker " + registration.worker_id() + " joins", now).stop_work;
     }
     return actions;
@@ -65,7 +72,7 @@ ClusterActions Cluster::Registered(LinkId link, const v1::Register& registration
 ClusterActions Cluster::Closed(LinkId link, TimePoint now) {
   Member* member = Alive(link);
   if (member == nullptr) return {};
-  MarkGone(*member);
+  member->state = WorkerState::kGone;
   if (!IsMember(link)) return {};
   return Break("worker " + member->registration.worker_id() + " is gone", now);
 }
@@ -125,7 +132,7 @@ ClusterActions Cluster::Tick(bool step_in_flight, TimePoint now) {
   for (auto& [id, member] : workers_) {
     if (member.state == WorkerState::kGone) continue;
     if (now - member.last_beat < options_.heartbeat_timeout) continue;
-    MarkGone(member);
+    member.state = WorkerState::kGone;
     actions.close.push_back(member.link);
     if (IsMember(member.link)) silent = id;
   }
@@ -183,6 +190,42 @@ void Cluster::PlacementRefused(const std::string& reason, TimePoint now) {
   retry_at_ = now + options_.retry_interval;
 }
 
+absl::Status Cluster::CheckDrain(const std::string& id, bool drained) const {
+  const auto worker = workers_.find(id);
+  if (worker == workers_.end()) {
+    return absl::NotFoundError(absl::StrCat("no worker is called ", id));
+  }
+  if (drained && Usable(worker->second) && UsableCount() == 1) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(id,
+                     " is the last live worker that is not drained; let another one back in "
+                     "before (headlong workers return)"));
+  }
+  return absl::OkStatus();
+}
+
+ClusterActions Cluster::SetDrained(const std::string& id, bool drained, TimePoint now) {
+  if (drained == this->drained(id) || !CheckDrain(id, drained).ok()) return {};
+  if (drained) {
+    drained_.insert(id);
+  } else {
+    drained_.erase(id);
+  }
+  const Member& member = workers_.at(id);
+  if (member.state == WorkerState::kGone) return {};
+  if (drained && !IsMember(member.link)) return {};
+  return Move(absl::StrCat("worker ", id, drained ? " is drained" : " returns"), now);
+}
+
+// The epoch ends because somebody wants another one; nothing failed. The next Tick begins it.
+ClusterActions Cluster::Move(const std::string& why, TimePoint now) {
+  const int recoveries = recoveries_;
+  ClusterActions actions = Break(why, now);
+  recoveries_ = recoveries;
+  retry_at_.reset();
+  return actions;
+}
+
 // The epoch is over. Members that live wait for the next one.
 ClusterActions Cluster::Break(const std::string& why, TimePoint now) {
   ClusterActions actions;
@@ -203,14 +246,13 @@ ClusterActions Cluster::MaybeBegin(TimePoint now) {
   ClusterActions actions;
   if (phase_ != ClusterPhase::kWaiting && phase_ != ClusterPhase::kRecovering) return actions;
   if (retry_at_ && now < *retry_at_) return actions;
-  const int alive = AliveCount();
-  const bool complete = alive >= options_.expected_workers;
-  const bool enough = epoch_ > 0 && alive > 0 && now - broken_at_ >= options_.rejoin_grace;
-  if (!complete && !enough) return actions;
+  const int usable = UsableCount();
+  const bool enough = epoch_ > 0 && usable > 0 && now - broken_at_ >= options_.rejoin_grace;
+  if (!Complete(usable) && !enough) return actions;
   retry_at_.reset();
   members_.clear();
   for (auto& [id, member] : workers_) {
-    if (member.state == WorkerState::kGone) continue;
+    if (!Usable(member)) continue;
     member.state = WorkerState::kLoading;
     member.last_progress = now;
     member.bytes_done = 0;

@@ -3,13 +3,14 @@
 // engine thread).
 //
 //   waiting ──enough workers──► loading ──all ready──► serving
-//      ▲                          │  ▲                    │ a member dies, freezes or reports a
-//      fault, └──placement refused───────┘  └────recovering ◄────┘ or a missing worker comes back
+//      ▲                          │  ▲                    │ a member dies, freezes, reports a fault
+//      └──placement refused───────┘  └────recovering ◄────┘ or is drained, or a worker comes back
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -67,6 +68,11 @@ class Cluster {
   ClusterActions Tick(bool step_in_flight, TimePoint now);
   // A step goes out: the workers' time to get on counts from here.
   void StepSent(TimePoint now);
+  // An operator takes a worker out of the epochs to come (drained), or lets it back in. NOT_FOUND;
+  // FAILED_PRECONDITION when no live worker would be left.
+  absl::Status CheckDrain(const std::string& id, bool drained) const;
+  // Nothing happens to one that is so already, or where CheckDrain says no.
+  ClusterActions SetDrained(const std::string& id, bool drained, TimePoint now);
   // The placement over members() was refused: try again when workers change, or after a while. The
   // epoch does not take place, its number is free. REQUIRES: right after begin_epoch.
   void PlacementRefused(const std::string& reason, TimePoint now);
@@ -75,6 +81,7 @@ class Cluster {
   uint64_t epoch() const { return epoch_; }
   const std::string& reason() const { return reason_; }
   int recoveries() const { return recoveries_; }
+  bool drained(const std::string& id) const { return drained_.contains(id); }
   // Links of the workers in the current epoch, by rank.
   const std::vector<LinkId>& members() const { return members_; }
   const Member* find(LinkId link) const;
@@ -85,11 +92,13 @@ class Cluster {
  private:
   Member* Alive(LinkId link);
   bool IsMember(LinkId link) const;
-  int AliveCount() const;
-  void MarkGone(Member& member);
+  bool Usable(const Member& member) const;  // alive and not drained
+  int UsableCount() const;
+  bool Complete(int usable) const;
   void ForgiveOwnStall(TimePoint now);
   bool IsStuck(bool step_in_flight, TimePoint now) const;
   ClusterActions Break(const std::string& why, TimePoint now);
+  ClusterActions Move(const std::string& why, TimePoint now);
   ClusterActions MaybeBegin(TimePoint now);
 
   const ClusterOptions options_;
@@ -102,6 +111,7 @@ class Cluster {
   std::optional<TimePoint> retry_at_;  // not before, after a refusal
   std::vector<LinkId> members_;
   std::map<std::string, Member> workers_;
+  std::set<std::string> drained_;  // ids; a worker that comes anew stays drained
 };
 
 }  // namespace headlong

@@ -70,6 +70,7 @@ void Engine::Loop() {
   while (!stopping_) {
     mailbox_.Run(absl::FromChrono(kTickInterval));
     Tick();
+    MaybeMove();
     MaybeStep();
     idle_ = requests_.empty();
   }
@@ -237,57 +238,59 @@ void Engine::SetServing(bool serving) {
 }
 
 void Engine::Tick() {
-  Apply(cluster_.Tick(!awaited_.empty(), Now()), /*blame_requests=*/true);
+  Apply(cluster_.Tick(step_.open(), Now()), /*blame_requests=*/true);
   ExpireWaiting();
 }
 
 // ---- steps ----
 
 void Engine::MaybeStep() {
-  if (cluster_.phase() != ClusterPhase::kServing || !awaited_.empty()) return;
+  if (cluster_.phase() != ClusterPhase::kServing || step_.open()) return;
   std::optional<v1::Step> step = scheduler_.Next();
   if (!step) return;
   step->set_epoch(cluster_.epoch());
-  step->set_step(++step_);
-  ++steps_total_;
-  step_sent_ = Now();
+  step->set_step(++step_.number);
+  ++step_.total;
+  step_.sent = Now();
   for (uint64_t id : scheduler_.Scheduled()) {
     LiveRequest& live = requests_.at(id);
-    if (!live.scheduled) live.scheduled = step_sent_;
+    if (!live.scheduled) live.scheduled = step_.sent;
   }
-  sampling_.clear();
+  step_.sampling.clear();
   for (const v1::BatchEntry& entry : step->entries()) {
-    if (entry.sample()) sampling_.push_back(entry.sequence_id());
+    if (entry.sample()) step_.sampling.push_back(entry.sequence_id());
   }
   v1::WorkerCommand command;
   *command.mutable_step() = *std::move(step);
-  cluster_.StepSent(step_sent_);
+  cluster_.StepSent(step_.sent);
   for (LinkId link : cluster_.members()) {
-    awaited_.insert(link);
+    step_.awaited.insert(link);
     const auto port = ports_.find(link);
     if (port != ports_.end()) port->second->Send(command);
   }
 }
 
 void Engine::StepDone(LinkId link, const v1::StepDone& done) {
-  if (done.epoch() != cluster_.epoch() || done.step() != step_ || awaited_.erase(link) == 0) return;
+  if (done.epoch() != cluster_.epoch() || done.step() != step_.number ||
+      step_.awaited.erase(link) == 0)
+    return;
   if (Member* member = cluster_.find(link)) member->cache_bytes_used = done.cache_bytes_used();
-  if (link == cluster_.members().front()) leader_done_ = done;
-  if (!awaited_.empty()) return;
-  last_step_ms_ = MillisBetween(step_sent_, Now());
-  if (!AnswersStep(leader_done_)) {
+  if (link == cluster_.members().front()) step_.leader_done = done;
+  if (step_.open()) return;
+  step_.last_ms = MillisBetween(step_.sent, Now());
+  if (!AnswersStep(step_.leader_done)) {
     v1::Fault fault;
     fault.set_epoch(cluster_.epoch());
     fault.set_message("answered another step than the one asked for");
     return Apply(cluster_.Fault(cluster_.members().front(), fault, Now()), true);
   }
-  Deliver(leader_done_);
+  Deliver(step_.leader_done);
 }
 
 // Samples are those asked for, in order, of tokens that exist.
 bool Engine::AnswersStep(const v1::StepDone& done) const {
-  return std::equal(done.samples().begin(), done.samples().end(), sampling_.begin(),
-                    sampling_.end(), [this](const v1::Sample& sample, uint64_t id) {
+  return std::equal(done.samples().begin(), done.samples().end(), step_.sampling.begin(),
+                    step_.sampling.end(), [this](const v1::Sample& sample, uint64_t id) {
                       return sample.sequence_id() == id &&
                              sample.token_id() < static_cast<uint32_t>(config_.vocab_size);
                     });

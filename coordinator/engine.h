@@ -7,7 +7,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -16,8 +15,10 @@
 #include "coordinator/engine_options.h"
 #include "coordinator/live_request.h"
 #include "coordinator/mailbox.h"
+#include "coordinator/placement.h"
 #include "coordinator/ports.h"
 #include "coordinator/scheduler.h"
+#include "coordinator/step_in_flight.h"
 #include "headlong/v1/admin.pb.h"
 #include "headlong/v1/worker.pb.h"
 #include "model/config.h"
@@ -57,6 +58,11 @@ class Engine {
   absl::Status PutKey(uint64_t epoch, const std::string& key, const std::string& value);
   absl::StatusOr<std::string> GetKey(uint64_t epoch, const std::string& key) const;
 
+  // Takes a worker out of service, or lets it back in: the cluster moves to a new epoch once the
+  // step in flight is done, and requests go on there. NOT_FOUND; FAILED_PRECONDITION with the
+  // numbers when the others cannot hold the model.
+  absl::Status Drain(const std::string& worker_id, bool drained);
+
   void Describe(v1::GetClusterResponse& out) const;
   void Describe(v1::ListWorkersResponse& out) const;
   void Describe(v1::ListRequestsResponse& out) const;
@@ -70,9 +76,11 @@ class Engine {
   void EndWork();
   void Apply(const ClusterActions& actions, bool blame_requests);
   void StopWork(bool blame_requests);
+  PlacementProblem Problem(const std::vector<LinkId>& members) const;
   void BeginEpoch();
   void BeginServing();
   void Tick();
+  void MaybeMove();
   void MaybeStep();
   void StepDone(LinkId link, const v1::StepDone& done);
   bool AnswersStep(const v1::StepDone& done) const;
@@ -90,12 +98,9 @@ class Engine {
   const Tokenizer* const tokenizer_;
   Mailbox mailbox_;
   std::thread thread_;
-  std::atomic<bool> draining_{false};
-  std::atomic<bool> stopping_{false};
+  std::atomic<bool> draining_{false}, stopping_{false}, joining_{false}, idle_{true};
   std::atomic<bool> stopped_{false};  // work has ended; posted calls are still answered
-  std::atomic<bool> joining_{false};
-  std::atomic<bool> idle_{true};
-  std::atomic<bool> bf16_{false};  // chosen with the first epoch: later tokens must not change
+  std::atomic<bool> bf16_{false};     // chosen with the first epoch: later tokens must not change
   std::function<void(bool)> on_serving_;
 
   // Engine thread only.
@@ -107,13 +112,8 @@ class Engine {
   uint64_t next_sequence_ = 1;
   v1::Placement placement_;
   std::map<std::string, std::string> rendezvous_;  // of the current epoch
-  uint64_t step_ = 0;                              // of the current epoch
-  uint64_t steps_total_ = 0;
-  std::vector<uint64_t> sampling_;  // sequences that the step in flight samples, in order
-  std::set<LinkId> awaited_;        // workers that have not answered the step in flight
-  v1::StepDone leader_done_;
-  TimePoint step_sent_;
-  double last_step_ms_ = 0;
+  StepInFlight step_;
+  std::map<std::string, bool> drains_;  // worker id -> drained; wait for the step in flight
   bool serving_ = false;
 };
 

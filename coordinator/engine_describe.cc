@@ -75,8 +75,8 @@ void Engine::Describe(v1::GetClusterResponse& out) const {
   out.set_requests_waiting(scheduler_.waiting());
   out.set_recoveries(cluster_.recoveries());
   out.set_model(options_.model_name);
-  out.set_steps(steps_total_);
-  out.set_last_step_ms(last_step_ms_);
+  out.set_steps(step_.total);
+  out.set_last_step_ms(step_.last_ms);
 }
 
 void Engine::Describe(v1::ListWorkersResponse& out) const {
@@ -85,7 +85,8 @@ void Engine::Describe(v1::ListWorkersResponse& out) const {
     worker.set_id(id);
     worker.set_address(member.registration.host());
     worker.set_pid(member.registration.pid());
-    worker.set_state(NameOf(member.state));
+    const bool out_of_service = cluster_.drained(id) && member.state != WorkerState::kGone;
+    worker.set_state(out_of_service ? "drained" : NameOf(member.state));
     worker.set_device(member.registration.device());
     worker.set_epoch(member.epoch);
     worker.set_memory_bytes(member.registration.memory_bytes());

@@ -44,7 +44,7 @@ void Engine::StopWork(bool blame_requests) {
   spdlog::warn("epoch {} is over: {}", cluster_.epoch(), cluster_.reason());
   SetServing(false);
   std::vector<uint64_t> poisonous;
-  if (!awaited_.empty() && blame_requests) {
+  if (step_.open() && blame_requests) {
     for (uint64_t id : scheduler_.Scheduled()) {
       const auto live = requests_.find(id);
       if (live == requests_.end()) continue;
@@ -52,7 +52,7 @@ void Engine::StopWork(bool blame_requests) {
       if (++live->second.crashes_in_a_row >= kMaxCrashes) poisonous.push_back(id);
     }
   }
-  awaited_.clear();
+  step_.awaited.clear();
   for (uint64_t id : poisonous) {
     spdlog::error("request {} was in the step at {} crashes in a row: set aside",
                   requests_.at(id).request.id, kMaxCrashes);
@@ -67,23 +67,27 @@ bool Engine::ChooseBf16() const {
   });
 }
 
-void Engine::BeginEpoch() {
+PlacementProblem Engine::Problem(const std::vector<LinkId>& members) const {
   PlacementProblem problem;
   problem.config = &config_;
   problem.plan = &plan_;
   problem.max_context = options_.max_context;
   problem.max_sequences = options_.max_sequences;
   problem.max_batch_tokens = options_.max_batch_tokens;
-  for (LinkId link : cluster_.members()) {
+  for (LinkId link : members) {
     const v1::Register& worker = cluster_.find(link)->registration;
     problem.workers.push_back({worker.worker_id(), worker.device(),
                                static_cast<int64_t>(worker.memory_bytes()),
                                worker.read_bytes_per_s()});
   }
-  if (cluster_.epoch() == 1) bf16_ = ChooseBf16();
   problem.cache_element_bytes = options_.cache_element_bytes;
   SetWeightBytes(bf16_, options_.stored_in_bf16, problem);
-  auto placement = Place(problem);
+  return problem;
+}
+
+void Engine::BeginEpoch() {
+  if (cluster_.epoch() == 1) bf16_ = ChooseBf16();
+  auto placement = Place(Problem(cluster_.members()));
   if (!placement.ok()) {
     const std::string why(placement.status().message());
     spdlog::error("epoch {}: {}", cluster_.epoch(), why);
@@ -92,7 +96,7 @@ void Engine::BeginEpoch() {
   placement_ = *std::move(placement);
   placement_.set_epoch(cluster_.epoch());
   rendezvous_.clear();
-  step_ = 0;
+  step_.number = 0;
   spdlog::info("epoch {}: {} workers, modelled step {:.3f} ms, gap {:.2f}", cluster_.epoch(),
                placement_.workers_size(), placement_.step_ms(), placement_.gap());
   v1::WorkerCommand command;
@@ -109,6 +113,34 @@ void Engine::BeginEpoch() {
     configure.set_rank(static_cast<uint32_t>(rank));
     const auto port = ports_.find(cluster_.members()[rank]);
     if (port != ports_.end()) port->second->Send(command);
+  }
+}
+
+absl::Status Engine::Drain(const std::string& worker_id, bool drained) {
+  RETURN_IF_ERROR(cluster_.CheckDrain(worker_id, drained));
+  if (drained && cluster_.epoch() > 0) {
+    std::vector<LinkId> others;
+    for (const auto& [id, worker] : cluster_.workers()) {
+      const auto asked = drains_.find(id);
+      const bool out = asked == drains_.end() ? cluster_.drained(id) : asked->second;
+      if (id != worker_id && !out && worker.state != WorkerState::kGone) {
+        others.push_back(worker.link);
+      }
+    }
+    const auto placement = Place(Problem(others));
+    if (!placement.ok()) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("without ", worker_id, " ", placement.status().message()));
+    }
+  }
+  drains_[worker_id] = drained;
+  return absl::OkStatus();
+}
+
+void Engine::MaybeMove() {
+  if (step_.open()) return;
+  for (const auto& [id, drained] : std::exchange(drains_, {})) {
+    Apply(cluster_.SetDrained(id, drained, std::chrono::steady_clock::now()), false);
   }
 }
 

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "absl/status/status.h"
+
 namespace headlong {
 namespace {
 
@@ -207,6 +209,46 @@ TEST_F(Epochs, RefusedPlacementUsesUpNoEpoch) {
   EXPECT_FALSE(cluster_.Tick(false, now_ + Millis(100)).begin_epoch);
   EXPECT_TRUE(cluster_.Registered(3, Worker("c"), now_).begin_epoch) << "who comes may suffice";
   EXPECT_EQ(cluster_.epoch(), 1u);
+}
+
+TEST_F(Epochs, DrainedWorkerIsLeftOutUntilItReturns) {
+  Serve();
+  ASSERT_TRUE(cluster_.CheckDrain("a", true).ok());
+  EXPECT_TRUE(cluster_.SetDrained("a", true, now_).stop_work);
+  EXPECT_TRUE(cluster_.Tick(false, now_).begin_epoch) << "without the grace of a death";
+  EXPECT_THAT(cluster_.members(), ElementsAre(2));
+  EXPECT_TRUE(Ready(2).began_serving);
+  EXPECT_EQ(cluster_.recoveries(), 0) << "nothing failed";
+  EXPECT_FALSE(cluster_.SetDrained("a", true, now_).stop_work) << "said twice";
+
+  EXPECT_FALSE(cluster_.Closed(1, now_).stop_work) << "it may be stopped now";
+  EXPECT_FALSE(cluster_.Registered(3, Worker("a", 7), now_).stop_work) << "it stays drained";
+  EXPECT_FALSE(Wait(Millis(10000), {2, 3}).begin_epoch);
+
+  EXPECT_TRUE(cluster_.SetDrained("a", false, now_).stop_work);
+  EXPECT_TRUE(cluster_.Tick(false, now_).begin_epoch);
+  EXPECT_THAT(cluster_.members(), ElementsAre(3, 2));
+}
+
+TEST_F(Epochs, LastWorkerIsNotDrained) {
+  Serve();
+  EXPECT_TRUE(absl::IsNotFound(cluster_.CheckDrain("c", true)));
+  cluster_.SetDrained("a", true, now_);
+  EXPECT_TRUE(absl::IsFailedPrecondition(cluster_.CheckDrain("b", true)));
+  EXPECT_TRUE(cluster_.CheckDrain("b", false).ok());
+  EXPECT_FALSE(cluster_.SetDrained("b", true, now_).stop_work);
+  EXPECT_FALSE(cluster_.drained("b"));
+}
+
+TEST_F(Epochs, DeathBesideADrainedWorkerWaitsForAReplacementAsEver) {
+  Serve();
+  cluster_.SetDrained("a", true, now_);
+  cluster_.Tick(false, now_);
+  Ready(2);
+  EXPECT_TRUE(cluster_.Closed(2, now_).stop_work);
+  EXPECT_FALSE(Wait(Millis(10000), {1}).begin_epoch) << "nobody is left that may work";
+  EXPECT_TRUE(cluster_.Registered(3, Worker("b", 9), now_).begin_epoch);
+  EXPECT_THAT(cluster_.members(), ElementsAre(3));
 }
 
 TEST_F(Epochs, LoadProgressOfThisEpochOnly) {
