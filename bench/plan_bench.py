@@ -2,13 +2,15 @@
 """A model's plan against the full cache, in one run on this machine.
 
 Recall and cache bytes come from `headlong bench needle`; prefill and decode times from two servers
-of one worker each, asked in turns, so that what else the machine does hits both alike.
+of one worker each, asked in turns, so that what else the machine does hits both alike. What the
+full cache reaches is held against the ceilings of `headlong bench kernels`, measured in between.
 """
 import argparse
 import json
 import os
 import pathlib
 import platform
+import re
 import signal
 import statistics
 import subprocess
@@ -18,9 +20,10 @@ import tempfile
 PLANS = {"full": ["--plan", "full"], "plan": [], "local": ["--plan", "local"]}
 NEEDLES = [(4096, 40), (8192, 40), (16384, 40), (30720, 10)]  # length, trials
 QUICK_NEEDLES = [(4096, 10), (8192, 4)]
-SPEED_TOKENS = 8192
+SPEED_TOKENS = [8192, 30720]
+QUICK_SPEED_TOKENS = [8192]
 DECODE_TOKENS = 129
-REPETITIONS, QUICK_REPETITIONS = 7, 3
+REPETITIONS, QUICK_REPETITIONS = 5, 3
 
 
 class Server:
@@ -42,6 +45,15 @@ class Server:
     def __exit__(self, *_):
         self._process.send_signal(signal.SIGTERM)
         self._process.wait(30)
+
+    def peak_memory(self, headlong):
+        """Bytes the worker's process held at most; None where the system does not say."""
+        worker = run_json(headlong, "workers", "list", "--server", self.address, "-o", "json")[0]
+        try:
+            status = pathlib.Path(f"/proc/{worker['pid']}/status").read_text()
+        except OSError:
+            return None
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) * 1024
 
 
 def run_json(*command):
@@ -101,42 +113,72 @@ def print_recall(report):
 # --- speed ----------------------------------------------------------------------------------------
 
 
-def write_prompt(args, path):
+def write_prompt(args, length, path):
     ids = run_json(args.headlong, "tokenize", "--special", "--model", args.model, "--file",
                    pathlib.Path(args.model) / "hay.txt", "-o", "json")["token_ids"]
-    path.write_text(json.dumps(ids[:SPEED_TOKENS]))
+    path.write_text(json.dumps(ids[:length]))
 
 
 def time_once(args, server, prompt):
     answer = run_json(args.headlong, "generate", "--server", server.address, "--prompt-ids", prompt,
                       "--max-tokens", DECODE_TOKENS, "--ignore-eos", "-o", "json")
     usage, timing = answer["usage"], answer["timing_ms"]
-    assert usage["prompt_tokens"] == SPEED_TOKENS and usage["cached_tokens"] == 0
+    assert usage["cached_tokens"] == 0
     return {"prefill_ms": timing["prefill"],
-            "decode_ms_per_token": timing["decode"] / (usage["completion_tokens"] - 1)}
+            "decode_ms_per_token": timing["decode"] / (usage["completion_tokens"] - 1),
+            "cache_bytes": usage["cache_bytes"]}
 
 
-def measure_speed(args):
+def ceilings(args):
+    """Bytes per second of reading memory, flops per second of a large matrix product."""
+    found = run_json(args.headlong, "bench", "kernels", "-o", "json")["ceilings"]
+    return {"read_bytes_per_s": found["read_bytes_per_second"],
+            "matmul_flops": found["matmul_flops_per_second"]}
+
+
+def prefill_flops(args, tokens):
+    """Of all products and of causal attention over the full cache; the head is for one row."""
+    config = json.loads((pathlib.Path(args.model) / "config.json").read_text())
+    heads, hidden = config["num_attention_heads"], config["hidden_size"]
+    width = config.get("head_dim") or hidden // heads
+    kv_heads = config.get("num_key_value_heads") or heads
+    layer = 2 * hidden * width * (heads + kv_heads) + 3 * hidden * config["intermediate_size"]
+    attention = 2 * heads * width * tokens * tokens  # scores and values, half of them visible
+    return config["num_hidden_layers"] * (2 * layer * tokens + attention)
+
+
+def measure_speed(args, length):
     repetitions = QUICK_REPETITIONS if args.quick else REPETITIONS
     runs = {"full": [], "plan": []}
     with tempfile.TemporaryDirectory() as folder, \
             Server(args.headlong, args.model, PLANS["full"]) as full, \
             Server(args.headlong, args.model, PLANS["plan"]) as plan:
         prompt = pathlib.Path(folder) / "prompt.json"
-        write_prompt(args, prompt)
+        write_prompt(args, length, prompt)
         for repetition in range(repetitions + 1):
             for name, server in (("full", full), ("plan", plan)):
                 timed = time_once(args, server, prompt)
                 if repetition > 0:  # the first warms both up
                     runs[name].append(timed)
-    report = {"prompt_tokens": SPEED_TOKENS, "decode_tokens": DECODE_TOKENS - 1,
-              "repetitions": repetitions, "runs": runs}
+        report = {"prompt_tokens": length, "decode_tokens": DECODE_TOKENS - 1,
+                  "repetitions": repetitions, "runs": runs, "ceilings": ceilings(args),
+                  "peak_memory": {"full": full.peak_memory(args.headlong),
+                                  "plan": plan.peak_memory(args.headlong)}}
     for what in ("prefill_ms", "decode_ms_per_token"):
         ratios = [a[what] / b[what] for a, b in zip(runs["full"], runs["plan"])]
         report[f"{what.split('_')[0]}_ratio"] = spread(ratios)
         for name in runs:
             report[f"{name}_{what}"] = spread([run[what] for run in runs[name]])
+    add_shares(args, report)
     return report
+
+
+def add_shares(args, report):
+    """What the full cache reaches, by the median times: of all flops, and of the cache's bytes."""
+    prefill = report["full_prefill_ms"]["median"] / 1000
+    decode = report["full_decode_ms_per_token"]["median"] / 1000
+    report["prefill_flops_per_s"] = prefill_flops(args, report["prompt_tokens"]) / prefill
+    report["decode_bytes_per_s"] = report["runs"]["full"][0]["cache_bytes"] / decode
 
 
 def spread(values):
@@ -157,6 +199,16 @@ def print_speed(report):
         part = what.split("_")[0]
         add(f"{part}, full / plan", report[f"{part}_ratio"], "{:.2f} x")
     print_table(rows)
+    for name, peak in report["peak_memory"].items():
+        if peak is not None:
+            print(f"peak memory of the worker, {name}: {mebibytes(peak)}")
+    ceiling = report["ceilings"]
+    print(f"full cache, prefill: {report['prefill_flops_per_s'] / 1e9:.0f} GFLOP/s, "
+          f"{100 * report['prefill_flops_per_s'] / ceiling['matmul_flops']:.0f} % of a large product's "
+          f"{ceiling['matmul_flops'] / 1e9:.0f}")
+    print(f"full cache, decode: {report['decode_bytes_per_s'] / 1e9:.1f} GB/s of keys and values, "
+          f"{100 * report['decode_bytes_per_s'] / ceiling['read_bytes_per_s']:.0f} % of reading's "
+          f"{ceiling['read_bytes_per_s'] / 1e9:.1f}\n")
 
 
 def parse(arguments):
@@ -180,8 +232,10 @@ def main(arguments):
     print(f"{report['machine']['processor']}, {report['machine']['cores']} cores, "
           f"load {report['machine']['load']:.2f}\n")
     if "speed" in args.parts:
-        report["speed"] = measure_speed(args)
-        print_speed(report["speed"])
+        report["speed"] = []
+        for length in QUICK_SPEED_TOKENS if args.quick else SPEED_TOKENS:
+            report["speed"].append(measure_speed(args, length))
+            print_speed(report["speed"][-1])
     if "needle" in args.parts:
         report["needle"] = measure_recall(args)
         print_recall(report["needle"])

@@ -28,10 +28,10 @@ absl::Status WaitForMove(const WorkerMove& move, Client& client, Terminal& termi
     progress.Update({static_cast<double>(cluster.weights_bytes_loaded()),
                      static_cast<double>(cluster.weights_bytes_total()), cluster.state()});
     if (std::chrono::steady_clock::now() >= end) {
-      return absl::DeadlineExceededError(absl::StrCat(
-          "after ", move.timeout.count(), " s the cluster is still ", cluster.state(),
-          cluster.reason().empty() ? "" : ": ", cluster.reason(),
-          "; headlong cluster status shows how it goes on"));
+      return absl::DeadlineExceededError(
+          absl::StrCat("after ", move.timeout.count(), " s the cluster is still ", cluster.state(),
+                       cluster.reason().empty() ? "" : ": ", cluster.reason(),
+                       "; headlong cluster status shows how it goes on"));
     }
     if (!SleepUnlessInterrupted(std::chrono::milliseconds(50))) {
       return absl::CancelledError("interrupted; the move goes on");

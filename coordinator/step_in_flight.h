@@ -17,8 +17,8 @@ struct StepInFlight {
   std::set<LinkId> awaited;        // workers that have not answered; empty: no step is in flight
   v1::StepDone leader_done;
   TimePoint sent;
-  uint64_t total = 0;   // of all epochs
-  double last_ms = 0;   // what the last one took
+  uint64_t total = 0;  // of all epochs
+  double last_ms = 0;  // what the last one took
 
   bool open() const { return !awaited.empty(); }
 };

@@ -13,7 +13,7 @@ inline constexpr int kScoreStride =
     kBlockKeys + 32;  // floats from a row's scores to the next row's
 static_assert(kFewRows <= kMaxPanelRows);
 
-inline constexpr int kFewRowsBlock = 32;  // its keys, values and what is being fetched fit in L1
+inline constexpr int kFewRowsBlock = 64;  // its keys, values and what is being fetched fit in L2
 
 // How many vectors a load makes. fp32: one. bf16: the even and the odd elements of 2 W; queries and
 // sums are kept in that order too.
@@ -41,8 +41,9 @@ void ForRowGroups(int rows, const F& f) {
   }
 }
 
-// Asks for the rows of a block ahead of their use, a few lines at a time and in the order of their
-// addresses: the processor's own prefetcher follows that and keeps more reads in flight than ours.
+// Asks for the rows of a block ahead of their use, into L2: a few lines at a time and in the order
+// of their addresses, which the processor's own prefetcher follows. Into L1 they come too late or
+// push out what is in use: two threads of a Zen 4 then read 17 instead of 22 GB/s of bf16.
 class Fetcher {
  public:
   Fetcher(const Bytes* rows, int count, int64_t row_bytes)
@@ -50,7 +51,7 @@ class Fetcher {
 
   void Fetch(int64_t bytes) {
     for (; bytes > 0 && row_ != end_; bytes -= kLine) {
-      __builtin_prefetch(*row_ + at_);
+      __builtin_prefetch(*row_ + at_, /*rw=*/0, /*locality=*/2);
       at_ += kLine;
       if (at_ >= row_bytes_) {
         at_ = 0;
@@ -100,13 +101,14 @@ void ScoreKeys(const KeyBlock& block, int j, const float* q, int head_dim, float
   }
 }
 
-// Scores of a block for all rows; fetches its values meanwhile.
+// Scores of a block for all rows; fetches the keys of the next one meanwhile.
 template <int W, typename Element>
-void ScoreBlock(const AttentionTile& tile, const KeyBlock& block, TileScratch& scratch) {
+void ScoreBlock(const AttentionTile& tile, const KeyBlock& block, const KeyBlock& next,
+                TileScratch& scratch) {
   const int d = tile.head_dim;
-  Fetcher values(block.value, block.count, d * sizeof(Element));
+  Fetcher keys(next.key, next.count, d * sizeof(Element));
   for (int j = 0; j < block.count; j += 4) {
-    values.Fetch(4 * d * sizeof(Element));
+    keys.Fetch(4 * d * sizeof(Element));
     ForRowGroups(tile.rows, [&]<int R>(int row) {
       constexpr int K = R == 4 && kRegisters == 16 ? 2 : 4;
       float* scores = scratch.scores + row * kScoreStride;
@@ -156,11 +158,11 @@ void AddValues(const KeyBlock& block, int i, int head_dim, const float* weights,
 template <int W, typename Element>
 void AddBlock(const AttentionTile& tile, const KeyBlock& block, const KeyBlock& next,
               TileScratch& scratch) {
-  Fetcher keys(next.key, next.count, tile.head_dim * sizeof(Element));
+  Fetcher values(next.value, next.count, tile.head_dim * sizeof(Element));
   const auto add = [&]<int D>(int i) {
     ForRowGroups(tile.rows, [&]<int R>(int row) {
       AddValues<W, Element, R, D>(block, i, tile.head_dim, scratch.scores + row * kScoreStride,
-                                  scratch.out + row * tile.head_dim, row == 0 ? &keys : nullptr);
+                                  scratch.out + row * tile.head_dim, row == 0 ? &values : nullptr);
     });
   };
   int i = 0;
@@ -244,7 +246,7 @@ void AttendInOrder(const AttentionTile& tile, TileScratch& scratch) {
     const KeyBlock& block = blocks[turn];
     KeyBlock& next = blocks[1 - turn];
     reader.Read(next);
-    ScoreBlock<W, Element>(tile, block, scratch);
+    ScoreBlock<W, Element>(tile, block, next, scratch);
     for (int r = 0; r < tile.rows; ++r) {
       const float shrink = SoftmaxRow(block, r / tile.group, scratch.scores + r * kScoreStride,
                                       scratch.max[r], scratch.sum[r]);
