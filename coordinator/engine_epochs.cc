@@ -8,6 +8,7 @@
 #include "common/status.h"
 #include "coordinator/engine.h"
 #include "coordinator/placement.h"
+#include "coordinator/placement_reserve.h"
 
 namespace headlong {
 namespace {
@@ -24,6 +25,17 @@ void SetWeightBytes(bool bf16_products, bool stored_in_bf16, PlacementProblem& p
   const bool wide_on_gpu = any("cuda") && !bf16_products;
   problem.weight_element_bytes = wide_on_gpu || (wide_on_cpu && !bf16_products) ? 4 : 2;
   problem.embedding_element_bytes = wide_on_gpu || wide_on_cpu ? 4 : 2;
+}
+
+// As it was given, where it was. A later epoch may have other workers than that one names: then the
+// model is placed anew.
+absl::StatusOr<v1::Placement> PlaceOrReserve(const PlacementProblem& problem,
+                                             const v1::Placement& given, uint64_t epoch) {
+  if (given.workers().empty()) return Place(problem);
+  absl::StatusOr<v1::Placement> placement = Reserve(problem, given);
+  if (placement.ok() || epoch == 1) return placement;
+  spdlog::warn("epoch {}: placed anew, since {}", epoch, std::string(placement.status().message()));
+  return Place(problem);
 }
 
 }  // namespace
@@ -83,7 +95,7 @@ void Engine::BeginEpoch() {
   if (cluster_.epoch() == 1) bf16_ = ChooseBf16();
   problem.cache_element_bytes = options_.cache_element_bytes;
   SetWeightBytes(bf16_, options_.stored_in_bf16, problem);
-  auto placement = Place(problem);
+  auto placement = PlaceOrReserve(problem, options_.placement, cluster_.epoch());
   if (!placement.ok()) {
     const std::string why(placement.status().message());
     spdlog::error("epoch {}: {}", cluster_.epoch(), why);
