@@ -203,12 +203,12 @@ def print_speed(report):
         if peak is not None:
             print(f"peak memory of the worker, {name}: {mebibytes(peak)}")
     ceiling = report["ceilings"]
-    print(f"full cache, prefill: {report['prefill_flops_per_s'] / 1e9:.0f} GFLOP/s, "
-          f"{100 * report['prefill_flops_per_s'] / ceiling['matmul_flops']:.0f} % of a large product's "
-          f"{ceiling['matmul_flops'] / 1e9:.0f}")
-    print(f"full cache, decode: {report['decode_bytes_per_s'] / 1e9:.1f} GB/s of keys and values, "
-          f"{100 * report['decode_bytes_per_s'] / ceiling['read_bytes_per_s']:.0f} % of reading's "
-          f"{ceiling['read_bytes_per_s'] / 1e9:.1f}\n")
+    flops, most_flops = report["prefill_flops_per_s"], ceiling["matmul_flops"]
+    rate, most = report["decode_bytes_per_s"], ceiling["read_bytes_per_s"]
+    print(f"full cache, prefill: {flops / 1e9:.0f} GFLOP/s, {100 * flops / most_flops:.0f} % of a "
+          f"large product's {most_flops / 1e9:.0f}")
+    print(f"full cache, decode: {rate / 1e9:.1f} GB/s of keys and values, {100 * rate / most:.0f} % "
+          f"of reading's {most / 1e9:.1f}\n")
 
 
 def parse(arguments):

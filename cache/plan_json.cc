@@ -2,7 +2,6 @@
 // field would run, and only its answers would be wrong.
 
 #include <algorithm>
-#include <initializer_list>
 #include <limits>
 #include <utility>
 
@@ -26,19 +25,6 @@ absl::Status Refuse(std::string_view what, const std::string& why) {
 // `"name"`, short and valid UTF-8 whatever the name is.
 std::string Quoted(const std::string& name) { return JsonExcerpt(Json(name)); }
 
-absl::Status CheckFields(const Json& object, std::initializer_list<std::string_view> known,
-                         std::string_view what) {
-  if (!object.is_object()) {
-    return Refuse(what, absl::StrCat("must be an object, is ", JsonExcerpt(object)));
-  }
-  for (const auto& [key, value] : object.items()) {
-    if (std::find(known.begin(), known.end(), key) == known.end()) {
-      return Refuse(what, absl::StrCat("unknown field ", Quoted(key)));
-    }
-  }
-  return absl::OkStatus();
-}
-
 // A field whose value is one of two words; true for the second. Absent: the first.
 absl::StatusOr<bool> SecondWord(const Json& object, const std::string& key,
                                 std::pair<std::string_view, std::string_view> words,
@@ -55,7 +41,7 @@ absl::StatusOr<HeadPolicy> ParsePolicy(const std::string& name, const Json& json
                                        std::string_view what) {
   HeadPolicy policy;
   policy.name = name;
-  RETURN_IF_ERROR(CheckFields(json, {"sinks", "window_tokens", "compensation"}, what));
+  RETURN_IF_ERROR(JsonOnlyFields(json, {"sinks", "window_tokens", "compensation"}, what));
   if (name.empty()) return Refuse(what, "a policy needs a name");
   if (!json.contains("window_tokens")) {
     for (const auto& [key, value] : json.items()) {
@@ -112,7 +98,7 @@ class HeadEntries {
         heads_(static_cast<size_t>(shape.layers) * shape.kv_heads, kUnnamed) {}
 
   absl::Status Add(const Json& entry, std::string_view what) {
-    RETURN_IF_ERROR(CheckFields(entry, {"layer", "heads", "policy"}, what));
+    RETURN_IF_ERROR(JsonOnlyFields(entry, {"layer", "heads", "policy"}, what));
     ASSIGN_OR_RETURN(const int64_t layer, Index(entry, "layer", shape_.layers, what));
     ASSIGN_OR_RETURN(const int policy, PolicyField(entry, "policy", policies_, what));
     const auto heads = entry.find("heads");
@@ -211,10 +197,10 @@ nlohmann::ordered_json PolicyJson(const HeadPolicy& policy) {
 absl::StatusOr<Plan> Plan::FromJson(std::string_view text, const PlanShape& shape,
                                     std::string_view source) {
   ASSIGN_OR_RETURN(const Json root, ParseJson(text, source, kLimits));
-  RETURN_IF_ERROR(CheckFields(root,
-                              {"version", "layers", "kv_heads", "block_tokens", "prefill",
-                               "policies", "default", "heads", "model_fingerprint"},
-                              source));
+  RETURN_IF_ERROR(JsonOnlyFields(root,
+                                 {"version", "layers", "kv_heads", "block_tokens", "prefill",
+                                  "policies", "default", "heads", "model_fingerprint"},
+                                 source));
   ASSIGN_OR_RETURN(const int64_t version, JsonInt(root, "version", 0, kMaxTokens, source));
   if (version != kVersion) {
     return Refuse(source, absl::StrCat("version: is ", version, ", this program reads ", kVersion));

@@ -160,6 +160,14 @@ absl::StatusOr<v1::GetPlacementResponse> Client::GetPlacement() {
   return Call(*admin_, &v1::Admin::Stub::GetPlacement, v1::GetPlacementRequest());
 }
 
+absl::StatusOr<v1::ApplyPlacementResponse> Client::ApplyPlacement(const std::string& json,
+                                                                  uint64_t check_epoch) {
+  v1::ApplyPlacementRequest request;
+  request.set_placement_json(json);
+  request.set_check_epoch(check_epoch);
+  return Call(*admin_, &v1::Admin::Stub::ApplyPlacement, request);
+}
+
 absl::StatusOr<v1::ListRequestsResponse> Client::ListRequests() {
   return Call(*admin_, &v1::Admin::Stub::ListRequests, v1::ListRequestsRequest());
 }

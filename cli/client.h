@@ -70,6 +70,8 @@ class Client {
   // Takes a worker out of service, or (`back`) lets it back in. Does not wait for it.
   absl::Status DrainWorker(const std::string& worker_id, bool back);
   absl::StatusOr<v1::GetPlacementResponse> GetPlacement();
+  absl::StatusOr<v1::ApplyPlacementResponse> ApplyPlacement(const std::string& json,
+                                                            uint64_t check_epoch);
   absl::StatusOr<v1::ListRequestsResponse> ListRequests();
   absl::Status CancelRequest(const std::string& request_id);
 

@@ -4,12 +4,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "cli/admin_output.h"
+#include "cli/cluster_move.h"
 #include "cli/commands.h"
 #include "cli/flags.h"
 #include "cli/head_map.h"
 #include "cli/json_output.h"
 #include "cli/target.h"
-#include "cli/worker_move.h"
+#include "common/json.h"
 
 namespace headlong {
 namespace {
@@ -20,6 +21,8 @@ struct AdminFlags {
   bool map = false;
   std::string request_id;
   std::string worker_id;
+  std::string file;
+  uint64_t check_epoch = 0;
   int timeout_s = 300;
   bool no_wait = false;
 };
@@ -55,7 +58,7 @@ ExitCode ListWorkers(const AdminFlags& flags) {
 }
 
 ExitCode MoveWorker(const AdminFlags& flags, bool back, Terminal& terminal) {
-  WorkerMove move{flags.worker_id, back, std::chrono::seconds(flags.timeout_s)};
+  const ClusterMove move{flags.worker_id, back, 0, std::chrono::seconds(flags.timeout_s)};
   return WithServer(flags, [&](Client& client) {
     absl::Status moved = client.DrainWorker(move.worker_id, move.back);
     if (moved.ok() && !flags.no_wait) moved = WaitForMove(move, client, terminal);
@@ -76,6 +79,21 @@ ExitCode ShowPlacement(const AdminFlags& flags, const TerminalTraits& traits) {
                  flags.map
                      ? DrawPlacementMap(placement, response->layers(), response->kv_heads(), style)
                      : PlacementText(placement));
+  });
+}
+
+ExitCode ApplyPlacement(const AdminFlags& flags, Terminal& terminal) {
+  const absl::StatusOr<std::string> json = ReadFile(flags.file);
+  if (!json.ok()) return Fail(json.status());
+  return WithServer(flags, [&](Client& client) {
+    const auto applied = client.ApplyPlacement(*json, flags.check_epoch);
+    if (!applied.ok()) return Fail(applied.status());
+    const ClusterMove move{"", false, applied->epoch(), std::chrono::seconds(flags.timeout_s)};
+    const absl::Status moved =
+        flags.no_wait ? absl::OkStatus() : WaitForMove(move, client, terminal);
+    if (!moved.ok()) return Fail(moved);
+    return Print(flags, {{"ended_epoch", applied->epoch()}, {"waited", !flags.no_wait}},
+                 absl::StrCat("the placement ", flags.no_wait ? "will be" : "is", " in force\n"));
   });
 }
 
@@ -109,6 +127,13 @@ std::pair<CLI::App*, std::shared_ptr<AdminFlags>> AddVerb(CommandLine& cli, CLI:
   return {command, flags};
 }
 
+void AddWaitFlags(CLI::App* command, AdminFlags& flags) {
+  command->add_flag("--no-wait", flags.no_wait, "Do not wait until it is done");
+  command->add_option("--timeout", flags.timeout_s, "Seconds to wait")
+      ->check(CLI::Range(1, 86400))
+      ->capture_default_str();
+}
+
 CLI::App* AddNoun(CommandLine& cli, const char* name, const char* what) {
   CLI::App* noun = cli.app.add_subcommand(name, what);
   noun->require_subcommand(1);
@@ -131,19 +156,23 @@ void AddWorkersCommand(CommandLine& cli) {
         back ? "Let a drained worker back in" : "Move all it holds to the other workers",
         [&cli, back](const AdminFlags& given) { return MoveWorker(given, back, cli.terminal); });
     command->add_option("id", flags->worker_id, "Worker id")->required();
-    command->add_flag("--no-wait", flags->no_wait, "Do not wait until it is done");
-    command->add_option("--timeout", flags->timeout_s, "Seconds to wait")
-        ->check(CLI::Range(1, 86400))
-        ->capture_default_str();
+    AddWaitFlags(command, *flags);
   }
 }
 
 void AddPlacementCommand(CommandLine& cli) {
-  const auto [command, flags] = AddVerb(
-      cli, AddNoun(cli, "placement", "Which worker holds which heads"), "show",
-      "The placement in force",
+  CLI::App* noun = AddNoun(cli, "placement", "Which worker holds which heads");
+  const auto [show, shown] = AddVerb(
+      cli, noun, "show", "The placement in force",
       [&cli](const AdminFlags& given) { return ShowPlacement(given, cli.terminal.traits()); });
-  command->add_flag("--map", flags->map, "Draw every head with the worker that holds it");
+  show->add_flag("--map", shown->map, "Draw every head with the worker that holds it");
+  const auto [apply, applied] =
+      AddVerb(cli, noun, "apply", "Put a placement in force, as `placement show -o json` prints it",
+              [&cli](const AdminFlags& given) { return ApplyPlacement(given, cli.terminal); });
+  apply->add_option("file", applied->file, "Placement")->required();
+  apply->add_option("--check-epoch", applied->check_epoch,
+                    "Refuse unless this is the epoch in force");
+  AddWaitFlags(apply, *applied);
 }
 
 void AddRequestsCommand(CommandLine& cli) {

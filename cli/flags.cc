@@ -50,6 +50,9 @@ void AddEngineFlags(CLI::App* command, EngineFlags* flags, bool embedded) {
   add(command->add_option(
       "--plan", flags->plan,
       "full, local, or a plan file (default: plan.json of the model, else full)"));
+  add(command->add_option("--placement", flags->placement,
+                          "Which worker holds what: a file as `placement show -o json` prints "
+                          "(default: decided here)"));
   add(command->add_option("--dtype", flags->dtype,
                           "Weights and products: auto (what is faster here), fp32 or bf16"))
       ->check(CLI::IsMember({"auto", "fp32", "bf16"}));

@@ -24,6 +24,7 @@ void AddOutputFlag(CLI::App* command, OutputFlag* flag);
 struct EngineFlags {
   std::string model;
   std::string plan;
+  std::string placement;
   std::string dtype = "auto";
   std::string kv_cache_dtype = "auto";
   std::string load_format = "auto";

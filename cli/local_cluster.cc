@@ -109,6 +109,7 @@ absl::StatusOr<LocalClusterOptions> ClusterOptionsFrom(const EngineFlags& engine
   options.coordinator.model_dir = model;
   options.coordinator.load_format = engine.load_format;
   options.coordinator.plan = engine.plan;
+  options.coordinator.placement = engine.placement;
   options.coordinator.dtype = engine.dtype;
   options.coordinator.kv_cache_dtype = engine.kv_cache_dtype;
   options.coordinator.max_context = engine.max_context;

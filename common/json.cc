@@ -1,5 +1,6 @@
 #include "common/json.h"
 
+#include <algorithm>
 #include <fstream>
 #include <set>
 #include <system_error>
@@ -147,6 +148,21 @@ std::optional<int64_t> JsonAsInt(const Json& value, int64_t lo, int64_t hi) {
   const auto number = value.get<int64_t>();
   if (number < lo || number > hi) return std::nullopt;
   return number;
+}
+
+absl::Status JsonOnlyFields(const Json& value, std::initializer_list<std::string_view> known,
+                            std::string_view what) {
+  if (!value.is_object()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(Av(what), ": must be an object, is ", JsonExcerpt(value)));
+  }
+  for (const auto& [key, field] : value.items()) {
+    if (std::find(known.begin(), known.end(), key) == known.end()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(Av(what), ": unknown field ", JsonExcerpt(Json(key))));
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<int64_t> JsonInt(const Json& object, const std::string& key, int64_t lo, int64_t hi,

@@ -4,10 +4,12 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "nlohmann/json.hpp"
 
@@ -42,6 +44,10 @@ std::string JsonExcerpt(const Json& value);
 
 // `value` where it is an integer in [lo, hi].
 std::optional<int64_t> JsonAsInt(const Json& value, int64_t lo, int64_t hi);
+
+// INVALID_ARGUMENT unless `value` is an object without other fields than `known`; names the field.
+absl::Status JsonOnlyFields(const Json& value, std::initializer_list<std::string_view> known,
+                            std::string_view what);
 
 // Typed access to a field of an object. INVALID_ARGUMENT: "<what>: <key>: must be an integer in
 // [lo, hi], is \"x\"". A value that is no object has no fields.

@@ -49,6 +49,17 @@ grpc::ServerUnaryReactor* AdminService::GetPlacement(grpc::CallbackServerContext
   return OnEngine(engine_, context, [this, response] { return engine_.Describe(*response); });
 }
 
+grpc::ServerUnaryReactor* AdminService::ApplyPlacement(grpc::CallbackServerContext* context,
+                                                       const v1::ApplyPlacementRequest* request,
+                                                       v1::ApplyPlacementResponse* response) {
+  return OnEngine(engine_, context, [this, request, response] {
+    const absl::StatusOr<uint64_t> ended =
+        engine_.ApplyPlacement(request->placement_json(), request->check_epoch());
+    if (ended.ok()) response->set_epoch(*ended);
+    return ended.status();
+  });
+}
+
 grpc::ServerUnaryReactor* AdminService::ListRequests(grpc::CallbackServerContext* context,
                                                      const v1::ListRequestsRequest*,
                                                      v1::ListRequestsResponse* response) {

@@ -30,10 +30,12 @@ bool Cluster::Usable(const Member& member) const {
   return member.state != WorkerState::kGone && !drained(member.registration.worker_id());
 }
 
-int Cluster::UsableCount() const {
-  return static_cast<int>(
-      std::count_if(workers_.begin(), workers_.end(),
-                    [this](const auto& entry) { return Usable(entry.second); }));
+std::vector<LinkId> Cluster::usable() const {
+  std::vector<LinkId> links;
+  for (const auto& [id, member] : workers_) {
+    if (Usable(member)) links.push_back(member.link);
+  }
+  return links;
 }
 
 // All that are expected, but for those an operator took out, are there.
@@ -195,7 +197,7 @@ absl::Status Cluster::CheckDrain(const std::string& id, bool drained) const {
   if (worker == workers_.end()) {
     return absl::NotFoundError(absl::StrCat("no worker is called ", id));
   }
-  if (drained && Usable(worker->second) && UsableCount() == 1) {
+  if (drained && Usable(worker->second) && usable().size() == 1) {
     return absl::FailedPreconditionError(
         absl::StrCat(id,
                      " is the last live worker that is not drained; let another one back in "
@@ -217,7 +219,6 @@ ClusterActions Cluster::SetDrained(const std::string& id, bool drained, TimePoin
   return Move(absl::StrCat("worker ", id, drained ? " is drained" : " returns"), now);
 }
 
-// The epoch ends because somebody wants another one; nothing failed. The next Tick begins it.
 ClusterActions Cluster::Move(const std::string& why, TimePoint now) {
   const int recoveries = recoveries_;
   ClusterActions actions = Break(why, now);
@@ -246,7 +247,7 @@ ClusterActions Cluster::MaybeBegin(TimePoint now) {
   ClusterActions actions;
   if (phase_ != ClusterPhase::kWaiting && phase_ != ClusterPhase::kRecovering) return actions;
   if (retry_at_ && now < *retry_at_) return actions;
-  const int usable = UsableCount();
+  const int usable = static_cast<int>(this->usable().size());
   const bool enough = epoch_ > 0 && usable > 0 && now - broken_at_ >= options_.rejoin_grace;
   if (!Complete(usable) && !enough) return actions;
   retry_at_.reset();
@@ -257,6 +258,7 @@ ClusterActions Cluster::MaybeBegin(TimePoint now) {
     member.last_progress = now;
     member.bytes_done = 0;
     member.bytes_total = 0;
+    member.cache_bytes_used = 0;
     members_.push_back(member.link);
   }
   ++epoch_;

@@ -73,6 +73,8 @@ class Cluster {
   absl::Status CheckDrain(const std::string& id, bool drained) const;
   // Nothing happens to one that is so already, or where CheckDrain says no.
   ClusterActions SetDrained(const std::string& id, bool drained, TimePoint now);
+  // The epoch ends because somebody wants another one; nothing failed. The next Tick begins it.
+  ClusterActions Move(const std::string& why, TimePoint now);
   // The placement over members() was refused: try again when workers change, or after a while. The
   // epoch does not take place, its number is free. REQUIRES: right after begin_epoch.
   void PlacementRefused(const std::string& reason, TimePoint now);
@@ -84,6 +86,8 @@ class Cluster {
   bool drained(const std::string& id) const { return drained_.contains(id); }
   // Links of the workers in the current epoch, by rank.
   const std::vector<LinkId>& members() const { return members_; }
+  // Links of the workers that a new epoch would have.
+  std::vector<LinkId> usable() const;
   const Member* find(LinkId link) const;
   Member* find(LinkId link);
   // Every worker that ever registered, by id; the last connection of each.
@@ -93,12 +97,10 @@ class Cluster {
   Member* Alive(LinkId link);
   bool IsMember(LinkId link) const;
   bool Usable(const Member& member) const;  // alive and not drained
-  int UsableCount() const;
   bool Complete(int usable) const;
   void ForgiveOwnStall(TimePoint now);
   bool IsStuck(bool step_in_flight, TimePoint now) const;
   ClusterActions Break(const std::string& why, TimePoint now);
-  ClusterActions Move(const std::string& why, TimePoint now);
   ClusterActions MaybeBegin(TimePoint now);
 
   const ClusterOptions options_;

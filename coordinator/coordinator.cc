@@ -8,11 +8,13 @@
 #include <mutex>
 #include <utility>
 
+#include "common/json.h"
 #include "common/status.h"
 #include "coordinator/admin_service.h"
 #include "coordinator/engine.h"
 #include "coordinator/inference_service.h"
 #include "coordinator/listen_address.h"
+#include "coordinator/placement_json.h"
 #include "coordinator/worker_link_service.h"
 #include "model/checkpoint.h"
 #include "model/config.h"
@@ -31,6 +33,7 @@ constexpr int kMaxMetadataBytes = 8 << 10;
 struct ServedModel {
   ModelConfig config;
   std::unique_ptr<Plan> plan;
+  v1::Placement placement;  // without workers unless one is given
   std::unique_ptr<Tokenizer> tokenizer;
   v1::GetModelResponse description;
 };
@@ -96,6 +99,11 @@ absl::StatusOr<ServedModel> LoadServedModel(const CoordinatorOptions& options) {
                         model.config.layer_windows};
   ASSIGN_OR_RETURN(Plan plan, Plan::Load(options.plan, options.model_dir, shape));
   model.plan = std::make_unique<Plan>(std::move(plan));
+  if (!options.placement.empty()) {
+    ASSIGN_OR_RETURN(const std::string text, ReadFile(options.placement));
+    ASSIGN_OR_RETURN(model.placement, PlacementFromJson(text, model.config, *model.plan,
+                                                        options.placement.string()));
+  }
   const int64_t context = options.max_context > 0 ? options.max_context : model.config.max_context;
   if (context > model.config.max_context || context < 2) {
     return absl::InvalidArgumentError(absl::StrCat("--max-context: must be in [2, ",
@@ -124,6 +132,7 @@ EngineOptions EngineOptionsOf(const CoordinatorOptions& options, const ServedMod
   engine.max_sequences = options.max_sequences;
   engine.max_batch_tokens = options.max_batch_tokens;
   engine.max_waiting = options.max_waiting;
+  engine.placement = model.placement;
   engine.cluster.expected_workers = options.expected_workers;
   engine.cluster.rejoin_grace = options.rejoin_grace;
   return engine;

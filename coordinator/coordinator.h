@@ -15,6 +15,7 @@ namespace headlong {
 struct CoordinatorOptions {
   std::filesystem::path model_dir;
   std::string plan;                       // as Plan::Load
+  std::filesystem::path placement;        // a file, as PlacementFromJson; empty: placed here
   std::string dtype = "auto";             // "auto" | "fp32" | "bf16"
   std::string kv_cache_dtype = "auto";    // the same; auto: bf16 unless dtype is "fp32"
   std::string load_format = "auto";       // "auto" | "dummy": config.json without weights

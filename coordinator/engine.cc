@@ -12,6 +12,14 @@
 namespace headlong {
 namespace {
 
+// Samples are those asked for, in order, of tokens that exist.
+bool Answers(const v1::StepDone& done, const std::vector<uint64_t>& sampling, uint32_t vocab) {
+  return std::equal(done.samples().begin(), done.samples().end(), sampling.begin(), sampling.end(),
+                    [vocab](const v1::Sample& sample, uint64_t id) {
+                      return sample.sequence_id() == id && sample.token_id() < vocab;
+                    });
+}
+
 constexpr Millis kTickInterval{20};
 // A waiting request learns the reason a little before its own deadline would cut it off.
 constexpr std::chrono::milliseconds kBeforeDeadline{150};
@@ -41,7 +49,9 @@ Engine::Engine(const EngineOptions& options, const ModelConfig* config, const Pl
       plan_(*plan),
       tokenizer_(tokenizer),
       cluster_(options.cluster),
-      scheduler_(LimitsOf(options, *config, *plan)) {}
+      scheduler_(LimitsOf(options, *config, *plan)) {
+  moves_.given = options.placement;
+}
 
 Engine::~Engine() {
   Stop(Millis(0));
@@ -202,6 +212,7 @@ void Engine::WorkerEvent(LinkId link, const v1::WorkerEvent& event) {
     case v1::WorkerEvent::kLoadProgress:
       return cluster_.Loaded(link, event.load_progress(), now);
     case v1::WorkerEvent::kConfigureDone:
+      if (event.configure_done().code() != 0) DropGiven(event.configure_done().message());
       return Apply(cluster_.ConfigureDone(link, event.configure_done(), now), false);
     case v1::WorkerEvent::kFault:
       return Apply(cluster_.Fault(link, event.fault(), now), true);
@@ -278,22 +289,13 @@ void Engine::StepDone(LinkId link, const v1::StepDone& done) {
   if (link == cluster_.members().front()) step_.leader_done = done;
   if (step_.open()) return;
   step_.last_ms = MillisBetween(step_.sent, Now());
-  if (!AnswersStep(step_.leader_done)) {
+  if (!Answers(step_.leader_done, step_.sampling, static_cast<uint32_t>(config_.vocab_size))) {
     v1::Fault fault;
     fault.set_epoch(cluster_.epoch());
     fault.set_message("answered another step than the one asked for");
     return Apply(cluster_.Fault(cluster_.members().front(), fault, Now()), true);
   }
   Deliver(step_.leader_done);
-}
-
-// Samples are those asked for, in order, of tokens that exist.
-bool Engine::AnswersStep(const v1::StepDone& done) const {
-  return std::equal(done.samples().begin(), done.samples().end(), step_.sampling.begin(),
-                    step_.sampling.end(), [this](const v1::Sample& sample, uint64_t id) {
-                      return sample.sequence_id() == id &&
-                             sample.token_id() < static_cast<uint32_t>(config_.vocab_size);
-                    });
 }
 
 void Engine::Deliver(const v1::StepDone& done) {

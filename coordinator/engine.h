@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "coordinator/engine_options.h"
 #include "coordinator/live_request.h"
 #include "coordinator/mailbox.h"
+#include "coordinator/moves.h"
 #include "coordinator/placement.h"
 #include "coordinator/ports.h"
 #include "coordinator/scheduler.h"
@@ -58,18 +60,17 @@ class Engine {
   absl::Status PutKey(uint64_t epoch, const std::string& key, const std::string& value);
   absl::StatusOr<std::string> GetKey(uint64_t epoch, const std::string& key) const;
 
-  // Takes a worker out of service, or lets it back in: the cluster moves to a new epoch once the
-  // step in flight is done, and requests go on there. NOT_FOUND; FAILED_PRECONDITION with the
-  // numbers when the others cannot hold the model.
+  // Takes a worker out of service, or lets it back in: a new epoch once the step in flight is done,
+  // where requests go on. NOT_FOUND; FAILED_PRECONDITION when the others cannot hold the model.
   absl::Status Drain(const std::string& worker_id, bool drained);
-
+  // Puts a placement (PlacementFromJson) in force in the same way; returns the epoch that ends.
+  // ABORTED when that is not `check_epoch` (0: any); else says what is wrong with it.
+  absl::StatusOr<uint64_t> ApplyPlacement(const std::string& json, uint64_t check_epoch);
   void Describe(v1::GetClusterResponse& out) const;
   void Describe(v1::ListWorkersResponse& out) const;
   void Describe(v1::ListRequestsResponse& out) const;
   absl::Status Describe(v1::GetPlacementResponse& out) const;
-
-  // From any thread.
-  std::string dtype() const { return bf16_ ? "bf16" : "fp32"; }
+  std::string dtype() const { return bf16_ ? "bf16" : "fp32"; }  // from any thread
 
  private:
   void Loop();
@@ -81,15 +82,14 @@ class Engine {
   void BeginServing();
   void Tick();
   void MaybeMove();
+  void DropGiven(std::string_view why);
   void MaybeStep();
   void StepDone(LinkId link, const v1::StepDone& done);
-  bool AnswersStep(const v1::StepDone& done) const;
   void Deliver(const v1::StepDone& done);
   void ReportProgress(const std::vector<uint64_t>& scheduled);
   void Finish(uint64_t id);
   void Fail(uint64_t id, const absl::Status& status);
   void ExpireWaiting();
-  bool ChooseBf16() const;
   void SetServing(bool serving);
 
   const EngineOptions options_;
@@ -113,7 +113,7 @@ class Engine {
   v1::Placement placement_;
   std::map<std::string, std::string> rendezvous_;  // of the current epoch
   StepInFlight step_;
-  std::map<std::string, bool> drains_;  // worker id -> drained; wait for the step in flight
+  Moves moves_;
   bool serving_ = false;
 };
 

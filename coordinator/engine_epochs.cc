@@ -8,6 +8,8 @@
 #include "common/status.h"
 #include "coordinator/engine.h"
 #include "coordinator/placement.h"
+#include "coordinator/placement_json.h"
+#include "coordinator/placement_reserve.h"
 
 namespace headlong {
 namespace {
@@ -24,6 +26,24 @@ void SetWeightBytes(bool bf16_products, bool stored_in_bf16, PlacementProblem& p
   const bool wide_on_gpu = any("cuda") && !bf16_products;
   problem.weight_element_bytes = wide_on_gpu || (wide_on_cpu && !bf16_products) ? 4 : 2;
   problem.embedding_element_bytes = wide_on_gpu || wide_on_cpu ? 4 : 2;
+}
+
+// As it was given, where it was. A later epoch may have other workers than that one names: then the
+// model is placed anew.
+absl::StatusOr<v1::Placement> PlaceOrReserve(const PlacementProblem& problem,
+                                             const v1::Placement& given, uint64_t epoch) {
+  if (given.workers().empty()) return Place(problem);
+  absl::StatusOr<v1::Placement> placement = Reserve(problem, given);
+  if (placement.ok() || epoch == 1) return placement;
+  spdlog::warn("epoch {}: placed anew, since {}", epoch, std::string(placement.status().message()));
+  return Place(problem);
+}
+
+// Whether products are in bf16.
+bool ChooseBf16(const std::string& dtype, const Cluster& cluster) {
+  if (dtype != "auto") return dtype == "bf16";
+  return std::all_of(cluster.members().begin(), cluster.members().end(),
+                     [&](LinkId link) { return cluster.find(link)->registration.native_bf16(); });
 }
 
 }  // namespace
@@ -60,13 +80,6 @@ void Engine::StopWork(bool blame_requests) {
   }
 }
 
-bool Engine::ChooseBf16() const {
-  if (options_.dtype != "auto") return options_.dtype == "bf16";
-  return std::all_of(cluster_.members().begin(), cluster_.members().end(), [this](LinkId link) {
-    return cluster_.find(link)->registration.native_bf16();
-  });
-}
-
 PlacementProblem Engine::Problem(const std::vector<LinkId>& members) const {
   PlacementProblem problem;
   problem.config = &config_;
@@ -86,8 +99,8 @@ PlacementProblem Engine::Problem(const std::vector<LinkId>& members) const {
 }
 
 void Engine::BeginEpoch() {
-  if (cluster_.epoch() == 1) bf16_ = ChooseBf16();
-  auto placement = Place(Problem(cluster_.members()));
+  if (cluster_.epoch() == 1) bf16_ = ChooseBf16(options_.dtype, cluster_);
+  auto placement = PlaceOrReserve(Problem(cluster_.members()), moves_.given, cluster_.epoch());
   if (!placement.ok()) {
     const std::string why(placement.status().message());
     spdlog::error("epoch {}: {}", cluster_.epoch(), why);
@@ -121,8 +134,8 @@ absl::Status Engine::Drain(const std::string& worker_id, bool drained) {
   if (drained && cluster_.epoch() > 0) {
     std::vector<LinkId> others;
     for (const auto& [id, worker] : cluster_.workers()) {
-      const auto asked = drains_.find(id);
-      const bool out = asked == drains_.end() ? cluster_.drained(id) : asked->second;
+      const auto asked = moves_.drains.find(id);
+      const bool out = asked == moves_.drains.end() ? cluster_.drained(id) : asked->second;
       if (id != worker_id && !out && worker.state != WorkerState::kGone) {
         others.push_back(worker.link);
       }
@@ -133,15 +146,43 @@ absl::Status Engine::Drain(const std::string& worker_id, bool drained) {
           absl::StrCat("without ", worker_id, " ", placement.status().message()));
     }
   }
-  drains_[worker_id] = drained;
+  moves_.drains[worker_id] = drained;
   return absl::OkStatus();
 }
 
 void Engine::MaybeMove() {
   if (step_.open()) return;
-  for (const auto& [id, drained] : std::exchange(drains_, {})) {
-    Apply(cluster_.SetDrained(id, drained, std::chrono::steady_clock::now()), false);
+  const TimePoint now = std::chrono::steady_clock::now();
+  for (const auto& [id, drained] : std::exchange(moves_.drains, {})) {
+    Apply(cluster_.SetDrained(id, drained, now), false);
   }
+  if (std::exchange(moves_.given_is_new, false)) {
+    Apply(cluster_.Move("an operator's placement is put in force", now), false);
+  }
+}
+
+absl::StatusOr<uint64_t> Engine::ApplyPlacement(const std::string& json, uint64_t check_epoch) {
+  if (check_epoch != 0 && check_epoch != cluster_.epoch()) {
+    return absl::AbortedError(
+        absl::StrCat("the epoch is ", cluster_.epoch(), ", not ", check_epoch,
+                     ": the placement was made for another cluster; plan it anew"));
+  }
+  if (cluster_.phase() != ClusterPhase::kServing) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the cluster does not serve: ", cluster_.reason()));
+  }
+  ASSIGN_OR_RETURN(const v1::Placement given, PlacementFromJson(json, config_, plan_, "placement"));
+  RETURN_IF_ERROR(Reserve(Problem(cluster_.usable()), given).status());
+  moves_.given = given;
+  moves_.given_is_new = true;
+  return cluster_.epoch();
+}
+
+// What a worker cannot hold is not tried a second time.
+void Engine::DropGiven(std::string_view why) {
+  if (moves_.given.workers().empty()) return;
+  spdlog::error("the given placement is dropped: {}", why);
+  moves_.given.Clear();
 }
 
 void Engine::BeginServing() {

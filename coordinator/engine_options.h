@@ -5,6 +5,7 @@
 #include <string>
 
 #include "coordinator/cluster.h"
+#include "headlong/v1/placement.pb.h"
 
 namespace headlong {
 
@@ -18,6 +19,7 @@ struct EngineOptions {
   int max_sequences = 16;
   int max_batch_tokens = 512;
   int max_waiting = 1024;
+  v1::Placement placement;  // as PlacementFromJson; no workers: the engine places the model
   ClusterOptions cluster;
 };
 

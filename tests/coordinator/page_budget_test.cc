@@ -33,6 +33,7 @@ TEST_F(Budget, IsThatOfTheWorkerThatReservedLeast) {
   v1::HeadShare& head = *second.add_heads();
   head.set_layer(2);
   head.set_head(1);
+  head.set_stripe_count(1);
   second.add_class_pages(7);
   const std::vector<ClassPages> budget = BudgetOf(plan_, *placement);
   ASSERT_EQ(budget.size(), 2u);
@@ -54,7 +55,7 @@ TEST_F(Budget, WorkersWithoutHeadsLimitNothing) {
 }
 
 TEST_F(Budget, DemandGrowsByPagesAndLocalOnesAreBounded) {
-  const PageBudget budget(&plan_, {{local_, 100}, {full_, 100}});
+  const PageBudget budget(&plan_, {{local_, {}, 100}, {full_, {}, 100}});
   EXPECT_THAT(budget.Demand(0, 10), ElementsAre(0, 0));
   EXPECT_THAT(budget.Demand(1, 10), ElementsAre(1, 1));
   EXPECT_THAT(budget.Demand(64, 10), ElementsAre(4, 1));
@@ -64,7 +65,7 @@ TEST_F(Budget, DemandGrowsByPagesAndLocalOnesAreBounded) {
 }
 
 TEST_F(Budget, TakesReturnsAndReplaces) {
-  PageBudget budget(&plan_, {{local_, 10}, {full_, 3}});
+  PageBudget budget(&plan_, {{local_, {}, 10}, {full_, {}, 3}});
   const std::vector<int64_t> none{0, 0};
   EXPECT_TRUE(budget.Fits({10, 3}, none));
   EXPECT_FALSE(budget.Fits({11, 0}, none));

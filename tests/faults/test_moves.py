@@ -72,6 +72,61 @@ def test_drain_that_does_not_fit_is_refused(sandbox):
     assert (cluster["state"], cluster["epoch"]) == ("serving", epoch)
 
 
+def moved_head(placement, giver, taker):
+    """The placement with one head of `giver` at `taker`."""
+    workers = {worker["id"]: worker for worker in placement["workers"]}
+    head = workers[giver]["heads"].pop()
+    workers[taker]["heads"].append(head)
+    return head
+
+
+def test_placement_is_applied_while_streams_run(server, undisturbed, tmp_path):
+    placement = server.json("placement", "show")
+    head = moved_head(placement, "w0", "w2")
+    path = tmp_path / "placement.json"
+    path.write_text(json.dumps(placement))
+    streams = [Stream(server.channel, **request) for request in REQUESTS]
+    for stream in streams:
+        stream.wait_for_tokens(20)
+
+    stale = server.run("placement", "apply", path, "--check-epoch", placement["epoch"] + 7)
+    assert stale.code == 6 and "plan it anew" in stale.err, stale
+    applied = server.json("placement", "apply", path, "--check-epoch", placement["epoch"])
+    assert applied == {"ended_epoch": placement["epoch"], "waited": True}
+    assert [stream.result() for stream in streams] == undisturbed
+    after = {worker["id"]: worker for worker in server.json("placement", "show")["workers"]}
+    place = (head["layer"], head["head"])
+    assert place in {(each["layer"], each["head"]) for each in after["w2"]["heads"]}
+    assert place not in {(each["layer"], each["head"]) for each in after["w0"]["heads"]}
+
+
+def test_wrong_placements_are_refused(server, tmp_path):
+    path = tmp_path / "placement.json"
+    epoch = server.json("cluster", "status")["epoch"]
+
+    def refusal(change):
+        placement = server.json("placement", "show")
+        change(placement)
+        path.write_text(json.dumps(placement))
+        result = server.run("placement", "apply", path)
+        assert result.code != 0
+        return result.err
+
+    def lose_head(placement):
+        lost.update(placement["workers"][0]["heads"].pop())
+
+    lost = {}
+    message = refusal(lose_head)
+    assert f"layer {lost['layer']} head {lost['head']}" in message, message
+    message = refusal(lambda placement: placement["workers"][0].update(id="w9"))
+    assert "does not say what worker w0 holds" in message, message
+    path.write_text("{")
+    broken = server.run("placement", "apply", path)
+    assert broken.code != 0 and "placement" in broken.err
+    assert server.run("placement", "apply", tmp_path / "none.json").code == 3
+    assert server.json("cluster", "status")["epoch"] == epoch, "nothing moved"
+
+
 def test_many_moves_under_load(server, undisturbed):
     """Random drains and returns, never all out at once, while requests come and go."""
     numbers = random.Random(1)

@@ -1,4 +1,4 @@
-#include "cli/worker_move.h"
+#include "cli/cluster_move.h"
 
 #include <algorithm>
 
@@ -7,18 +7,20 @@
 
 namespace headlong {
 
-bool MoveIsDone(const WorkerMove& move, const v1::ListWorkersResponse& workers,
+bool MoveIsDone(const ClusterMove& move, const v1::ListWorkersResponse& workers,
                 const v1::GetClusterResponse& cluster) {
+  if (cluster.state() != "serving") return false;
+  if (move.worker_id.empty()) return cluster.epoch() > move.ended;
   const auto worker =
       std::find_if(workers.workers().begin(), workers.workers().end(),
                    [&](const v1::Worker& each) { return each.id() == move.worker_id; });
-  if (worker == workers.workers().end() || cluster.state() != "serving") return false;
+  if (worker == workers.workers().end()) return false;
   if (worker->state() == "gone") return true;
   if (!move.back) return worker->state() == "drained";
   return worker->state() == "ready" && worker->epoch() == cluster.epoch();
 }
 
-absl::Status WaitForMove(const WorkerMove& move, Client& client, Terminal& terminal) {
+absl::Status WaitForMove(const ClusterMove& move, Client& client, Terminal& terminal) {
   const auto end = std::chrono::steady_clock::now() + move.timeout;
   Progress progress(terminal, "moving");
   while (true) {

@@ -1,4 +1,4 @@
-#include "cli/worker_move.h"
+#include "cli/cluster_move.h"
 
 #include "gtest/gtest.h"
 
@@ -17,22 +17,32 @@ bool Done(bool back, const char* state, uint64_t epoch, const char* cluster_stat
   return MoveIsDone({.worker_id = "w1", .back = back}, workers, cluster);
 }
 
-TEST(WorkerMoveTest, DrainIsDoneWhenTheOthersServe) {
+TEST(ClusterMoveTest, DrainIsDoneWhenTheOthersServe) {
   EXPECT_FALSE(Done(false, "ready", 4, "serving")) << "not begun yet";
   EXPECT_FALSE(Done(false, "drained", 3, "loading"));
   EXPECT_TRUE(Done(false, "drained", 3, "serving"));
 }
 
-TEST(WorkerMoveTest, ReturnIsDoneWhenTheWorkerServesInTheEpochInForce) {
+TEST(ClusterMoveTest, ReturnIsDoneWhenTheWorkerServesInTheEpochInForce) {
   EXPECT_FALSE(Done(true, "drained", 3, "serving"));
   EXPECT_FALSE(Done(true, "loading", 3, "loading"));
   EXPECT_FALSE(Done(true, "registered", 3, "serving"));
   EXPECT_TRUE(Done(true, "ready", 4, "serving"));
 }
 
-TEST(WorkerMoveTest, WhoIsGoneIsNotWaitedFor) {
+TEST(ClusterMoveTest, WhoIsGoneIsNotWaitedFor) {
   EXPECT_TRUE(Done(true, "gone", 3, "serving"));
   EXPECT_TRUE(Done(false, "gone", 3, "serving"));
+}
+
+TEST(ClusterMoveTest, PlacementIsInForceInALaterEpoch) {
+  v1::GetClusterResponse cluster;
+  cluster.set_state("serving");
+  cluster.set_epoch(4);
+  EXPECT_FALSE(MoveIsDone({.worker_id = "", .ended = 4}, {}, cluster));
+  EXPECT_TRUE(MoveIsDone({.worker_id = "", .ended = 3}, {}, cluster));
+  cluster.set_state("loading");
+  EXPECT_FALSE(MoveIsDone({.worker_id = "", .ended = 3}, {}, cluster));
 }
 
 }  // namespace

@@ -1,0 +1,207 @@
+#include "coordinator/placement_reserve.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cache/lane_class.h"
+#include "common/status.h"
+#include "coordinator/placement_shares.h"
+
+namespace headlong {
+namespace {
+
+struct HeldHeads {
+  std::vector<HeldLane> lanes;
+  std::vector<LaneClass> classes;
+  int most = 0;        // of a layer
+  int most_split = 0;  // the same of split heads
+};
+
+HeldHeads HeadsOf(const PlacementProblem& problem, const v1::WorkerShare& share) {
+  std::vector<HeadStripe> stripes;
+  for (const v1::HeadShare& head : share.heads()) {
+    stripes.push_back({{static_cast<int>(head.layer()), static_cast<int>(head.head())},
+                       static_cast<int>(head.stripe_index()),
+                       static_cast<int>(head.stripe_count())});
+  }
+  HeldHeads held;
+  held.lanes = JoinStripes(std::move(stripes)).value();
+  held.classes = BuildLaneClasses(*problem.plan, held.lanes);
+  std::vector<int> count(problem.config->layers, 0);
+  std::vector<int> split(problem.config->layers, 0);
+  for (const HeldLane& lane : held.lanes) {
+    held.most = std::max(held.most, ++count[lane.id.layer]);
+    if (!lane.stripes.whole()) {
+      held.most_split = std::max(held.most_split, ++split[lane.id.layer]);
+    }
+  }
+  return held;
+}
+
+// Workers of `given` in the order of the problem's.
+absl::StatusOr<v1::Placement> InOrder(const PlacementProblem& problem, const v1::Placement& given) {
+  v1::Placement placement;
+  uint32_t rows = 0;
+  for (const PlacementWorker& worker : problem.workers) {
+    const auto it =
+        std::find_if(given.workers().begin(), given.workers().end(),
+                     [&](const v1::WorkerShare& share) { return share.worker_id() == worker.id; });
+    if (it == given.workers().end()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("the placement does not say what worker ", worker.id, " holds"));
+    }
+    v1::WorkerShare& share = *placement.add_workers();
+    share = *it;
+    share.set_device(worker.device);
+    share.set_memory_bytes(worker.memory_bytes);
+    const v1::Range& range = share.vocab_rows();
+    if (range.begin() == range.end()) continue;
+    if (range.begin() != rows) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("the placement's vocabulary rows of worker ", worker.id, " begin at ",
+                       range.begin(), " where those of the workers before it end at ", rows));
+    }
+    rows = range.end();
+  }
+  for (const v1::WorkerShare& share : given.workers()) {
+    if (std::none_of(
+            problem.workers.begin(), problem.workers.end(),
+            [&](const PlacementWorker& worker) { return share.worker_id() == worker.id; })) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("the placement names worker ", share.worker_id(), ", which is not here"));
+    }
+  }
+  return placement;
+}
+
+int PartsOf(const std::vector<HeldHeads>& held, int layers) {
+  std::vector<int> parts(layers, 0);
+  for (const HeldHeads& heads : held) {
+    for (const HeldLane& lane : heads.lanes) parts[lane.id.layer] += !lane.stripes.whole();
+  }
+  return parts.empty() ? 0 : *std::max_element(parts.begin(), parts.end());
+}
+
+void SetFixedBytes(const PlacementProblem& problem, const HeldHeads& held, int parts,
+                   v1::WorkerShare& share) {
+  int64_t columns = 0;
+  int most_columns = 0;
+  for (const v1::Range& range : share.mlp_columns()) {
+    columns += range.end() - range.begin();
+    most_columns = std::max(most_columns, static_cast<int>(range.end() - range.begin()));
+  }
+  const auto rows = static_cast<int>(share.vocab_rows().end() - share.vocab_rows().begin());
+  share.set_weights_bytes(NormBytes(problem) +
+                          static_cast<int64_t>(held.lanes.size()) * HeadWeightBytes(problem) +
+                          columns * ColumnWeightBytes(problem) + rows * VocabRowBytes(problem));
+  share.set_scratch_bytes(ScratchBytes(problem, held.most, most_columns, rows) +
+                          ExchangeBytes(problem, parts, held.most_split));
+}
+
+// Local lanes get room for every sequence, retrieval lanes for one, and more by what is left.
+absl::Status SetPages(const PlacementProblem& problem, const HeldHeads& held,
+                      v1::WorkerShare& share) {
+  const Plan& plan = *problem.plan;
+  const auto page_bytes = [&](const LaneClass& each) {
+    return PageBytes(plan, each, problem.config->head_dim, problem.cache_element_bytes);
+  };
+  int64_t needed = 0;
+  int64_t wanted = 0;  // beyond what is needed
+  for (const LaneClass& each : held.classes) {
+    const LaneRule rule = each.rule(plan, problem.max_context);
+    const int64_t one = PagesReserved(rule, problem.max_context) * page_bytes(each);
+    needed += one * (rule.full ? 1 : problem.max_sequences) +
+              problem.max_sequences * SumBytes(plan, each, problem.config->head_dim);
+    if (rule.full) wanted += one * (problem.max_sequences - 1);
+  }
+  const int64_t fixed = static_cast<int64_t>(share.weights_bytes() + share.scratch_bytes());
+  const int64_t left = static_cast<int64_t>(share.memory_bytes()) - fixed - needed;
+  if (left < 0) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the placement does not fit worker ", share.worker_id(), ": weights of ",
+                     share.weights_bytes(), ", scratch of ", share.scratch_bytes(),
+                     " and caches of ", needed, " bytes, at a context of ", problem.max_context,
+                     ", are more than its ", share.memory_bytes()));
+  }
+  const double granted =
+      wanted == 0 ? 1.0 : std::min(1.0, static_cast<double>(left) / static_cast<double>(wanted));
+  int64_t cache_bytes = 0;
+  for (const LaneClass& each : held.classes) {
+    const LaneRule rule = each.rule(plan, problem.max_context);
+    const int64_t one = PagesReserved(rule, problem.max_context);
+    const auto more = static_cast<double>(one * (problem.max_sequences - 1));
+    const int64_t pages = one + static_cast<int64_t>(more * (rule.full ? granted : 1.0));
+    share.add_class_pages(static_cast<uint32_t>(pages));
+    cache_bytes += pages * page_bytes(each) +
+                   problem.max_sequences * SumBytes(plan, each, problem.config->head_dim);
+  }
+  share.set_cache_bytes(cache_bytes);
+  return absl::OkStatus();
+}
+
+// A decode step of one sequence at max_context: bytes over bandwidth, a layer waits for its slowest
+// worker. The bound is that of a perfect split.
+void SetTimes(const PlacementProblem& problem, const std::vector<HeldHeads>& held,
+              v1::Placement& placement) {
+  const ModelConfig& config = *problem.config;
+  const std::vector<double> speeds = LevelledSpeeds(problem.workers);
+  double bytes = 0;
+  double speed = 0;
+  // By stage: attention and MLP of each layer, then the output projection.
+  std::vector<double> slowest(2 * config.layers + 1, 0);
+  for (size_t i = 0; i < held.size(); ++i) {
+    const v1::WorkerShare& share = placement.workers(static_cast<int>(i));
+    std::vector<double> stages(slowest.size(), 0);
+    for (const HeldLane& lane : held[i].lanes) {
+      LaneRule rule = problem.plan->rule(problem.plan->policy_index(lane.id.layer, lane.id.head),
+                                         problem.max_context);
+      rule.stripes = lane.stripes;
+      stages[2 * lane.id.layer] += static_cast<double>(
+          HeadWeightBytes(problem) +
+          LaneBytes(rule, problem.max_context, config.head_dim, problem.cache_element_bytes));
+    }
+    for (int layer = 0; layer < config.layers; ++layer) {
+      const v1::Range& columns = share.mlp_columns(layer);
+      stages[2 * layer + 1] =
+          static_cast<double>((columns.end() - columns.begin()) * ColumnWeightBytes(problem));
+    }
+    const int64_t rows = share.vocab_rows().end() - share.vocab_rows().begin();
+    stages.back() = static_cast<double>(rows * config.hidden_size * problem.weight_element_bytes);
+    for (size_t stage = 0; stage < stages.size(); ++stage) {
+      slowest[stage] = std::max(slowest[stage], stages[stage] / speeds[i]);
+      bytes += stages[stage];
+    }
+    speed += speeds[i];
+  }
+  double step = 0;
+  for (double stage : slowest) step += stage;
+  const double bound = std::min(bytes / speed, step);  // the two sums round differently
+  placement.set_step_ms(step * 1e3);
+  placement.set_lower_bound_ms(bound * 1e3);
+  placement.set_gap(step / bound - 1);
+}
+
+}  // namespace
+
+int64_t ExchangeBytes(const PlacementProblem& problem, int parts, int held) {
+  const int64_t rows = int64_t{problem.max_batch_tokens} * problem.config->group();
+  return (int64_t{parts} + held) * rows * int64_t{sizeof(float)};
+}
+
+absl::StatusOr<v1::Placement> Reserve(const PlacementProblem& problem, const v1::Placement& given) {
+  ASSIGN_OR_RETURN(v1::Placement placement, InOrder(problem, given));
+  std::vector<HeldHeads> held;
+  for (const v1::WorkerShare& share : placement.workers()) held.push_back(HeadsOf(problem, share));
+  const int parts = PartsOf(held, problem.config->layers);
+  for (size_t i = 0; i < held.size(); ++i) {
+    v1::WorkerShare& share = *placement.mutable_workers(static_cast<int>(i));
+    SetFixedBytes(problem, held[i], parts, share);
+    RETURN_IF_ERROR(SetPages(problem, held[i], share));
+  }
+  SetTimes(problem, held, placement);
+  return placement;
+}
+
+}  // namespace headlong
