@@ -207,7 +207,7 @@ def print_speed(report):
     rate, most = report["decode_bytes_per_s"], ceiling["read_bytes_per_s"]
     print(f"full cache, prefill: {flops / 1e9:.0f} GFLOP/s, {100 * flops / most_flops:.0f} % of a "
           f"large product's {most_flops / 1e9:.0f}")
-    print(f"full cache, decode: {rate / 1e9:.1f} GB/s of keys and values, {100 * rate / most:.0f} % "
+    print(f"full cache, decode: {rate / 1e9:.1f} GB/s of keys, values, {100 * rate / most:.0f} % "
           f"of reading's {most / 1e9:.1f}\n")
 
 
