@@ -95,7 +95,8 @@ struct TileSoftmax {
     }
   }
 
-  __device__ void Store(float* to_rows) const {
+  // lse: [rows], or null.
+  __device__ void Store(float* to_rows, float* lse) const {
 #pragma unroll
     for (int t = 0; t < kRowTiles; ++t) {
 #pragma unroll
@@ -105,6 +106,9 @@ struct TileSoftmax {
         all += __shfl_xor_sync(~0u, all, 2);
         const int r = row + t * 16 + h * 8;
         if (r >= queries.rows) continue;
+        if (lse != nullptr && pair == 0) {
+          lse[queries.Row(r)] = all == 0 ? kMinusInfinity : (peak[t][h] + log2f(all)) * kLn2;
+        }
         const float inverse = all == 0 ? 0 : 1 / all;  // no key at all: zeros
         float* to = to_rows + queries.Row(r) * kDim + pair;
 #pragma unroll
