@@ -15,8 +15,8 @@ namespace {
 struct HeldHeads {
   std::vector<HeldLane> lanes;
   std::vector<LaneClass> classes;
-  int most = 0;        // of a layer
-  int most_split = 0;  // the same of split heads
+  int most = 0;  // of a layer
+  bool splits = false;
 };
 
 HeldHeads HeadsOf(const PlacementProblem& problem, const v1::WorkerShare& share) {
@@ -30,12 +30,9 @@ HeldHeads HeadsOf(const PlacementProblem& problem, const v1::WorkerShare& share)
   held.lanes = JoinStripes(std::move(stripes)).value();
   held.classes = BuildLaneClasses(*problem.plan, held.lanes);
   std::vector<int> count(problem.config->layers, 0);
-  std::vector<int> split(problem.config->layers, 0);
   for (const HeldLane& lane : held.lanes) {
     held.most = std::max(held.most, ++count[lane.id.layer]);
-    if (!lane.stripes.whole()) {
-      held.most_split = std::max(held.most_split, ++split[lane.id.layer]);
-    }
+    held.splits |= !lane.stripes.whole();
   }
   return held;
 }
@@ -97,7 +94,7 @@ void SetFixedBytes(const PlacementProblem& problem, const HeldHeads& held, int p
                           static_cast<int64_t>(held.lanes.size()) * HeadWeightBytes(problem) +
                           columns * ColumnWeightBytes(problem) + rows * VocabRowBytes(problem));
   share.set_scratch_bytes(ScratchBytes(problem, held.most, most_columns, rows) +
-                          ExchangeBytes(problem, parts, held.most_split));
+                          ExchangeBytes(problem, parts, held.splits ? held.most : 0));
 }
 
 // Local lanes get room for every sequence, retrieval lanes for one, and more by what is left.
@@ -185,9 +182,9 @@ void SetTimes(const PlacementProblem& problem, const std::vector<HeldHeads>& hel
 
 }  // namespace
 
-int64_t ExchangeBytes(const PlacementProblem& problem, int parts, int held) {
+int64_t ExchangeBytes(const PlacementProblem& problem, int parts, int heads) {
   const int64_t rows = int64_t{problem.max_batch_tokens} * problem.config->group();
-  return (int64_t{parts} + held) * rows * int64_t{sizeof(float)};
+  return (int64_t{parts} + heads) * rows * int64_t{sizeof(float)};
 }
 
 absl::StatusOr<v1::Placement> Reserve(const PlacementProblem& problem, const v1::Placement& given) {

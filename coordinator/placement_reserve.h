@@ -18,10 +18,10 @@ namespace headlong {
 // REQUIRES: `given` covers the model exactly once (PlacementFromJson).
 absl::StatusOr<v1::Placement> Reserve(const PlacementProblem& problem, const v1::Placement& given);
 
-// Bytes that combining the stripes of split heads takes on a worker: the log-sum-exps of its own
-// parts and the buffer in which the layer's are exchanged. `parts`: owners of the split heads of
-// the layer that has most of them, all heads together; `held`: most split heads of a layer that the
-// worker holds. 0 where no head is split.
-int64_t ExchangeBytes(const PlacementProblem& problem, int parts, int held);
+// Bytes that combining the stripes of split heads takes on a worker: log-sum-exps of its own heads,
+// and the buffer in which a layer's are exchanged. `parts`: most owners of split heads in a layer,
+// all its heads together; `heads`: most heads that the worker holds in a layer, 0 where none of its
+// heads is split.
+int64_t ExchangeBytes(const PlacementProblem& problem, int parts, int heads);
 
 }  // namespace headlong

@@ -70,6 +70,9 @@ absl::Status AttentionCpu::TakeMemory(const CacheShape& cache) {
     ASSIGN_OR_RETURN(SlabCpu created, SlabCpu::Create(slab));
     slabs_.push_back(std::move(created));
   }
+  const bool splits = std::any_of(shape_.stripes.begin(), shape_.stripes.end(),
+                                  [](const LayerStripes& layer) { return !layer.own.empty(); });
+  if (splits) lse_.resize(int64_t{max_heads_} * shape_.max_rows * shape_.group);
   const int64_t new_bytes = 2 * max_heads_ * row_bytes_ * shape_.max_rows;
   const int64_t exact_bytes = exact_ ? 2 * max_heads_ * row_bytes_ * shape_.max_context : 0;
   new_rows_.reset(new (std::nothrow) std::byte[new_bytes]);
@@ -79,6 +82,22 @@ absl::Status AttentionCpu::TakeMemory(const CacheShape& cache) {
         absl::StrCat("no memory for ", new_bytes + exact_bytes, " bytes of attention scratch"));
   }
   return absl::OkStatus();
+}
+
+StripeRows AttentionCpu::Stripes(int layer, int rows) const {
+  const LayerStripes& stripes = shape_.stripes[layer];
+  StripeRows result;
+  result.own = stripes.own.data();
+  result.own_count = static_cast<int>(stripes.own.size());
+  result.parts = stripes.parts;
+  result.rows = rows;
+  result.heads = static_cast<int>(shape_.heads[layer].size());
+  result.group = shape_.group;
+  result.head_dim = shape_.head_dim;
+  result.lse = lse_.data();
+  result.head_stride = int64_t{shape_.max_rows} * shape_.group;
+  result.row_stride = shape_.group;
+  return result;
 }
 
 void AttentionCpu::ResetSums(int slot) {
@@ -247,7 +266,7 @@ void AttentionCpu::AddTiles(LaneWork& work, Tile tile, int64_t end) {
   }
 }
 
-void AttentionCpu::AttendOne(const Tile& tile, const float* qkv, float* out) const {
+void AttentionCpu::AttendOne(const Tile& tile, const float* qkv, float* out) {
   const LaneWork& work = works_[tile.work];
   const int d = shape_.head_dim;
   const int heads = work.layer_heads;
@@ -257,6 +276,9 @@ void AttentionCpu::AttendOne(const Tile& tile, const float* qkv, float* out) con
   kernel.out_stride = int64_t{heads} * shape_.group * d;
   kernel.q = qkv + row * kernel.q_stride + int64_t{work.head} * shape_.group * d;
   kernel.out = out + row * kernel.out_stride + int64_t{work.head} * shape_.group * d;
+  if (!lse_.empty()) {
+    kernel.lse = &lse_[(int64_t{work.head} * shape_.max_rows + row) * shape_.group];
+  }
   kernel.rows = tile.count * shape_.group;
   kernel.group = shape_.group;
   kernel.head_dim = d;

@@ -25,6 +25,8 @@ class AttentionCpu {
   void BeginBatch(const Batch& batch, const LaneTables& tables);
   // qkv: [rows][q of held heads | k | v] after rotation. out: [rows][q of held heads].
   void Run(int layer, const float* qkv, float* out);
+  // What Run left of the layer's split heads: log-sum-exps of each one's own part.
+  StripeRows Stripes(int layer, int rows) const;
 
  private:
   struct LanePlace {  // where a held head's lanes are
@@ -68,7 +70,7 @@ class AttentionCpu {
   void PrepareLocal(LaneWork& work);
   void AddGroup(LaneWork& work, int64_t begin, int64_t end, int64_t window_begin);
   void AddTiles(LaneWork& work, Tile tile, int64_t end);
-  void AttendOne(const Tile& tile, const float* qkv, float* out) const;
+  void AttendOne(const Tile& tile, const float* qkv, float* out);
   void Finish(LaneWork& work);
 
   const BlockTable& before(const LaneWork& work) const {
@@ -95,6 +97,7 @@ class AttentionCpu {
   // Scratch of a step, reused by every layer.
   std::unique_ptr<std::byte[]> new_rows_;    // [held head][K|V][max_rows][head_dim]
   std::unique_ptr<std::byte[]> exact_rows_;  // [held head][K|V][max_context][head_dim]
+  std::vector<float> lse_;                   // [held head][max_rows][group]; where heads are split
   std::vector<LaneWork> works_;
   std::vector<Tile> tiles_;
   const Batch* batch_ = nullptr;

@@ -182,6 +182,22 @@ absl::StatusOr<std::unique_ptr<AttentionCuda>> AttentionCuda::Create(
 
 int64_t AttentionCuda::bytes() const { return state_->memory.bytes(); }
 
+StripeRows AttentionCuda::Stripes(int layer, int rows) const {
+  const AttentionShape& shape = state_->shape;
+  StripeRows result;
+  result.own = state_->memory.device_parts[layer];
+  result.own_count = static_cast<int>(shape.stripes[layer].own.size());
+  result.parts = shape.stripes[layer].parts;
+  result.rows = rows;
+  result.heads = static_cast<int>(shape.heads[layer].size());
+  result.group = shape.group;
+  result.head_dim = shape.head_dim;
+  result.lse = state_->memory.lse;  // [rows][heads * group]
+  result.head_stride = shape.group;
+  result.row_stride = int64_t{result.heads} * shape.group;
+  return result;
+}
+
 void AttentionCuda::ResetSums(int slot) {
   const AttentionMemory& memory = state_->memory;
   for (size_t c = 0; c < memory.classes.size(); ++c) {
@@ -244,6 +260,7 @@ void AttentionCuda::Run(int layer, const float* qkv, float* out) {
   prefill.scale = 1.0f / std::sqrt(static_cast<float>(state.shape.head_dim));
   prefill.q = state.memory.q;
   prefill.out = out;
+  prefill.lse = state.memory.lse;
   prefill.tiles = state.tiles;
   prefill.tile_count = static_cast<int>(step.tiles.size());
   CheckCuda(cuda::LaunchPrefill(prefill, state.stream), "attention of prompts");

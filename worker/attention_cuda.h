@@ -31,6 +31,8 @@ class AttentionCuda {
   // qkv: device, [rows][q of held heads | k | v] fp32 before rotation; not changed.
   // out: device, [rows][q of held heads] fp32.
   void Run(int layer, const float* qkv, float* out);
+  // What Run left of the layer's split heads: log-sum-exps of each one's own part. On the device.
+  StripeRows Stripes(int layer, int rows) const;
 
   int64_t bytes() const;  // device memory taken
 

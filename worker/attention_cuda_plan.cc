@@ -44,6 +44,9 @@ ChunkLanes LanesOf(const Chunk& chunk, const SequenceTables& tables, size_t lane
   lanes.end = Int(chunk.end());
   lanes.slot = tables.slot;
   lanes.full = rule.full;
+  lanes.stripes = rule.stripes.of;
+  lanes.first_stripe = rule.stripes.begin;
+  lanes.own_stripes = rule.stripes.count;
   lanes.exact = chunk.exact && !rule.full;
   lanes.window = kEverything;
   lanes.keep_begin = kEverything;
@@ -182,8 +185,9 @@ void DecodeLanes(const AttentionStep& step, const LayerHeads& heads, const int32
             lane_class.sums + (int64_t{chunk.slot} * lane_class.lanes + place.lane) * row_floats;
       }
       lane.page_stride = lane_class.page_stride;
-      SetKept(step.decode_tables[i]->after[place.lane_class].rule(), chunk.end, lane);
-      if (heads.window > 0) BoundByWindow(chunk.end, heads.window, lane);
+      const LaneRule& rule = step.decode_tables[i]->after[place.lane_class].rule();
+      SetKept(rule, chunk.end, lane);
+      if (heads.window > 0) BoundByWindow(chunk.end, heads.window, lane, rule.stripes);
       lane.query = (chunk.first_row * held + head) * heads.group;
       lanes.push_back(lane);
     }

@@ -29,6 +29,7 @@ AttentionMemory::AttentionMemory(const AttentionShape& attention, const CacheSha
                                  const Kernels& the_kernels)
     : kernels(the_kernels),
       frequencies_(attention.inverse_frequencies),
+      stripes_(attention.stripes),
       row_bytes_(int64_t{attention.head_dim} *
                  (kernels.shape.type == cuda::ElementType::kFloat32 ? 4 : 2)) {
   places.resize(attention.heads.size());
@@ -56,6 +57,7 @@ AttentionMemory::AttentionMemory(const AttentionShape& attention, const CacheSha
   }
   classes.resize(class_shapes_.size());
   device_places.resize(places.size());
+  device_parts.resize(stripes_.size());
 }
 
 AttentionMemory::~AttentionMemory() { cudaFree(memory_); }
@@ -85,6 +87,9 @@ void AttentionMemory::Lay(Arena& arena) {
   device_classes = arena.Take<DeviceClass>(std::ssize(classes));
   for (size_t layer = 0; layer < places.size(); ++layer) {
     device_places[layer] = arena.Take<HeadPlace>(std::ssize(places[layer]));
+  }
+  for (size_t layer = 0; layer < stripes_.size(); ++layer) {
+    device_parts[layer] = arena.Take<StripePart>(std::ssize(stripes_[layer].own));
   }
   inverse_frequencies = arena.Take<float>(d / 2);
   batch_rows.capacity = limits_.rows;
@@ -138,6 +143,9 @@ absl::Status AttentionMemory::Take() {
   };
   write(device_classes, classes);
   for (size_t layer = 0; layer < places.size(); ++layer) write(device_places[layer], places[layer]);
+  for (size_t layer = 0; layer < stripes_.size(); ++layer) {
+    write(device_parts[layer], stripes_[layer].own);
+  }
   write(inverse_frequencies, frequencies_);
   return absl::OkStatus();
 }

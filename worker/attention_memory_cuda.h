@@ -42,6 +42,7 @@ class AttentionMemory {
   // Device memory.
   DeviceClass* device_classes = nullptr;
   std::vector<HeadPlace*> device_places;  // [layer]
+  std::vector<StripePart*> device_parts;  // [layer]; empty where no head is split
   float* inverse_frequencies = nullptr;   // [head_dim / 2]
   cuda::FreshRows batch_rows;             // [head][K|V][max_rows][head_dim]
   cuda::FreshRows prompt_rows;            // [head][K|V][max_context][head_dim], exact prefill only
@@ -67,6 +68,7 @@ class AttentionMemory {
   void LayClass(Arena& arena, size_t lane_class);
 
   const std::vector<float> frequencies_;
+  const std::vector<LayerStripes> stripes_;
   const int64_t row_bytes_;
   StepLimits limits_;
   int max_heads_ = 0;

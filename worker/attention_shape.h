@@ -7,13 +7,22 @@
 #include "cache/lane_class.h"
 #include "cache/plan.h"
 #include "cache/storage.h"
+#include "worker/kernels/stripes.h"
 
 namespace headlong {
+
+// The heads of one layer that are split into stripes, as combining them needs it
+// (kernels/stripes.h).
+struct LayerStripes {
+  std::vector<StripePart> own;  // of those whose stripes this worker holds, ascending
+  int parts = 0;                // owners of all split heads of the layer; 0: there is none
+};
 
 struct AttentionShape {
   int head_dim = 0;
   int group = 1;                        // query heads per KV head
   std::vector<std::vector<int>> heads;  // [layer] -> KV heads held, ascending
+  std::vector<LayerStripes> stripes;    // [layer]; empty: no head is split
   std::vector<float> inverse_frequencies;
   float rope_scale = 1;          // of cosines and sines
   std::vector<int64_t> windows;  // [layer] -> sliding window of the model, 0: none; empty: nowhere

@@ -84,6 +84,12 @@ class Backend {
   // Rotates q and k, attends as each head's policy says, writes what the caches keep.
   // qkv: [rows][q of held heads | k | v], out: [rows][q of held heads]
   virtual void Attend(int layer, Activations qkv, Activations out) = 0;
+  // Of a layer with split heads (kernels/stripes.h). parts: [parts of the layer][rows][group]
+  // parts = log-sum-exps of what Attend just computed where a part is this worker's, else 0.
+  virtual void WriteLogSums(int layer, int rows, Activations parts) = 0;
+  // Scales the own part of each split head in `out` to its weight among all of them, so that their
+  // sum over the workers is the head's output. `parts` holds the log-sum-exps of all workers.
+  virtual void ScaleStripes(int layer, int rows, Activations parts, Activations out) = 0;
   virtual void SiluMul(Activations gate_up, int rows, int columns, Activations out) = 0;
   virtual void Add(Activations x, Activations y, int rows, int columns) = 0;
   // out[i] = x[rows[i]]

@@ -181,6 +181,14 @@ class CpuBackend final : public Backend {
     attention_->Run(layer, Floats(qkv), Floats(out));
   }
 
+  void WriteLogSums(int layer, int rows, Activations parts) override {
+    cpu::WriteLogSums(attention_->Stripes(layer, rows), Floats(parts));
+  }
+
+  void ScaleStripes(int layer, int rows, Activations parts, Activations out) override {
+    cpu::ScaleStripes(attention_->Stripes(layer, rows), Floats(parts), Floats(out));
+  }
+
   void SiluMul(Activations gate_up, int rows, int columns, Activations out) override {
     cpu::SiluMul(Floats(gate_up), rows, columns, Floats(out));
   }

@@ -202,6 +202,14 @@ class CudaBackend final : public Backend {
     attention_->Run(layer, Floats(qkv), Written(out));
   }
 
+  void WriteLogSums(int layer, int rows, Activations parts) override {
+    cuda::WriteLogSums(attention_->Stripes(layer, rows), Written(parts), stream());
+  }
+
+  void ScaleStripes(int layer, int rows, Activations parts, Activations out) override {
+    cuda::ScaleStripes(attention_->Stripes(layer, rows), Floats(parts), Written(out), stream());
+  }
+
   void SiluMul(Activations gate_up, int rows, int columns, Activations out) override {
     cuda::SiluMul({Floats(gate_up), Written(out), NewInput(out, columns), rows, columns}, stream());
   }

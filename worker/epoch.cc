@@ -46,12 +46,13 @@ absl::StatusOr<std::unique_ptr<Epoch>> Epoch::Begin(const v1::Configure& configu
   const ModelConfig& config = *resources.config;
   RETURN_IF_ERROR(CheckLimits(configure, config));
   std::unique_ptr<Epoch> epoch(new Epoch(configure.epoch(), resources));
-  ASSIGN_OR_RETURN(epoch->share_,
-                   MakeShare(configure.placement(), static_cast<int>(configure.rank()), config));
   const PlanShape shape{config.layers, config.kv_heads, resources.checkpoint->fingerprint()};
   ASSIGN_OR_RETURN(Plan plan, Plan::FromJson(configure.plan_json(), shape, "configure: plan"));
   RETURN_IF_ERROR(plan.CheckWindows(config.layer_windows));
   epoch->plan_ = std::make_unique<Plan>(std::move(plan));
+  ASSIGN_OR_RETURN(
+      epoch->share_,
+      MakeShare(configure.placement(), static_cast<int>(configure.rank()), config, *epoch->plan_));
   ASSIGN_OR_RETURN(const Storage number_type, StorageFromName(configure.dtype()));
   ASSIGN_OR_RETURN(epoch->storage_, StorageFromName(configure.kv_cache_dtype()));
   Device& device = *resources.device;
@@ -80,6 +81,7 @@ absl::Status Epoch::TakeCaches(const v1::Configure& configure) {
   attention.head_dim = config.head_dim;
   attention.group = config.group();
   attention.heads = share_.heads;
+  attention.stripes = share_.stripes;
   attention.inverse_frequencies = config.rope_frequencies;
   attention.rope_scale = static_cast<float>(config.rope.attention_factor);
   attention.windows = config.layer_windows;

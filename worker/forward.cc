@@ -28,9 +28,11 @@ absl::Status Forward::TakeMemory() {
   const Share& share = *options_.share;
   int heads = 0;
   int columns = 0;
+  int parts = 0;
   for (int layer = 0; layer < config.layers; ++layer) {
     heads = std::max(heads, static_cast<int>(share.heads[layer].size()));
     columns = std::max(columns, share.mlp_columns[layer].size());
+    parts = std::max(parts, share.stripes[layer].parts);
   }
   const int q = config.group() * config.head_dim;
   const int rows = options_.max_rows;
@@ -42,6 +44,7 @@ absl::Status Forward::TakeMemory() {
   RETURN_IF_ERROR(take(normed_, config.hidden_size));
   RETURN_IF_ERROR(take(qkv_, heads * (q + 2 * config.head_dim)));
   RETURN_IF_ERROR(take(heads_, heads * q));
+  RETURN_IF_ERROR(take(parts_, parts * config.group()));
   RETURN_IF_ERROR(take(y_, config.hidden_size));
   RETURN_IF_ERROR(take(gate_up_, 2 * columns));
   RETURN_IF_ERROR(take(mlp_, columns));
@@ -93,6 +96,7 @@ absl::Status Forward::RunLayer(int layer, bool first, int rows) {
   if (config.qkv_bias) backend_.AddBias(qkv_, *weights.qkv_bias, rows);
   if (config.qk_norm) backend_.NormHeads(layer, qkv_, *weights.q_norm, *weights.k_norm, eps);
   backend_.Attend(layer, qkv_, heads_);
+  if (options_.share->split(layer)) RETURN_IF_ERROR(CombineStripes(layer, rows));
   backend_.MatMul(*weights.out, heads_, rows, y_);
   RETURN_IF_ERROR(Sum(y_, int64_t{rows} * hidden));
 
@@ -101,6 +105,17 @@ absl::Status Forward::RunLayer(int layer, bool first, int rows) {
   backend_.SiluMul(gate_up_, rows, columns, mlp_);
   backend_.MatMul(*weights.down, mlp_, rows, y_);
   return Sum(y_, int64_t{rows} * hidden);
+}
+
+// Owners of a split head's stripes have each attended to their own keys. They exchange the
+// log-sum-exps, all workers taking part, and scale their outputs so that the sum after the output
+// projection makes the head whole.
+absl::Status Forward::CombineStripes(int layer, int rows) {
+  backend_.WriteLogSums(layer, rows, parts_);
+  const int64_t parts = options_.share->stripes[layer].parts;
+  RETURN_IF_ERROR(Sum(parts_, parts * rows * options_.config->group()));
+  backend_.ScaleStripes(layer, rows, parts_, heads_);
+  return absl::OkStatus();
 }
 
 // After the last layer: logits of the sampled rows. Before it: the residual stream is kept.

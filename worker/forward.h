@@ -47,6 +47,7 @@ class Forward {
   absl::Status TakeMemory();
   absl::Status Enter(const Batch& batch);
   absl::Status RunLayer(int layer, bool first, int rows);
+  absl::Status CombineStripes(int layer, int rows);
   absl::Status Leave(const Batch& batch, std::vector<float>& logits);
   absl::Status Sum(Activations x, int64_t count);
 
@@ -61,6 +62,7 @@ class Forward {
   Activations normed_;   // [rows][hidden]
   Activations qkv_;      // [rows][(q + k + v) of the layer's held heads]
   Activations heads_;    // [rows][q of the layer's held heads]
+  Activations parts_;    // [parts of the layer][rows][group]: log-sum-exps of split heads
   Activations y_;        // [rows][hidden]: what comes to x_ next; before its sum, a part of it
   Activations gate_up_;  // [rows][2 * held columns]
   Activations mlp_;      // [rows][held columns]

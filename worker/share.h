@@ -8,8 +8,10 @@
 
 #include "absl/status/statusor.h"
 #include "cache/lane_class.h"
+#include "cache/plan.h"
 #include "headlong/v1/placement.pb.h"
 #include "model/config.h"
+#include "worker/attention_shape.h"
 
 namespace headlong {
 
@@ -25,17 +27,20 @@ struct Share {
   int world = 1;
   std::vector<std::vector<int>> heads;  // [layer] -> KV heads held, ascending
   std::vector<HeldLane> lanes;          // all of them, ascending
+  std::vector<LayerStripes> stripes;    // [layer]: whose heads are split
   std::vector<IndexRange> mlp_columns;  // [layer]
   IndexRange vocab_rows;
   std::vector<IndexRange> vocab_by_rank;  // of every worker, for gathering logits
   std::vector<int32_t> class_pages;       // in the order of BuildLaneClasses
 
   bool leader() const { return rank == 0; }
+  bool split(int layer) const { return stripes[layer].parts > 0; }
 };
 
-// The share of worker `rank`. INVALID_ARGUMENT names what does not fit the model: a head or column
-// out of range, a head or stripe twice, vocabulary rows that do not cover the model once.
-absl::StatusOr<Share> MakeShare(const v1::Placement& placement, int rank,
-                                const ModelConfig& config);
+// The share of worker `rank`. INVALID_ARGUMENT names what does not fit the model and the plan: a
+// head, column or row out of range; heads, stripes, MLP columns or vocabulary rows that are not
+// there exactly once over all workers; a local head that is split.
+absl::StatusOr<Share> MakeShare(const v1::Placement& placement, int rank, const ModelConfig& config,
+                                const Plan& plan);
 
 }  // namespace headlong

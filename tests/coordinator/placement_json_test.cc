@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <functional>
+#include <random>
 
 #include "common/json.h"
 #include "coordinator/placement_reserve.h"
@@ -133,6 +133,42 @@ TEST(PlacementJson, RefusesNamingTheEntry) {
     EXPECT_NE(read.status().message().find(mistake.message), std::string::npos)
         << read.status() << "\nfor " << mistake.patch;
   }
+}
+
+// Whatever a file holds, a status comes back, and what is read can be reserved.
+TEST(PlacementJson, BrokenTextIsRefusedOrRead) {
+  const ModelConfig config = SmallModel();
+  const Plan plan = SmallPlan();
+  const PlacementProblem problem =
+      SmallProblem(config, plan, {int64_t{1} << 30, int64_t{1} << 30, int64_t{1} << 30});
+  const std::string whole = ThreeWorkers().dump();
+  std::mt19937 random(5);
+  int read = 0;
+  for (int trial = 0; trial < 4000; ++trial) {
+    std::string text = whole;
+    for (int change = static_cast<int>(random() % 3); change >= 0; --change) {
+      const size_t at = random() % text.size();
+      const char bytes[] = "0123456789-[]{},:\"x\xff";
+      switch (random() % 3) {
+        case 0:
+          text[at] = bytes[random() % (sizeof(bytes) - 1)];
+          break;
+        case 1:
+          text.erase(at, 1 + random() % 20);
+          break;
+        default:
+          text.insert(at, 1, bytes[random() % (sizeof(bytes) - 1)]);
+      }
+    }
+    const auto placement = PlacementFromJson(text, config, plan, "p.json");
+    if (!placement.ok()) {
+      ASSERT_FALSE(placement.status().message().empty());
+      continue;
+    }
+    ++read;
+    (void)Reserve(problem, *placement);
+  }
+  EXPECT_GT(read, 0);
 }
 
 PlacementProblem Problem(const ModelConfig& config, const Plan& plan) {

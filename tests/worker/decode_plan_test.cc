@@ -171,6 +171,32 @@ TEST(SetKept, AFullLaneKeepsEverything) {
   EXPECT_EQ(1 << lane.page_shift, kFullPageTokens);
 }
 
+TEST(SetKept, CountsOwnedPositionsOfASplitLane) {
+  for (const StripeRange stripes : {StripeRange{3, 0, 1}, {3, 1, 2}, {10, 7, 2}, {2, 1, 1}}) {
+    LaneRule rule;
+    rule.stripes = stripes;
+    for (int64_t length = 1; length < 1500; length += 13) {
+      DecodeLane lane;
+      SetKept(rule, length, lane);
+      int64_t owned = 0;
+      for (int64_t p = 0; p < length; ++p) owned += stripes.Owns(p / kFullPageTokens) ? 1 : 0;
+      ASSERT_EQ(lane.slots, owned) << length;
+      ASSERT_EQ(lane.gap_begin, lane.gap_end);
+      for (const int64_t window : {1, 64, 130, 700, 5000}) {
+        DecodeLane bounded = lane;
+        const int32_t ids[32] = {};
+        bounded.page_ids = ids;
+        BoundByWindow(length, window, bounded, stripes);
+        int64_t seen = 0;
+        for (int64_t p = std::max<int64_t>(length - window, 0); p < length; ++p) {
+          seen += stripes.Owns(p / kFullPageTokens) ? 1 : 0;
+        }
+        ASSERT_EQ(bounded.slots - (bounded.gap_end - bounded.gap_begin), seen) << length;
+      }
+    }
+  }
+}
+
 // Slots that stay live are the last `window` positions, whatever whole pages are passed over.
 TEST(BoundByWindow, LeavesTheLastPositions) {
   const int32_t ids[1] = {};

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <thread>
 #include <utility>
 
@@ -21,6 +22,31 @@ v1::Range Part(int total, int rank, int world) {
   range.set_begin(border(rank));
   range.set_end(border(rank + 1));
   return range;
+}
+
+// What rank r holds of a head. Whole heads are scattered and uneven; with more than two workers
+// some layers leave one without heads. Of retrieval heads one in four stays whole, and those of
+// layer 2.
+std::vector<HeadStripe> StripesOf(LaneId id, bool full, const LocalOptions& options, int rank) {
+  const int scattered = id.layer * 5 + id.head * 3 + id.layer * id.head;
+  if (options.stripes.empty()) {
+    if (scattered % options.workers != rank) return {};
+    return {{id, 0, 1}};
+  }
+  std::vector<int> owners;  // ranks that hold heads
+  for (int r = 0; r < options.workers; ++r) {
+    if (options.stripes[r] > 0) owners.push_back(r);
+  }
+  if (!full || id.layer == 2 || (id.layer + id.head) % 4 == 3) {
+    if (owners[scattered % owners.size()] != rank) return {};
+    return {{id, 0, 1}};
+  }
+  const auto first = options.stripes.begin();
+  const int of = std::accumulate(first, options.stripes.end(), 0);
+  const int begin = std::accumulate(first, first + rank, 0);
+  std::vector<HeadStripe> stripes;
+  for (int i = 0; i < options.stripes[rank]; ++i) stripes.push_back({id, begin + i, of});
+  return stripes;
 }
 
 float RoundToBits(float value, int bits) {
@@ -121,22 +147,25 @@ v1::Configure LocalWorkers::MakeConfigure(const LocalOptions& options, int rank)
   for (int r = 0; r < options.workers; ++r) {
     v1::WorkerShare& share = *configure.mutable_placement()->add_workers();
     share.set_worker_id(absl::StrCat("w", r));
-    std::vector<LaneId> lanes;
+    std::vector<HeadStripe> lanes;
     for (int layer = 0; layer < config_.layers; ++layer) {
       for (int head = 0; head < config_.kv_heads; ++head) {
-        // Scattered and uneven; with more than two workers some layers leave one without heads.
-        if ((layer * 5 + head * 3 + layer * head) % options.workers != r) continue;
-        lanes.push_back({layer, head});
-        v1::HeadShare& wire = *share.add_heads();
-        wire.set_layer(layer);
-        wire.set_head(head);
-        wire.set_stripe_count(1);
+        for (const HeadStripe& stripe :
+             StripesOf({layer, head}, plan_->policy(layer, head).full(), options, r)) {
+          lanes.push_back(stripe);
+          v1::HeadShare& wire = *share.add_heads();
+          wire.set_layer(layer);
+          wire.set_head(head);
+          wire.set_stripe_index(stripe.index);
+          wire.set_stripe_count(stripe.count);
+        }
       }
       *share.add_mlp_columns() = Part(config_.intermediate_size, r, options.workers);
     }
     *share.mutable_vocab_rows() = Part(config_.vocab_size, r, options.workers);
-    for (const LaneClass& lane_class : BuildLaneClasses(*plan_, lanes)) {
-      const LaneRule rule = plan_->rule(lane_class.policy, context);
+    const std::vector<HeldLane> held = JoinStripes(std::move(lanes)).value();
+    for (const LaneClass& lane_class : BuildLaneClasses(*plan_, held)) {
+      const LaneRule rule = lane_class.rule(*plan_, context);
       share.add_class_pages(
           static_cast<uint32_t>(PagesReserved(rule, context) * options.max_sequences));
     }

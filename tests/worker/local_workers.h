@@ -41,6 +41,9 @@ struct LocalOptions {
   std::string kv_cache_dtype;         // empty: as dtype
   bool dummy = false;                 // no files but config.json
   std::vector<DeviceChoice> devices;  // taken in turn; none: CPUs
+  // Stripes that each rank holds of most retrieval heads; a rank without any holds no head at all.
+  // Empty: no head is split.
+  std::vector<int> stripes;
   int max_sequences = 4;
   int max_context = 0;  // 0: the model's
   int max_batch_tokens = 512;

@@ -30,7 +30,8 @@ __global__ void __launch_bounds__(kThreads) MakeRopeTable(RopeTable table) {
   to[table.half] = sinf(angle) * table.scale;
 }
 
-// Where one rotated vector of the fused product goes.
+// Where one rotated vector of the fused product goes; null for keys and values of pages that are
+// another worker's.
 template <typename Element>
 __device__ Element* Target(const LayerLanes& lanes, const StoreRows& rows, int row, int vector) {
   const int queries = lanes.heads * lanes.shape.group;
@@ -40,6 +41,7 @@ __device__ Element* Target(const LayerLanes& lanes, const StoreRows& rows, int r
   const bool value = vector >= queries + lanes.heads;
   const Lane lane = LaneOf(lanes, rows.row_chunks[row], (vector - queries) % lanes.heads);
   const int position = rows.positions[row];
+  if (!lane.Owns(position)) return nullptr;
   std::byte* to = lane.chunk.full ? lane.InPage(lane.chunk.write, position) +
                                         (value ? lane.lane_class.half_bytes : 0)
                                   : lane.Fresh(position) + (value ? lane.fresh_half : 0);
@@ -58,6 +60,7 @@ __global__ void __launch_bounds__(kThreads) RotateAndStore(LayerLanes lanes, Sto
   const float* from = rows.qkv + index * d;
   const float* cosines = rows.cos_sin + int64_t{row} * d;
   Element* to = Target<Element>(lanes, rows, row, vector);
+  if (to == nullptr) return;
   for (int i = threadIdx.x % 32 * 2; i < half; i += 64) {
     float2 low = LoadPair(from + i), high = LoadPair(from + half + i);
     if (rotates) {

@@ -13,6 +13,31 @@ __device__ inline int WindowBegin(const ChunkLanes& chunk, int m) {
   return max(chunk.sinks, (m + 1 - chunk.window) / chunk.block_tokens * chunk.block_tokens);
 }
 
+// ---- stripes (cache/stripes.h) ----
+
+__device__ inline bool OwnsPage(const ChunkLanes& chunk, int page) {
+  const int stripe = page % chunk.stripes - chunk.first_stripe;
+  return stripe >= 0 && stripe < chunk.own_stripes;
+}
+// How many of pages [0, pages) are this worker's.
+__device__ inline int OwnedPages(const ChunkLanes& chunk, int pages) {
+  const int part = min(max(pages % chunk.stripes - chunk.first_stripe, 0), chunk.own_stripes);
+  return pages / chunk.stripes * chunk.own_stripes + part;
+}
+// How many of positions [0, end) are in its pages, each of 1 << shift.
+__device__ inline int OwnedKeys(const ChunkLanes& chunk, int end, int shift) {
+  const int page = end >> shift;
+  const int rest = OwnsPage(chunk, page) ? end & ((1 << shift) - 1) : 0;
+  return (OwnedPages(chunk, page) << shift) + rest;
+}
+// The position of the key-th of them.
+__device__ inline int OwnedPosition(const ChunkLanes& chunk, int key, int shift) {
+  const int owned = key >> shift;
+  const int page =
+      owned / chunk.own_stripes * chunk.stripes + chunk.first_stripe + owned % chunk.own_stripes;
+  return (page << shift) + (key & ((1 << shift) - 1));
+}
+
 // One head's lane in one chunk.
 struct Lane {
   const ChunkLanes& chunk;
@@ -24,11 +49,15 @@ struct Lane {
   int row_bytes;
 
   __device__ std::byte* InPage(const PageList& list, int position) const {
-    const int number = position >> lane_class.page_shift;
+    int number = position >> lane_class.page_shift;
+    if (chunk.stripes > 1) number = OwnedPages(chunk, number);
     const int place =
         number < list.sink_pages ? number : number - list.first_window_page + list.sink_pages;
     const int row = position & ((1 << lane_class.page_shift) - 1);
     return pages + page_ids[list.begin + place] * lane_class.page_stride + row * row_bytes;
+  }
+  __device__ bool Owns(int position) const {
+    return chunk.stripes == 1 || OwnsPage(chunk, position >> lane_class.page_shift);
   }
   __device__ std::byte* Fresh(int position) const { return fresh + int64_t{position} * row_bytes; }
 };

@@ -43,8 +43,11 @@ struct ChunkLanes {
   int32_t fold_begin = 0, fold_blocks = 0;  // blocks of 16 that leave, the first from fold_begin on
   int32_t token_begin = 0;                  // of fold_blocks + 1 entries of the tokens
   int32_t keep_sinks = 0, keep_begin = 0;   // positions < keep_sinks or >= keep_begin are written
-  bool full = false;                        // written before attention, read from pages only
-  bool exact = false;                       // the rows of the step are those of the whole prompt
+  // Of a lane that is split: page p is this worker's where first_stripe <= p % stripes <
+  // first_stripe + own_stripes, and page lists hold owned pages only.
+  int32_t stripes = 1, first_stripe = 0, own_stripes = 1;
+  bool full = false;   // written before attention, read from pages only
+  bool exact = false;  // the rows of the step are those of the whole prompt
   bool compensates = false;
 };
 

@@ -124,6 +124,16 @@ void PlanDecode(std::span<const DecodeLane> lanes, int ctas, DecodePlan& plan) {
   }
 }
 
+namespace {
+
+// How many of positions [0, end) of a full lane are in owned pages.
+int64_t OwnedTokens(const StripeRange& stripes, int64_t end) {
+  const int64_t page = end / kFullPageTokens;
+  return stripes.Owned(page) * kFullPageTokens + (stripes.Owns(page) ? end % kFullPageTokens : 0);
+}
+
+}  // namespace
+
 void SetKept(const LaneRule& rule, int64_t length, DecodeLane& lane) {
   const HeldPages held = HeldPagesAt(rule, length);
   const int64_t page_tokens = rule.page_tokens();
@@ -137,10 +147,13 @@ void SetKept(const LaneRule& rule, int64_t length, DecodeLane& lane) {
     lane.gap_end = static_cast<int32_t>(sink_slots);
   }
   lane.dropped = static_cast<int32_t>(rule.compensates() ? dropped : 0);
+  if (rule.full) lane.slots = static_cast<int32_t>(OwnedTokens(rule.stripes, length));
 }
 
-void BoundByWindow(int64_t length, int64_t window, DecodeLane& lane) {
-  const int64_t hidden = lane.slots - std::min(length, window);  // slots end at length
+void BoundByWindow(int64_t length, int64_t window, DecodeLane& lane, StripeRange stripes) {
+  const int64_t hidden = stripes.whole()
+                             ? lane.slots - std::min(length, window)  // end at length
+                             : OwnedTokens(stripes, std::max<int64_t>(length - window, 0));
   if (hidden <= 0) return;
   const auto pages = static_cast<int32_t>(hidden >> lane.page_shift);
   lane.page_ids += pages;

@@ -65,13 +65,13 @@ inline int MaxDecodeItems(int lanes, int ctas) { return lanes + ctas; }
 // still gets an item, so that its output is written.
 void PlanDecode(std::span<const DecodeLane> lanes, int ctas, DecodePlan& plan);
 
-// slots, gap and dropped of a lane that holds what a query at position length - 1 sees, in the page
-// order of HeldPagesAt(rule, length). REQUIRES: length >= 1.
+// slots, gap and dropped of a lane that holds, of its own stripes, what a query at position length
+// - 1 sees, in the page order of HeldPagesAt(rule, length). REQUIRES: length >= 1.
 void SetKept(const LaneRule& rule, int64_t length, DecodeLane& lane);
 
 // Leaves out what lies at or before length - 1 - window, a sliding window of the model: whole pages
 // by moving page_ids on, the rest as a gap. REQUIRES: SetKept for the same length with a rule that
-// has neither sinks nor compensation; window >= 1.
-void BoundByWindow(int64_t length, int64_t window, DecodeLane& lane);
+// has neither sinks nor compensation; window >= 1. `stripes`: the rule's.
+void BoundByWindow(int64_t length, int64_t window, DecodeLane& lane, StripeRange stripes = {});
 
 }  // namespace headlong

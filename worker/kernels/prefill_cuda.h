@@ -20,6 +20,7 @@ struct PrefillAttention {
   float scale = 1.0f;                  // 1 / sqrt(head_dim) as a rule
   const void* q = nullptr;             // [rows][heads * group][head_dim], in the caches' type
   float* out = nullptr;                // [rows][heads * group][head_dim]
+  float* lse = nullptr;                // [rows][heads * group], or null: not wanted
   const PrefillTile* tiles = nullptr;  // those with most work first
   int tile_count = 0;
 };

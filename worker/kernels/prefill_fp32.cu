@@ -13,6 +13,7 @@ template <int kHeadDim>
 __device__ void AddRange(const Lane& lane, int begin, int end, float scale, Pass<kHeadDim>& pass) {
   float key[Pass<kHeadDim>::kElements], value[Pass<kHeadDim>::kElements];
   for (int p = begin; p < end; ++p) {
+    if (!lane.Owns(p)) continue;
     const bool fresh = p >= lane.chunk.fresh_begin;
     const std::byte* row = fresh ? lane.Fresh(p) : lane.InPage(lane.chunk.read, p);
     const int64_t half = fresh ? lane.fresh_half : lane.lane_class.half_bytes;
@@ -61,6 +62,10 @@ __global__ void __launch_bounds__(kTilePositions * 32) AttendTiles(PrefillAttent
     for (int n = 0; n < kPassQueries; ++n) {
       if (n >= queries) break;
       const float inverse = pass.sum[n] == 0 ? 0 : 1 / pass.sum[n];
+      if (prefill.lse != nullptr && threadIdx.x % 32 == 0) {
+        prefill.lse[row / kHeadDim + first + n] =
+            pass.sum[n] == 0 ? kMinusInfinity : (pass.peak[n] + log2f(pass.sum[n])) * kLn2;
+      }
       for (int e = 0; e < Pass<kHeadDim>::kElements; ++e) {
         const int i = e * 32 + threadIdx.x % 32;
         if (i < kHeadDim) prefill.out[row + (first + n) * kHeadDim + i] = pass.out[n][e] * inverse;

@@ -184,7 +184,7 @@ __global__ void __launch_bounds__(kThreads, 2) AttendTiles(PrefillAttention pref
     AddValues<kDim>(loads.Keys(i) + Place::kTileBytes, softmax);
     loads.SetBlock(i + 2, block);
   }
-  softmax.Store(prefill.out);
+  softmax.Store(prefill.out, prefill.lse);
 }
 
 template <int kDim>

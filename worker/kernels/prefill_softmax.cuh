@@ -29,10 +29,8 @@ struct TileSoftmax {
         scale(the_scale * kLog2e) {
 #pragma unroll
     for (int t = 0; t < kRowTiles; ++t) {
-      for (int h = 0; h < 2; ++h) {
-        peak[t][h] = kMinusInfinity;
-        sum[t][h] = 0;
-      }
+      peak[t][0] = peak[t][1] = kMinusInfinity;
+      sum[t][0] = sum[t][1] = 0;
 #pragma unroll
       for (int n = 0; n < kDim / 8; ++n) {
         for (int j = 0; j < 4; ++j) out[t][n][j] = 0;
@@ -95,16 +93,18 @@ struct TileSoftmax {
     }
   }
 
-  __device__ void Store(float* to_rows) const {
+  __device__ void Store(float* to_rows, float* lse) const {
 #pragma unroll
     for (int t = 0; t < kRowTiles; ++t) {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        float all = sum[t][h];
-        all += __shfl_xor_sync(~0u, all, 1);
-        all += __shfl_xor_sync(~0u, all, 2);
+        const float half = sum[t][h] + __shfl_xor_sync(~0u, sum[t][h], 1);
+        const float all = half + __shfl_xor_sync(~0u, half, 2);
         const int r = row + t * 16 + h * 8;
         if (r >= queries.rows) continue;
+        if (lse != nullptr && pair == 0) {
+          lse[queries.Row(r)] = all == 0 ? kMinusInfinity : (peak[t][h] + log2f(all)) * kLn2;
+        }
         const float inverse = all == 0 ? 0 : 1 / all;  // no key at all: zeros
         float* to = to_rows + queries.Row(r) * kDim + pair;
 #pragma unroll

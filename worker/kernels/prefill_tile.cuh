@@ -43,15 +43,19 @@ __device__ inline Queries QueriesOf(const LayerLanes& lanes, const Lane& lane,
 }
 
 // The keys that some row of a tile sees, numbered from 0: blocks of 16 with sinks, then those of
-// the window.
+// the window. Of a lane that is split the keys are those of this worker's pages.
 struct KeyRange {
+  const ChunkLanes& chunk;
+  static constexpr int kPageShift = 6;  // of lanes that are split: they are full ones
+
   int sink_end;            // keys [sink_end, sink_blocks) are dead
   int sink_blocks;         // in keys, a multiple of 16
   int shift;               // from a key of the window to its position
   int end;                 // keys in all
   int full_from, full_to;  // keys in [from, to) are seen by every row
 
-  __device__ KeyRange(const ChunkLanes& chunk, const Queries& queries, int model_window) {
+  __device__ KeyRange(const ChunkLanes& the_chunk, const Queries& queries, int model_window)
+      : chunk(the_chunk) {
     const int lo = WindowBegin(chunk, queries.first);
     const bool gap = lo > chunk.sinks;
     const int bound = model_window > 0 ? queries.first + 1 - model_window : 0;
@@ -65,8 +69,16 @@ struct KeyRange {
     const int last_lo = WindowBegin(chunk, last);
     full_from = max(last_lo > chunk.sinks ? max(last_lo, last_bound) : last_bound, begin) - shift;
     full_to = queries.first + 1 - shift;
+    if (chunk.stripes == 1) return;
+    shift = OwnedPages(chunk, max(bound, 0) >> kPageShift) << kPageShift;
+    end = OwnedKeys(chunk, last + 1, kPageShift) - shift;
+    full_from = OwnedKeys(chunk, max(last_bound, 0), kPageShift) - shift;
+    full_to = OwnedKeys(chunk, queries.first + 1, kPageShift) - shift;
   }
-  __device__ int Position(int key) const { return key < sink_blocks ? key : key + shift; }
+  __device__ int Position(int key) const {
+    if (chunk.stripes > 1) return OwnedPosition(chunk, key + shift, kPageShift);
+    return key < sink_blocks ? key : key + shift;
+  }
   __device__ bool Live(int key) const {
     return key < sink_end || (key >= sink_blocks && key < end);
   }

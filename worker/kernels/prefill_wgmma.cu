@@ -75,7 +75,7 @@ class KeyLoads {
   // As far ahead as there are slots.
   __device__ void Run() const {
     const std::byte* block = FindBlock(0);
-    for (int i = 0; i * Place::kKeys < range_.end; ++i) {
+    for (int i = 0; i == 0 || i * Place::kKeys < range_.end; ++i) {
       const std::byte* next = FindBlock(i + 1);
       slots_.WaitEmptied(Slots<kDim>::KeySlot(i), i);
       Issue({i, Slots<kDim>::KeySlot(i), 0, 0}, block);
@@ -229,7 +229,8 @@ template <int kDim>
 __device__ void Compute(const Slots<kDim>& slots, const ChunkLanes& chunk, const KeyRange& range,
                         int window, GroupTile<kDim>& group) {
   using Place = Slots<kDim>;
-  const int tiles = (range.end + GroupTile<kDim>::kKeys - 1) / GroupTile<kDim>::kKeys;
+  // At least one, of zeros that nobody sees: a split lane may hold nothing yet.
+  const int tiles = max((range.end + GroupTile<kDim>::kKeys - 1) / GroupTile<kDim>::kKeys, 1);
   const int turn = threadIdx.x / kGroupThreads == 0 ? 1 : 2, other = 3 - turn;
   if (turn == 2) ArriveNamed(other, kComputing);
   slots.WaitFilled(Place::KeySlot(0), 0);
@@ -297,7 +298,7 @@ __global__ void __launch_bounds__(kThreads, 1) AttendTiles(PrefillAttention pref
       BeginWithTokens(lanes, lane.chunk, pair, group.softmax);
     }
     Compute(slots, lane.chunk, range, lanes.window, group);
-    group.softmax.Store(prefill.out);
+    group.softmax.Store(prefill.out, prefill.lse);
   }
 }
 

@@ -1,0 +1,110 @@
+// Split heads on CPUs: the owners' parts, combined, are the unsplit head to rounding.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "tests/worker/stripe_case.h"
+#include "worker/attention_cpu.h"
+
+namespace headlong {
+namespace {
+
+constexpr double kTolerance = 1e-5;
+
+class OnCpu final : public StripeDevice {
+ public:
+  OnCpu(const AttentionShape& shape, const CacheShape& cache)
+      : out_columns_(static_cast<int64_t>(shape.heads[0].size()) * shape.group * shape.head_dim),
+        group_(shape.group),
+        parts_(shape.stripes[0].parts) {
+    auto attention = AttentionCpu::Create(shape, cache);
+    EXPECT_TRUE(attention.ok()) << attention.status();
+    attention_ = *std::move(attention);
+  }
+  void BeginBatch(const Batch& batch, const LaneTables& tables) override {
+    attention_->BeginBatch(batch, tables);
+  }
+  std::vector<float> Run(const std::vector<float>& qkv, int rows) override {
+    out_.assign(rows * out_columns_, std::numeric_limits<float>::quiet_NaN());
+    attention_->Run(0, qkv.data(), out_.data());
+    return out_;
+  }
+  std::vector<float> LogSums(int rows) override {
+    std::vector<float> parts(int64_t{parts_} * rows * group_,
+                             std::numeric_limits<float>::quiet_NaN());
+    cpu::WriteLogSums(attention_->Stripes(0, rows), parts.data());
+    return parts;
+  }
+  std::vector<float> Scaled(const std::vector<float>& parts, int rows) override {
+    cpu::ScaleStripes(attention_->Stripes(0, rows), parts.data(), out_.data());
+    return out_;
+  }
+
+ private:
+  const int64_t out_columns_;
+  const int group_, parts_;
+  std::unique_ptr<AttentionCpu> attention_;
+  std::vector<float> out_;
+};
+
+std::unique_ptr<StripeDevice> Make(const AttentionShape& shape, const CacheShape& cache) {
+  return std::make_unique<OnCpu>(shape, cache);
+}
+
+class AttentionStripes : public ::testing::TestWithParam<Storage> {};
+
+TEST_P(AttentionStripes, RandomRangesChunksAndBatchesEqualTheUnsplitHead) {
+  std::mt19937_64 random(20);
+  double worst = 0;
+  for (int trial = 0; trial < 24; ++trial) {
+    StripeCase c;
+    c.storage = GetParam();
+    c.head_dim = trial % 3 == 0 ? 64 : 16;
+    c.group = 1 + trial % 4;
+    c.owners = 1 + trial % 5;
+    c.positions = trial % 4 == 0 ? 1 + trial * 5 : 300 + trial * 17;
+    c.sequences = 1 + trial % 3;
+    worst = std::max(worst, StripeDifference(c, Make, random));
+    ASSERT_LE(worst, kTolerance) << Describe(c) << " in trial " << trial;
+  }
+  RecordProperty("largest_difference", std::to_string(worst));
+}
+
+TEST_P(AttentionStripes, SevenTwoOne) {
+  std::mt19937_64 random(21);
+  StripeCase c;
+  c.storage = GetParam();
+  c.ranges = {{10, 0, 7}, {10, 7, 2}, {10, 9, 1}};
+  c.positions = 1400;
+  EXPECT_LE(StripeDifference(c, Make, random), kTolerance);
+}
+
+INSTANTIATE_TEST_SUITE_P(Storages, AttentionStripes,
+                         ::testing::Values(Storage::kFloat32, Storage::kBfloat16),
+                         [](const auto& param) { return std::string(StorageName(param.param)); });
+
+TEST(ScaleStripes, APartThatSawNothingCountsForNothing) {
+  const float nothing = -std::numeric_limits<float>::infinity();
+  const StripePart own{0, 1, 0, 3};
+  const std::vector<float> lse = {nothing, 1};  // [row]
+  StripeRows stripes;
+  stripes.own = &own;
+  stripes.own_count = 1;
+  stripes.parts = 3;
+  stripes.rows = 2;
+  stripes.heads = 1;
+  stripes.head_dim = 1;
+  stripes.lse = lse.data();
+  stripes.row_stride = 1;
+  std::vector<float> parts(6, 9);
+  cpu::WriteLogSums(stripes, parts.data());
+  EXPECT_EQ(parts, (std::vector<float>{0, 0, nothing, 1, 0, 0}));
+  parts = {200, 1, nothing, 1, 200, nothing};
+  std::vector<float> out = {5, 6};
+  cpu::ScaleStripes(stripes, parts.data(), out.data());
+  EXPECT_EQ(out, (std::vector<float>{0, 3}));
+}
+
+}  // namespace
+}  // namespace headlong
