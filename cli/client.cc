@@ -160,6 +160,11 @@ absl::StatusOr<v1::GetPlacementResponse> Client::GetPlacement() {
   return Call(*admin_, &v1::Admin::Stub::GetPlacement, v1::GetPlacementRequest());
 }
 
+absl::StatusOr<v1::PlanPlacementResponse> Client::PlanPlacement(
+    const v1::PlanPlacementRequest& request) {
+  return Call(*admin_, &v1::Admin::Stub::PlanPlacement, request);
+}
+
 absl::StatusOr<v1::ListRequestsResponse> Client::ListRequests() {
   return Call(*admin_, &v1::Admin::Stub::ListRequests, v1::ListRequestsRequest());
 }

@@ -68,6 +68,7 @@ class Client {
   absl::StatusOr<v1::GetClusterResponse> GetCluster();
   absl::StatusOr<v1::ListWorkersResponse> ListWorkers();
   absl::StatusOr<v1::GetPlacementResponse> GetPlacement();
+  absl::StatusOr<v1::PlanPlacementResponse> PlanPlacement(const v1::PlanPlacementRequest& request);
   absl::StatusOr<v1::ListRequestsResponse> ListRequests();
   absl::Status CancelRequest(const std::string& request_id);
 

@@ -1,4 +1,4 @@
-// `cluster`, `workers`, `placement`, `requests`: what operators ask a running server.
+// `cluster`, `workers`, `requests`: what operators ask a running server.
 #include <memory>
 #include <utility>
 
@@ -6,7 +6,6 @@
 #include "cli/admin_output.h"
 #include "cli/commands.h"
 #include "cli/flags.h"
-#include "cli/head_map.h"
 #include "cli/json_output.h"
 #include "cli/target.h"
 
@@ -16,7 +15,6 @@ namespace {
 struct AdminFlags {
   std::string server;
   OutputFlag output;
-  bool map = false;
   std::string request_id;
 };
 
@@ -47,19 +45,6 @@ ExitCode ListWorkers(const AdminFlags& flags) {
     const absl::StatusOr<v1::ListWorkersResponse> workers = client.ListWorkers();
     if (!workers.ok()) return Fail(workers.status());
     return Print(flags, WorkersJson(*workers), WorkersText(*workers));
-  });
-}
-
-ExitCode ShowPlacement(const AdminFlags& flags, const TerminalTraits& traits) {
-  return WithServer(flags, [&](Client& client) {
-    const absl::StatusOr<v1::GetPlacementResponse> response = client.GetPlacement();
-    if (!response.ok()) return Fail(response.status());
-    const v1::Placement& placement = response->placement();
-    const MapStyle style{traits.stdout_is_terminal && traits.colour, traits.utf8, traits.width};
-    return Print(flags, PlacementJson(placement),
-                 flags.map
-                     ? DrawPlacementMap(placement, response->layers(), response->kv_heads(), style)
-                     : PlacementText(placement));
   });
 }
 
@@ -109,14 +94,6 @@ void AddClusterCommand(CommandLine& cli) {
 void AddWorkersCommand(CommandLine& cli) {
   AddVerb(cli, AddNoun(cli, "workers", "The workers of a cluster"), "list",
           "Who they are, what they hold and how they are", ListWorkers);
-}
-
-void AddPlacementCommand(CommandLine& cli) {
-  const auto [command, flags] = AddVerb(
-      cli, AddNoun(cli, "placement", "Which worker holds which heads"), "show",
-      "The placement in force",
-      [&cli](const AdminFlags& given) { return ShowPlacement(given, cli.terminal.traits()); });
-  command->add_flag("--map", flags->map, "Draw every head with the worker that holds it");
 }
 
 void AddRequestsCommand(CommandLine& cli) {

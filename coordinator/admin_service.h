@@ -20,6 +20,9 @@ class AdminService final : public v1::Admin::CallbackService {
   grpc::ServerUnaryReactor* GetPlacement(grpc::CallbackServerContext* context,
                                          const v1::GetPlacementRequest* request,
                                          v1::GetPlacementResponse* response) override;
+  grpc::ServerUnaryReactor* PlanPlacement(grpc::CallbackServerContext* context,
+                                          const v1::PlanPlacementRequest* request,
+                                          v1::PlanPlacementResponse* response) override;
   grpc::ServerUnaryReactor* ListRequests(grpc::CallbackServerContext* context,
                                          const v1::ListRequestsRequest* request,
                                          v1::ListRequestsResponse* response) override;

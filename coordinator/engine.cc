@@ -201,6 +201,7 @@ void Engine::WorkerEvent(LinkId link, const v1::WorkerEvent& event) {
     case v1::WorkerEvent::kLoadProgress:
       return cluster_.Loaded(link, event.load_progress(), now);
     case v1::WorkerEvent::kConfigureDone:
+      KeepLink(link, event.configure_done());
       return Apply(cluster_.ConfigureDone(link, event.configure_done(), now), false);
     case v1::WorkerEvent::kFault:
       return Apply(cluster_.Fault(link, event.fault(), now), true);

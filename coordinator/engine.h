@@ -16,6 +16,7 @@
 #include "coordinator/engine_options.h"
 #include "coordinator/live_request.h"
 #include "coordinator/mailbox.h"
+#include "coordinator/placement.h"
 #include "coordinator/ports.h"
 #include "coordinator/scheduler.h"
 #include "headlong/v1/admin.pb.h"
@@ -61,6 +62,7 @@ class Engine {
   void Describe(v1::ListWorkersResponse& out) const;
   void Describe(v1::ListRequestsResponse& out) const;
   absl::Status Describe(v1::GetPlacementResponse& out) const;
+  absl::Status PlanNow(const v1::PlanPlacementRequest& ask, v1::PlanPlacementResponse& out) const;
 
   // From any thread.
   std::string dtype() const { return bf16_ ? "bf16" : "fp32"; }
@@ -70,7 +72,9 @@ class Engine {
   void EndWork();
   void Apply(const ClusterActions& actions, bool blame_requests);
   void StopWork(bool blame_requests);
+  PlacementProblem Problem(const std::vector<LinkId>& members) const;
   void BeginEpoch();
+  void KeepLink(LinkId link, const v1::ConfigureDone& done);
   void BeginServing();
   void Tick();
   void MaybeStep();
@@ -81,7 +85,6 @@ class Engine {
   void Finish(uint64_t id);
   void Fail(uint64_t id, const absl::Status& status);
   void ExpireWaiting();
-  bool ChooseBf16() const;
   void SetServing(bool serving);
 
   const EngineOptions options_;
@@ -90,12 +93,9 @@ class Engine {
   const Tokenizer* const tokenizer_;
   Mailbox mailbox_;
   std::thread thread_;
-  std::atomic<bool> draining_{false};
-  std::atomic<bool> stopping_{false};
+  std::atomic<bool> draining_{false}, stopping_{false}, joining_{false}, idle_{true};
   std::atomic<bool> stopped_{false};  // work has ended; posted calls are still answered
-  std::atomic<bool> joining_{false};
-  std::atomic<bool> idle_{true};
-  std::atomic<bool> bf16_{false};  // chosen with the first epoch: later tokens must not change
+  std::atomic<bool> bf16_{false};     // chosen with the first epoch: later tokens must not change
   std::function<void(bool)> on_serving_;
 
   // Engine thread only.
@@ -106,9 +106,9 @@ class Engine {
   std::map<std::string, uint64_t> request_ids_;  // request id -> sequence id
   uint64_t next_sequence_ = 1;
   v1::Placement placement_;
+  PlacementLink link_;  // as the leader of the last epoch measured it, for the next one
   std::map<std::string, std::string> rendezvous_;  // of the current epoch
-  uint64_t step_ = 0;                              // of the current epoch
-  uint64_t steps_total_ = 0;
+  uint64_t step_ = 0, steps_total_ = 0;            // the first of the current epoch
   std::vector<uint64_t> sampling_;  // sequences that the step in flight samples, in order
   std::set<LinkId> awaited_;        // workers that have not answered the step in flight
   v1::StepDone leader_done_;

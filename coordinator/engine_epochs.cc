@@ -2,7 +2,6 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <string_view>
 #include <utility>
 
 #include "common/status.h"
@@ -14,16 +13,11 @@ namespace {
 
 constexpr int kMaxCrashes = 2;  // a request present at so many crashes in a row is set aside
 
-// CPU workers keep what is stored in bf16 as it is; GPUs turn weights into the type of products.
-void SetWeightBytes(bool bf16_products, bool stored_in_bf16, PlacementProblem& problem) {
-  const auto any = [&](std::string_view device) {
-    return std::any_of(problem.workers.begin(), problem.workers.end(),
-                       [&](const PlacementWorker& worker) { return worker.device == device; });
-  };
-  const bool wide_on_cpu = any("cpu") && !stored_in_bf16;
-  const bool wide_on_gpu = any("cuda") && !bf16_products;
-  problem.weight_element_bytes = wide_on_gpu || (wide_on_cpu && !bf16_products) ? 4 : 2;
-  problem.embedding_element_bytes = wide_on_gpu || wide_on_cpu ? 4 : 2;
+// Whether products are in bf16.
+bool ChooseBf16(const std::string& dtype, const Cluster& cluster) {
+  if (dtype != "auto") return dtype == "bf16";
+  return std::all_of(cluster.members().begin(), cluster.members().end(),
+                     [&](LinkId link) { return cluster.find(link)->registration.native_bf16(); });
 }
 
 }  // namespace
@@ -60,30 +54,9 @@ void Engine::StopWork(bool blame_requests) {
   }
 }
 
-bool Engine::ChooseBf16() const {
-  if (options_.dtype != "auto") return options_.dtype == "bf16";
-  return std::all_of(cluster_.members().begin(), cluster_.members().end(), [this](LinkId link) {
-    return cluster_.find(link)->registration.native_bf16();
-  });
-}
-
 void Engine::BeginEpoch() {
-  PlacementProblem problem;
-  problem.config = &config_;
-  problem.plan = &plan_;
-  problem.max_context = options_.max_context;
-  problem.max_sequences = options_.max_sequences;
-  problem.max_batch_tokens = options_.max_batch_tokens;
-  for (LinkId link : cluster_.members()) {
-    const v1::Register& worker = cluster_.find(link)->registration;
-    problem.workers.push_back({worker.worker_id(), worker.device(),
-                               static_cast<int64_t>(worker.memory_bytes()),
-                               worker.read_bytes_per_s()});
-  }
-  if (cluster_.epoch() == 1) bf16_ = ChooseBf16();
-  problem.cache_element_bytes = options_.cache_element_bytes;
-  SetWeightBytes(bf16_, options_.stored_in_bf16, problem);
-  auto placement = Place(problem);
+  if (cluster_.epoch() == 1) bf16_ = ChooseBf16(options_.dtype, cluster_);
+  auto placement = Place(Problem(cluster_.members()));
   if (!placement.ok()) {
     const std::string why(placement.status().message());
     spdlog::error("epoch {}: {}", cluster_.epoch(), why);

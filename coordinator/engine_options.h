@@ -5,6 +5,7 @@
 #include <string>
 
 #include "coordinator/cluster.h"
+#include "coordinator/placement.h"
 
 namespace headlong {
 
@@ -18,6 +19,8 @@ struct EngineOptions {
   int max_sequences = 16;
   int max_batch_tokens = 512;
   int max_waiting = 1024;
+  bool stripes = true;  // retrieval heads may be split over workers
+  Objective objective = Objective::kLatency;
   ClusterOptions cluster;
 };
 

@@ -21,7 +21,8 @@ std::vector<StripeRange> Split(int of, const std::vector<int>& counts) {
 }
 
 TEST(StripesTest, OwnersTogetherHoldEveryPageOnce) {
-  for (const auto& ranges : {Split(1, {1}), Split(2, {1, 1}), Split(10, {7, 1, 2}), Split(5, {5})}) {
+  for (const auto& ranges :
+       {Split(1, {1}), Split(2, {1, 1}), Split(10, {7, 1, 2}), Split(5, {5})}) {
     std::vector<int64_t> owned(ranges.size(), 0);
     for (int64_t page = 0; page < 200; ++page) {
       int owners = 0;

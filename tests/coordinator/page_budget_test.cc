@@ -33,6 +33,7 @@ TEST_F(Budget, IsThatOfTheWorkerThatReservedLeast) {
   v1::HeadShare& head = *second.add_heads();
   head.set_layer(2);
   head.set_head(1);
+  head.set_stripe_count(1);
   second.add_class_pages(7);
   const std::vector<ClassPages> budget = BudgetOf(plan_, *placement);
   ASSERT_EQ(budget.size(), 2u);
