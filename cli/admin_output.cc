@@ -1,55 +1,10 @@
 #include "cli/admin_output.h"
 
-#include <algorithm>
-
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "cli/quantity.h"
 #include "cli/table.h"
 
 namespace headlong {
-namespace {
-
-int64_t Size(const v1::Range& range) {
-  return static_cast<int64_t>(range.end()) - static_cast<int64_t>(range.begin());
-}
-
-OutputJson RangeJson(const v1::Range& range) {
-  return OutputJson::array({range.begin(), range.end()});
-}
-
-OutputJson ShareJson(const v1::WorkerShare& share) {
-  OutputJson json;
-  json["id"] = share.worker_id();
-  json["device"] = share.device();
-  json["memory_bytes"] = share.memory_bytes();
-  json["weights_bytes"] = share.weights_bytes();
-  json["cache_bytes"] = share.cache_bytes();
-  json["scratch_bytes"] = share.scratch_bytes();
-  json["heads"] = OutputJson::array();
-  for (const v1::HeadShare& head : share.heads()) {
-    OutputJson entry;
-    entry["layer"] = head.layer();
-    entry["head"] = head.head();
-    entry["role"] = head.retrieval() ? "retrieval" : "local";
-    entry["policy"] = head.policy();
-    // Proto's default means the same as 1: not split.
-    entry["stripe"] =
-        OutputJson::array({head.stripe_index(), std::max<uint32_t>(head.stripe_count(), 1)});
-    json["heads"].push_back(std::move(entry));
-  }
-  json["mlp_columns"] = OutputJson::array();
-  json["mlp_column_ranges"] = OutputJson::array();
-  for (const v1::Range& columns : share.mlp_columns()) {
-    json["mlp_columns"].push_back(Size(columns));
-    json["mlp_column_ranges"].push_back(RangeJson(columns));
-  }
-  json["vocab_rows"] = Size(share.vocab_rows());
-  json["vocab_row_range"] = RangeJson(share.vocab_rows());
-  return json;
-}
-
-}  // namespace
 
 bool CanServe(const v1::GetClusterResponse& cluster) { return cluster.state() == "serving"; }
 
@@ -124,42 +79,6 @@ std::string WorkersText(const v1::ListWorkersResponse& workers) {
                absl::StrCat(worker.pid()), worker.address()});
   }
   return table.Text();
-}
-
-OutputJson PlacementJson(const v1::Placement& placement) {
-  OutputJson json;
-  json["epoch"] = placement.epoch();
-  json["step_ms"] = placement.step_ms();
-  json["lower_bound_ms"] = placement.lower_bound_ms();
-  json["gap"] = placement.gap();
-  json["workers"] = OutputJson::array();
-  for (const v1::WorkerShare& share : placement.workers()) {
-    json["workers"].push_back(ShareJson(share));
-  }
-  return json;
-}
-
-std::string PlacementText(const v1::Placement& placement) {
-  Table table({"worker", "device", ">retrieval", ">local", ">MLP columns", ">vocabulary rows",
-               ">weights", ">cache", ">scratch", ">memory"});
-  for (const v1::WorkerShare& share : placement.workers()) {
-    const int64_t retrieval =
-        std::count_if(share.heads().begin(), share.heads().end(),
-                      [](const v1::HeadShare& head) { return head.retrieval(); });
-    int64_t columns = 0;
-    for (const v1::Range& range : share.mlp_columns()) columns += Size(range);
-    table.Row({share.worker_id(), share.device(), absl::StrCat(retrieval),
-               absl::StrCat(share.heads_size() - retrieval), FormatCount(columns),
-               FormatCount(Size(share.vocab_rows())), FormatBytes(share.weights_bytes()),
-               FormatBytes(share.cache_bytes()), FormatBytes(share.scratch_bytes()),
-               FormatBytes(share.memory_bytes())});
-  }
-  return absl::StrCat(
-      table.Text(),
-      absl::StrFormat("epoch %u: a decode step is modelled to take %.3f ms, at least %.3f ms "
-                      "(gap %.1f %%)\n",
-                      placement.epoch(), placement.step_ms(), placement.lower_bound_ms(),
-                      100 * placement.gap()));
 }
 
 OutputJson RequestsJson(const v1::ListRequestsResponse& requests) {

@@ -18,9 +18,6 @@ std::string ClusterText(const v1::GetClusterResponse& cluster);
 OutputJson WorkersJson(const v1::ListWorkersResponse& workers);
 std::string WorkersText(const v1::ListWorkersResponse& workers);
 
-OutputJson PlacementJson(const v1::Placement& placement);
-std::string PlacementText(const v1::Placement& placement);
-
 OutputJson RequestsJson(const v1::ListRequestsResponse& requests);
 std::string RequestsText(const v1::ListRequestsResponse& requests);
 

@@ -168,6 +168,11 @@ absl::StatusOr<v1::ApplyPlacementResponse> Client::ApplyPlacement(const std::str
   return Call(*admin_, &v1::Admin::Stub::ApplyPlacement, request);
 }
 
+absl::StatusOr<v1::PlanPlacementResponse> Client::PlanPlacement(
+    const v1::PlanPlacementRequest& request) {
+  return Call(*admin_, &v1::Admin::Stub::PlanPlacement, request);
+}
+
 absl::StatusOr<v1::ListRequestsResponse> Client::ListRequests() {
   return Call(*admin_, &v1::Admin::Stub::ListRequests, v1::ListRequestsRequest());
 }

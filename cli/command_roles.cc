@@ -159,6 +159,14 @@ void AddWorkerCommand(CommandLine& cli) {
                    "For weights, caches and scratch, e.g. 2GiB (default: half of what is free, "
                    "most of a GPU)")
       ->check(CheckBytes);
+  const auto profile = [command](const char* flag, double& value, const char* what) {
+    command->add_option(flag, value, what)->check(CLI::Range(1.0, 1e18))->group("Profile");
+  };
+  profile("--profile-bandwidth", options.profile_bandwidth,
+          "Bytes read per second, instead of what is measured");
+  profile("--profile-flops", options.profile_flops,
+          "Operations per second of products with many rows, instead of what is measured");
+  profile("--profile-flops-one-row", options.profile_flops_one_row, "The same with one row");
   command
       ->add_option("--coordinator-timeout", options.coordinator_timeout_s,
                    "Seconds without a coordinator after which it ends")

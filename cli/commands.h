@@ -30,7 +30,9 @@ void AddBenchCommand(CommandLine& cli);
 void AddBenchKernelsCommand(CommandLine& cli, CLI::App* bench);
 void AddClusterCommand(CommandLine& cli);
 void AddWorkersCommand(CommandLine& cli);
+void AddWorkerMoves(CommandLine& cli, CLI::App* workers);  // drain, return
 void AddPlacementCommand(CommandLine& cli);
+void AddPlacementApply(CommandLine& cli, CLI::App* placement);
 void AddRequestsCommand(CommandLine& cli);
 void AddModelCommand(CommandLine& cli);
 void AddPlanCommand(CommandLine& cli);

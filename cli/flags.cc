@@ -61,6 +61,14 @@ void AddEngineFlags(CLI::App* command, EngineFlags* flags, bool embedded) {
       ->check(CLI::IsMember({"auto", "fp32", "bf16"}));
   AddLoadFormatFlag(command, &flags->load_format);
   if (embedded) command->get_option("--load-format")->needs(model);
+  add(command->add_option("--stripes", flags->stripes,
+                          "Whether retrieval heads may be split over workers: auto (where that "
+                          "pays) or off"))
+      ->check(CLI::IsMember({"auto", "off"}));
+  add(command->add_option("--objective", flags->objective,
+                          "Placement for latency (the fastest step) or capacity (the most "
+                          "sequences, then that)"))
+      ->check(CLI::IsMember({"latency", "capacity"}));
   add(command->add_option("--max-context", flags->max_context,
                           "Most tokens of a sequence (default: the model's)"))
       ->check(CLI::PositiveNumber);

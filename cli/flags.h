@@ -28,6 +28,8 @@ struct EngineFlags {
   std::string dtype = "auto";
   std::string kv_cache_dtype = "auto";
   std::string load_format = "auto";
+  std::string stripes = "auto";
+  std::string objective = "latency";
   int64_t max_context = 0;
   int max_sequences = 0;
   int max_batch_tokens = 0;

@@ -60,6 +60,14 @@ grpc::ServerUnaryReactor* AdminService::ApplyPlacement(grpc::CallbackServerConte
   });
 }
 
+grpc::ServerUnaryReactor* AdminService::PlanPlacement(grpc::CallbackServerContext* context,
+                                                      const v1::PlanPlacementRequest* request,
+                                                      v1::PlanPlacementResponse* response) {
+  return OnEngine(engine_, context, [this, request = *request, response] {
+    return engine_.PlanNow(request, *response);
+  });
+}
+
 grpc::ServerUnaryReactor* AdminService::ListRequests(grpc::CallbackServerContext* context,
                                                      const v1::ListRequestsRequest*,
                                                      v1::ListRequestsResponse* response) {

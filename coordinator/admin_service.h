@@ -26,6 +26,9 @@ class AdminService final : public v1::Admin::CallbackService {
   grpc::ServerUnaryReactor* ApplyPlacement(grpc::CallbackServerContext* context,
                                            const v1::ApplyPlacementRequest* request,
                                            v1::ApplyPlacementResponse* response) override;
+  grpc::ServerUnaryReactor* PlanPlacement(grpc::CallbackServerContext* context,
+                                          const v1::PlanPlacementRequest* request,
+                                          v1::PlanPlacementResponse* response) override;
   grpc::ServerUnaryReactor* ListRequests(grpc::CallbackServerContext* context,
                                          const v1::ListRequestsRequest* request,
                                          v1::ListRequestsResponse* response) override;

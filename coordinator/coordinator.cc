@@ -55,6 +55,14 @@ absl::Status CheckOptions(const CoordinatorOptions& options) {
         absl::StrCat(flag, ": must be auto, fp32 or bf16, is \"", value, "\""));
   };
   RETURN_IF_ERROR(number_type(options.dtype, "--dtype"));
+  if (options.stripes != "auto" && options.stripes != "off") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--stripes: must be auto or off, is \"", options.stripes, "\""));
+  }
+  if (options.placement_objective != "latency" && options.placement_objective != "capacity") {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--objective: must be latency or capacity, is \"", options.placement_objective, "\""));
+  }
   return number_type(options.kv_cache_dtype, "--kv-cache-dtype");
 }
 
@@ -133,6 +141,9 @@ EngineOptions EngineOptionsOf(const CoordinatorOptions& options, const ServedMod
   engine.max_batch_tokens = options.max_batch_tokens;
   engine.max_waiting = options.max_waiting;
   engine.placement = model.placement;
+  engine.stripes = options.stripes == "auto";
+  engine.objective =
+      options.placement_objective == "capacity" ? Objective::kCapacity : Objective::kLatency;
   engine.cluster.expected_workers = options.expected_workers;
   engine.cluster.rejoin_grace = options.rejoin_grace;
   return engine;

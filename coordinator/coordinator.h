@@ -14,11 +14,13 @@ namespace headlong {
 
 struct CoordinatorOptions {
   std::filesystem::path model_dir;
-  std::string plan;                       // as Plan::Load
-  std::filesystem::path placement;        // a file, as PlacementFromJson; empty: placed here
-  std::string dtype = "auto";             // "auto" | "fp32" | "bf16"
-  std::string kv_cache_dtype = "auto";    // the same; auto: bf16 unless dtype is "fp32"
-  std::string load_format = "auto";       // "auto" | "dummy": config.json without weights
+  std::string plan;                     // as Plan::Load
+  std::filesystem::path placement;      // a file, as PlacementFromJson; empty: placed here
+  std::string dtype = "auto";           // "auto" | "fp32" | "bf16"
+  std::string kv_cache_dtype = "auto";  // the same; auto: bf16 unless dtype is "fp32"
+  std::string stripes = "auto";         // "auto" | "off": whether heads may be split over workers
+  std::string placement_objective = "latency";  // | "capacity"
+  std::string load_format = "auto";             // "auto" | "dummy": config.json without weights
   std::string listen = "127.0.0.1:7000";  // Inference, Admin, health, reflection; port 0: any free
   std::string worker_listen = "127.0.0.1:7001";
   bool insecure = false;                         // allow listening beyond loopback without TLS

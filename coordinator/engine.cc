@@ -212,8 +212,7 @@ void Engine::WorkerEvent(LinkId link, const v1::WorkerEvent& event) {
     case v1::WorkerEvent::kLoadProgress:
       return cluster_.Loaded(link, event.load_progress(), now);
     case v1::WorkerEvent::kConfigureDone:
-      if (event.configure_done().code() != 0) DropGiven(event.configure_done().message());
-      return Apply(cluster_.ConfigureDone(link, event.configure_done(), now), false);
+      return Configured(link, event.configure_done());
     case v1::WorkerEvent::kFault:
       return Apply(cluster_.Fault(link, event.fault(), now), true);
     case v1::WorkerEvent::kStepDone:

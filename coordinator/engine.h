@@ -8,7 +8,6 @@
 #include <map>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -59,7 +58,6 @@ class Engine {
   void WorkerClosed(LinkId link);
   absl::Status PutKey(uint64_t epoch, const std::string& key, const std::string& value);
   absl::StatusOr<std::string> GetKey(uint64_t epoch, const std::string& key) const;
-
   // Takes a worker out of service, or lets it back in: a new epoch once the step in flight is done,
   // where requests go on. NOT_FOUND; FAILED_PRECONDITION when the others cannot hold the model.
   absl::Status Drain(const std::string& worker_id, bool drained);
@@ -70,6 +68,7 @@ class Engine {
   void Describe(v1::ListWorkersResponse& out) const;
   void Describe(v1::ListRequestsResponse& out) const;
   absl::Status Describe(v1::GetPlacementResponse& out) const;
+  absl::Status PlanNow(const v1::PlanPlacementRequest& ask, v1::PlanPlacementResponse& out) const;
   std::string dtype() const { return bf16_ ? "bf16" : "fp32"; }  // from any thread
 
  private:
@@ -79,10 +78,10 @@ class Engine {
   void StopWork(bool blame_requests);
   PlacementProblem Problem(const std::vector<LinkId>& members) const;
   void BeginEpoch();
+  void Configured(LinkId link, const v1::ConfigureDone& done);
   void BeginServing();
   void Tick();
   void MaybeMove();
-  void DropGiven(std::string_view why);
   void MaybeStep();
   void StepDone(LinkId link, const v1::StepDone& done);
   void Deliver(const v1::StepDone& done);
@@ -102,7 +101,6 @@ class Engine {
   std::atomic<bool> stopped_{false};  // work has ended; posted calls are still answered
   std::atomic<bool> bf16_{false};     // chosen with the first epoch: later tokens must not change
   std::function<void(bool)> on_serving_;
-
   // Engine thread only.
   Cluster cluster_;
   Scheduler scheduler_;
@@ -111,6 +109,7 @@ class Engine {
   std::map<std::string, uint64_t> request_ids_;  // request id -> sequence id
   uint64_t next_sequence_ = 1;
   v1::Placement placement_;
+  PlacementLink link_;  // as the leader of the last epoch measured it, for the next one
   std::map<std::string, std::string> rendezvous_;  // of the current epoch
   StepInFlight step_;
   Moves moves_;

@@ -119,16 +119,4 @@ void Engine::Describe(v1::ListRequestsResponse& out) const {
   }
 }
 
-absl::Status Engine::Describe(v1::GetPlacementResponse& out) const {
-  if (placement_.workers().empty()) {
-    return absl::FailedPreconditionError(cluster_.reason().empty()
-                                             ? "no placement yet: workers are still missing"
-                                             : cluster_.reason());
-  }
-  *out.mutable_placement() = placement_;
-  out.set_layers(static_cast<uint32_t>(config_.layers));
-  out.set_kv_heads(static_cast<uint32_t>(config_.kv_heads));
-  return absl::OkStatus();
-}
-
 }  // namespace headlong

@@ -2,7 +2,6 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <string_view>
 #include <utility>
 
 #include "common/status.h"
@@ -16,16 +15,11 @@ namespace {
 
 constexpr int kMaxCrashes = 2;  // a request present at so many crashes in a row is set aside
 
-// CPU workers keep what is stored in bf16 as it is; GPUs turn weights into the type of products.
-void SetWeightBytes(bool bf16_products, bool stored_in_bf16, PlacementProblem& problem) {
-  const auto any = [&](std::string_view device) {
-    return std::any_of(problem.workers.begin(), problem.workers.end(),
-                       [&](const PlacementWorker& worker) { return worker.device == device; });
-  };
-  const bool wide_on_cpu = any("cpu") && !stored_in_bf16;
-  const bool wide_on_gpu = any("cuda") && !bf16_products;
-  problem.weight_element_bytes = wide_on_gpu || (wide_on_cpu && !bf16_products) ? 4 : 2;
-  problem.embedding_element_bytes = wide_on_gpu || wide_on_cpu ? 4 : 2;
+// Whether products are in bf16.
+bool ChooseBf16(const std::string& dtype, const Cluster& cluster) {
+  if (dtype != "auto") return dtype == "bf16";
+  return std::all_of(cluster.members().begin(), cluster.members().end(),
+                     [&](LinkId link) { return cluster.find(link)->registration.native_bf16(); });
 }
 
 // As it was given, where it was. A later epoch may have other workers than that one names: then the
@@ -37,13 +31,6 @@ absl::StatusOr<v1::Placement> PlaceOrReserve(const PlacementProblem& problem,
   if (placement.ok() || epoch == 1) return placement;
   spdlog::warn("epoch {}: placed anew, since {}", epoch, std::string(placement.status().message()));
   return Place(problem);
-}
-
-// Whether products are in bf16.
-bool ChooseBf16(const std::string& dtype, const Cluster& cluster) {
-  if (dtype != "auto") return dtype == "bf16";
-  return std::all_of(cluster.members().begin(), cluster.members().end(),
-                     [&](LinkId link) { return cluster.find(link)->registration.native_bf16(); });
 }
 
 }  // namespace
@@ -78,24 +65,6 @@ void Engine::StopWork(bool blame_requests) {
                   requests_.at(id).request.id, kMaxCrashes);
     Fail(id, absl::AbortedError("set aside: workers crashed twice in a row on this request"));
   }
-}
-
-PlacementProblem Engine::Problem(const std::vector<LinkId>& members) const {
-  PlacementProblem problem;
-  problem.config = &config_;
-  problem.plan = &plan_;
-  problem.max_context = options_.max_context;
-  problem.max_sequences = options_.max_sequences;
-  problem.max_batch_tokens = options_.max_batch_tokens;
-  for (LinkId link : members) {
-    const v1::Register& worker = cluster_.find(link)->registration;
-    problem.workers.push_back({worker.worker_id(), worker.device(),
-                               static_cast<int64_t>(worker.memory_bytes()),
-                               worker.read_bytes_per_s()});
-  }
-  problem.cache_element_bytes = options_.cache_element_bytes;
-  SetWeightBytes(bf16_, options_.stored_in_bf16, problem);
-  return problem;
 }
 
 void Engine::BeginEpoch() {
@@ -178,11 +147,18 @@ absl::StatusOr<uint64_t> Engine::ApplyPlacement(const std::string& json, uint64_
   return cluster_.epoch();
 }
 
-// What a worker cannot hold is not tried a second time.
-void Engine::DropGiven(std::string_view why) {
-  if (moves_.given.workers().empty()) return;
-  spdlog::error("the given placement is dropped: {}", why);
-  moves_.given.Clear();
+void Engine::Configured(LinkId link, const v1::ConfigureDone& done) {
+  const std::vector<LinkId>& members = cluster_.members();
+  if (done.epoch() == cluster_.epoch()) {
+    const bool leads = !members.empty() && link == members.front();
+    if (leads && done.sum_latency_s() > 0) link_ = {done.sum_latency_s(), done.sum_bytes_per_s()};
+    if (done.code() != 0 && !moves_.given.workers().empty()) {
+      // What a worker cannot hold is not tried a second time.
+      spdlog::error("the given placement is dropped: {}", done.message());
+      moves_.given.Clear();
+    }
+  }
+  Apply(cluster_.ConfigureDone(link, done, std::chrono::steady_clock::now()), false);
 }
 
 void Engine::BeginServing() {

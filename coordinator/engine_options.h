@@ -5,6 +5,7 @@
 #include <string>
 
 #include "coordinator/cluster.h"
+#include "coordinator/placement.h"
 #include "headlong/v1/placement.pb.h"
 
 namespace headlong {
@@ -20,6 +21,8 @@ struct EngineOptions {
   int max_batch_tokens = 512;
   int max_waiting = 1024;
   v1::Placement placement;  // as PlacementFromJson; no workers: the engine places the model
+  bool stripes = true;      // retrieval heads may be split over workers
+  Objective objective = Objective::kLatency;
   ClusterOptions cluster;
 };
 

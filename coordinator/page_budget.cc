@@ -1,33 +1,18 @@
 #include "coordinator/page_budget.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <map>
 #include <utility>
 
 #include "cache/lane_class.h"
+#include "coordinator/held_lanes.h"
 
 namespace headlong {
-namespace {
-
-std::vector<LaneClass> ClassesOf(const Plan& plan, const v1::WorkerShare& worker) {
-  std::vector<HeadStripe> stripes;
-  for (const v1::HeadShare& head : worker.heads()) {
-    stripes.push_back({{static_cast<int>(head.layer()), static_cast<int>(head.head())},
-                       static_cast<int>(head.stripe_index()),
-                       static_cast<int>(head.stripe_count())});
-  }
-  const auto held = JoinStripes(std::move(stripes));
-  if (!held.ok()) std::abort();
-  return BuildLaneClasses(plan, *held);
-}
-
-}  // namespace
 
 std::vector<ClassPages> BudgetOf(const Plan& plan, const v1::Placement& placement) {
   std::map<std::pair<int, StripeRange>, int64_t> least;
   for (const v1::WorkerShare& worker : placement.workers()) {
-    const std::vector<LaneClass> classes = ClassesOf(plan, worker);
+    const std::vector<LaneClass> classes = BuildLaneClasses(plan, HeldLanesOf(worker));
     for (size_t i = 0; i < classes.size(); ++i) {
       const int64_t pages = worker.class_pages(static_cast<int>(i));
       const auto [entry, is_new] =

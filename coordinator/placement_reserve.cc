@@ -7,6 +7,10 @@
 
 #include "cache/lane_class.h"
 #include "common/status.h"
+#include "coordinator/held_lanes.h"
+#include "coordinator/placement_bound.h"
+#include "coordinator/placement_model.h"
+#include "coordinator/placement_report.h"
 #include "coordinator/placement_shares.h"
 
 namespace headlong {
@@ -20,14 +24,8 @@ struct HeldHeads {
 };
 
 HeldHeads HeadsOf(const PlacementProblem& problem, const v1::WorkerShare& share) {
-  std::vector<HeadStripe> stripes;
-  for (const v1::HeadShare& head : share.heads()) {
-    stripes.push_back({{static_cast<int>(head.layer()), static_cast<int>(head.head())},
-                       static_cast<int>(head.stripe_index()),
-                       static_cast<int>(head.stripe_count())});
-  }
   HeldHeads held;
-  held.lanes = JoinStripes(std::move(stripes)).value();
+  held.lanes = HeldLanesOf(share);
   held.classes = BuildLaneClasses(*problem.plan, held.lanes);
   std::vector<int> count(problem.config->layers, 0);
   for (const HeldLane& lane : held.lanes) {
@@ -93,7 +91,9 @@ void SetFixedBytes(const PlacementProblem& problem, const HeldHeads& held, int p
   share.set_weights_bytes(NormBytes(problem) +
                           static_cast<int64_t>(held.lanes.size()) * HeadWeightBytes(problem) +
                           columns * ColumnWeightBytes(problem) + rows * VocabRowBytes(problem));
-  share.set_scratch_bytes(ScratchBytes(problem, held.most, most_columns, rows) +
+  PlacementProblem whole = problem;  // what is exchanged is known here
+  whole.stripes = false;
+  share.set_scratch_bytes(ScratchBytes(whole, held.most, most_columns, rows) +
                           ExchangeBytes(problem, parts, held.splits ? held.most : 0));
 }
 
@@ -138,54 +138,16 @@ absl::Status SetPages(const PlacementProblem& problem, const HeldHeads& held,
   return absl::OkStatus();
 }
 
-// A decode step of one sequence at max_context: bytes over bandwidth, a layer waits for its slowest
-// worker. The bound is that of a perfect split.
-void SetTimes(const PlacementProblem& problem, const std::vector<HeldHeads>& held,
-              v1::Placement& placement) {
-  const ModelConfig& config = *problem.config;
-  const std::vector<double> speeds = LevelledSpeeds(problem.workers);
-  double bytes = 0;
-  double speed = 0;
-  // By stage: attention and MLP of each layer, then the output projection.
-  std::vector<double> slowest(2 * config.layers + 1, 0);
-  for (size_t i = 0; i < held.size(); ++i) {
-    const v1::WorkerShare& share = placement.workers(static_cast<int>(i));
-    std::vector<double> stages(slowest.size(), 0);
-    for (const HeldLane& lane : held[i].lanes) {
-      LaneRule rule = problem.plan->rule(problem.plan->policy_index(lane.id.layer, lane.id.head),
-                                         problem.max_context);
-      rule.stripes = lane.stripes;
-      stages[2 * lane.id.layer] += static_cast<double>(
-          HeadWeightBytes(problem) +
-          LaneBytes(rule, problem.max_context, config.head_dim, problem.cache_element_bytes));
-    }
-    for (int layer = 0; layer < config.layers; ++layer) {
-      const v1::Range& columns = share.mlp_columns(layer);
-      stages[2 * layer + 1] =
-          static_cast<double>((columns.end() - columns.begin()) * ColumnWeightBytes(problem));
-    }
-    const int64_t rows = share.vocab_rows().end() - share.vocab_rows().begin();
-    stages.back() = static_cast<double>(rows * config.hidden_size * problem.weight_element_bytes);
-    for (size_t stage = 0; stage < stages.size(); ++stage) {
-      slowest[stage] = std::max(slowest[stage], stages[stage] / speeds[i]);
-      bytes += stages[stage];
-    }
-    speed += speeds[i];
-  }
-  double step = 0;
-  for (double stage : slowest) step += stage;
-  const double bound = std::min(bytes / speed, step);  // the two sums round differently
-  placement.set_step_ms(step * 1e3);
-  placement.set_lower_bound_ms(bound * 1e3);
+void SetTimes(const PlacementProblem& problem, v1::Placement& placement) {
+  const double step = StepMillis(ReportOf(problem, placement));
+  const PlacementModel model(problem, problem.required_sequences);
+  const double bound = std::min(step, LowerBoundSeconds(model, problem.stripes) * 1e3);
+  placement.set_step_ms(step);
+  placement.set_lower_bound_ms(bound);
   placement.set_gap(step / bound - 1);
 }
 
 }  // namespace
-
-int64_t ExchangeBytes(const PlacementProblem& problem, int parts, int heads) {
-  const int64_t rows = int64_t{problem.max_batch_tokens} * problem.config->group();
-  return (int64_t{parts} + heads) * rows * int64_t{sizeof(float)};
-}
 
 absl::StatusOr<v1::Placement> Reserve(const PlacementProblem& problem, const v1::Placement& given) {
   ASSIGN_OR_RETURN(v1::Placement placement, InOrder(problem, given));
@@ -197,7 +159,7 @@ absl::StatusOr<v1::Placement> Reserve(const PlacementProblem& problem, const v1:
     SetFixedBytes(problem, held[i], parts, share);
     RETURN_IF_ERROR(SetPages(problem, held[i], share));
   }
-  SetTimes(problem, held, placement);
+  SetTimes(problem, placement);
   return placement;
 }
 

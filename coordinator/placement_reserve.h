@@ -18,10 +18,4 @@ namespace headlong {
 // REQUIRES: `given` covers the model exactly once (PlacementFromJson).
 absl::StatusOr<v1::Placement> Reserve(const PlacementProblem& problem, const v1::Placement& given);
 
-// Bytes that combining the stripes of split heads takes on a worker: log-sum-exps of its own heads,
-// and the buffer in which a layer's are exchanged. `parts`: most owners of split heads in a layer,
-// all its heads together; `heads`: most heads that the worker holds in a layer, 0 where none of its
-// heads is split.
-int64_t ExchangeBytes(const PlacementProblem& problem, int parts, int heads);
-
 }  // namespace headlong

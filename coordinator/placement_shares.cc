@@ -37,25 +37,32 @@ int64_t LaneReservedBytes(const PlacementProblem& problem, int policy, int seque
 }
 
 int64_t LaneReadBytes(const PlacementProblem& problem, int policy) {
-  return LaneBytes(problem.plan->rule(policy, problem.max_context), problem.max_context,
-                   problem.config->head_dim, problem.cache_element_bytes);
+  const int64_t context =
+      problem.workload.context > 0 ? problem.workload.context : problem.max_context;
+  return LaneBytes(problem.plan->rule(policy, context), context, problem.config->head_dim,
+                   problem.cache_element_bytes);
 }
 
-std::vector<double> LevelledSpeeds(const std::vector<PlacementWorker>& workers) {
+std::vector<double> Levelled(const std::vector<double>& measured) {
   constexpr double kAlike = 1.3;
-  std::vector<size_t> order(workers.size());
+  std::vector<size_t> order(measured.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    return workers[a].read_bytes_per_s > workers[b].read_bytes_per_s;
-  });
-  std::vector<double> speeds(workers.size(), 1.0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return measured[a] > measured[b]; });
+  std::vector<double> speeds(measured.size(), 1.0);
   double level = 0;
   for (size_t index : order) {
-    const double measured = std::max(workers[index].read_bytes_per_s, 1.0);
-    if (level == 0 || measured * kAlike < level) level = measured;
+    const double each = std::max(measured[index], 1.0);
+    if (level == 0 || each * kAlike < level) level = each;
     speeds[index] = level;
   }
   return speeds;
+}
+
+std::vector<double> LevelledSpeeds(const std::vector<PlacementWorker>& workers) {
+  std::vector<double> measured;
+  for (const PlacementWorker& worker : workers) measured.push_back(worker.read_bytes_per_s);
+  return Levelled(measured);
 }
 
 std::vector<int64_t> Apportion(int64_t total, const std::vector<double>& weights,

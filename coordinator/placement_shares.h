@@ -19,11 +19,12 @@ int64_t NormBytes(const PlacementProblem& problem);
 
 // Cache bytes a lane reserves for `sequences` of max_context, sums included.
 int64_t LaneReservedBytes(const PlacementProblem& problem, int policy, int sequences);
-// Cache bytes that a decode step reads of one lane at max_context.
+// Cache bytes that a decode step reads of one lane at the workload's context.
 int64_t LaneReadBytes(const PlacementProblem& problem, int policy);
 
 // Speeds within a factor of 1.3 of a faster worker's count as that worker's: what is measured at
 // start is noisy, and equal machines should get equal shares.
+std::vector<double> Levelled(const std::vector<double>& measured);
 std::vector<double> LevelledSpeeds(const std::vector<PlacementWorker>& workers);
 
 // Splits `total` units over workers in proportion to `weights`, none above its cap; what capped

@@ -36,8 +36,9 @@ INCLUDES = {
     "cli": {"cache", "common", "headlong", "model"},
     "bench": {"cache", "common", "headlong", "model", "worker"},
 }
-ROLE_HEADERS = {"coordinator/coordinator.h", "worker/kernel_bench.h",
-                "worker/worker.h"}  # what cli/ starts
+ROLE_HEADERS = {"coordinator/coordinator.h", "coordinator/placement.h",
+                "coordinator/placement_report.h", "worker/kernel_bench.h",
+                "worker/worker.h"}  # what cli/ starts or simulates
 PROJECT_FOLDERS = set(INCLUDES) | {"headlong", "tests"}
 
 CODE = {".cc", ".h", ".cu", ".cuh", ".proto", ".py", ".sh", ".cmake"}

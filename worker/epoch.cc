@@ -115,6 +115,9 @@ absl::Status Epoch::Connect() {
   options.progress = resources_.progress;
   ASSIGN_OR_RETURN(forward_,
                    Forward::Create(options, device.weights(), device.backend(), *collective_));
+  if (share_.world > 1) {
+    ASSIGN_OR_RETURN(sums_, forward_->MeasureSums());
+  }
   return absl::OkStatus();
 }
 

@@ -19,6 +19,7 @@
 #include "worker/forward.h"
 #include "worker/lane_tables.h"
 #include "worker/share.h"
+#include "worker/sum_profile.h"
 #include "worker/weights.h"
 
 namespace headlong {
@@ -46,6 +47,7 @@ class Epoch {
   absl::StatusOr<v1::StepDone> Run(const v1::Step& step);
 
   uint64_t number() const { return number_; }
+  const SumProfile& sums() const { return sums_; }  // zeros where there is one worker
   // Leader: logits of the last batch's sampled rows, [sampled rows][vocab_size].
   const std::vector<float>& logits() const { return logits_; }
 
@@ -77,6 +79,7 @@ class Epoch {
   Storage storage_ = Storage::kFloat32;  // of keys and values
   std::unique_ptr<LaneTables> tables_;
   std::unique_ptr<Collective> collective_;
+  SumProfile sums_;
   std::unique_ptr<Forward> forward_;
   std::unordered_map<uint64_t, Sequence> sequences_;
   std::vector<float> logits_;  // leader: [sampled rows][vocab]

@@ -53,6 +53,11 @@ absl::Status Forward::TakeMemory() {
   return absl::OkStatus();
 }
 
+absl::StatusOr<SumProfile> Forward::MeasureSums() {
+  return headlong::MeasureSums(collective_, x_,
+                               int64_t{options_.max_rows} * options_.config->hidden_size);
+}
+
 absl::Status Forward::Run(const Batch& batch, const LaneTables& tables,
                           std::vector<float>& logits) {
   backend_.BeginBatch(batch, tables);

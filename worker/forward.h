@@ -13,6 +13,7 @@
 #include "worker/batch.h"
 #include "worker/collective.h"
 #include "worker/share.h"
+#include "worker/sum_profile.h"
 #include "worker/weights.h"
 
 namespace headlong {
@@ -36,6 +37,9 @@ class Forward {
   // [vocab_size] for each chunk with `sample`, in order; it is left alone where no chunk samples.
   // UNAVAILABLE when a peer vanished.
   absl::Status Run(const Batch& batch, const LaneTables& tables, std::vector<float>& logits);
+
+  // As the function of that name, over the residual stream: before the first Run.
+  absl::StatusOr<SumProfile> MeasureSums();
 
   // Time spent in collectives since the object was made.
   double collective_ms() const { return collective_ms_; }

@@ -12,8 +12,9 @@ namespace headlong {
 namespace {
 
 constexpr int64_t kReadFloats = int64_t{16} << 20;  // 64 MiB: above the last-level cache of most
+constexpr int kReadColumns = 4096;
 constexpr int kMatrixSize = 1024;
-constexpr int kMatrixRows = 128;
+constexpr int kMatrixRows = 512;
 constexpr int kTrials = 3;
 
 template <typename Work>
@@ -28,8 +29,7 @@ double BestSeconds(Work work) {
   return best;
 }
 
-double ReadBytesPerSecond() {
-  const std::vector<float> memory(kReadFloats, 1.0f);
+double ReadBytesPerSecond(const std::vector<float>& memory) {
   volatile float sink = 0;
   const double seconds = BestSeconds([&] {
     float sum = 0;
@@ -40,20 +40,27 @@ double ReadBytesPerSecond() {
   return static_cast<double>(kReadFloats) * sizeof(float) / seconds;
 }
 
-double MatMulFlops() {
-  const std::vector<float> weights(int64_t{kMatrixSize} * kMatrixSize, 0.5f);
-  auto matrix = cpu::PackedMatrix::Create(weights.data(), kMatrixSize, kMatrixSize,
-                                          cpu::MatMulType::kFloat32);
+// Of a product with `rows` rows; 0 where the matrix cannot be made.
+double MatMulFlops(const float* weights, int outputs, int inputs, int rows) {
+  auto matrix = cpu::PackedMatrix::Create(weights, outputs, inputs, cpu::MatMulType::kFloat32);
   if (!matrix.ok()) return 0;
-  const std::vector<float> x(int64_t{kMatrixRows} * kMatrixSize, 1.0f);
-  std::vector<float> y(x.size());
-  const double seconds = BestSeconds([&] { matrix->Run(x.data(), kMatrixRows, y.data()); });
-  return 2.0 * kMatrixRows * kMatrixSize * kMatrixSize / seconds;
+  const std::vector<float> x(int64_t{rows} * inputs, 1.0f);
+  std::vector<float> y(int64_t{rows} * outputs);
+  const double seconds = BestSeconds([&] { matrix->Run(x.data(), rows, y.data()); });
+  return 2.0 * rows * outputs * inputs / seconds;
 }
 
 }  // namespace
 
-WorkerProfile MeasureProfile() { return {ReadBytesPerSecond(), MatMulFlops()}; }
+WorkerProfile MeasureProfile() {
+  const std::vector<float> memory(kReadFloats, 0.1f);  // no bf16 number: kept in fp32
+  WorkerProfile profile;
+  profile.read_bytes_per_s = ReadBytesPerSecond(memory);
+  profile.matmul_flops = MatMulFlops(memory.data(), kMatrixSize, kMatrixSize, kMatrixRows);
+  profile.matmul_flops_one_row =
+      MatMulFlops(memory.data(), static_cast<int>(kReadFloats / kReadColumns), kReadColumns, 1);
+  return profile;
+}
 
 int64_t DefaultMemoryLimit() {
   std::ifstream meminfo("/proc/meminfo");

@@ -6,11 +6,12 @@
 namespace headlong {
 
 struct WorkerProfile {
-  double read_bytes_per_s = 0;  // all threads of this worker, from memory
-  double matmul_flops = 0;      // fp32, many rows
+  double read_bytes_per_s = 0;      // all threads of this worker, from memory
+  double matmul_flops = 0;          // fp32, many rows
+  double matmul_flops_one_row = 0;  // the same with one row: as fast as weights are read
 };
 
-// Takes about 0.1 s and 64 MiB. Uses as many threads as OpenMP is set to.
+// Takes about 0.3 s and 200 MiB. Uses as many threads as OpenMP is set to.
 WorkerProfile MeasureProfile();
 
 // Half of the memory that is free now; 0 when the system does not say.

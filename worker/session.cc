@@ -141,6 +141,8 @@ void Session::Configure(const v1::Configure& configure) {
   done.set_epoch(configure.epoch());
   if (begun.ok()) {
     epoch_ = *std::move(begun);
+    done.set_sum_latency_s(epoch_->sums().latency_s);
+    done.set_sum_bytes_per_s(epoch_->sums().bytes_per_s);
   } else {
     spdlog::error("epoch {}: {}", configure.epoch(), begun.status().ToString());
     done.set_code(static_cast<int>(begun.status().code()));

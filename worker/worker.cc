@@ -103,6 +103,12 @@ class WorkerProcess {
     } else {
       profile = MeasureProfile();
     }
+    const auto stated = [](double value, double& measured) {
+      if (value > 0) measured = value;
+    };
+    stated(options_.profile_bandwidth, profile.read_bytes_per_s);
+    stated(options_.profile_flops, profile.matmul_flops);
+    stated(options_.profile_flops_one_row, profile.matmul_flops_one_row);
     ASSIGN_OR_RETURN(const int64_t memory, MemoryLimit());
     registration_.set_protocol(kWireProtocol);
     registration_.set_worker_id(options_.worker_id);
@@ -112,6 +118,7 @@ class WorkerProcess {
     registration_.set_memory_bytes(memory);
     registration_.set_read_bytes_per_s(profile.read_bytes_per_s);
     registration_.set_matmul_flops(profile.matmul_flops);
+    registration_.set_matmul_flops_one_row(profile.matmul_flops_one_row);
     registration_.set_model_fingerprint(checkpoint_->fingerprint());
     registration_.set_threads(omp_get_max_threads());
     registration_.set_native_bf16(choice.cuda() || cpu::HasNativeBfloat16());

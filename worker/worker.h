@@ -18,10 +18,14 @@ struct WorkerOptions {
   std::string host = "127.0.0.1";              // where peers reach this worker's collectives
   std::string device = "auto";                 // "auto" | "cpu" | "cuda"
   int gpu = -1;                                // index; -1: the first that can be used
-  int sharing = 1;                    // workers of this machine that share the device's memory
-  std::string load_format = "auto";   // "auto": the model's files | "dummy": none
-  int threads = 0;                    // 0: all cores
-  int64_t memory_limit_bytes = 0;     // 0: half of the free memory, most of a GPU's
+  int sharing = 1;                   // workers of this machine that share the device's memory
+  std::string load_format = "auto";  // "auto": the model's files | "dummy": none
+  int threads = 0;                   // 0: all cores
+  int64_t memory_limit_bytes = 0;    // 0: half of the free memory, most of a GPU's
+  // What is reported instead of what is measured; 0: measured.
+  double profile_bandwidth = 0;       // bytes read per second
+  double profile_flops = 0;           // of products with many rows
+  double profile_flops_one_row = 0;   // of products with one row
   double coordinator_timeout_s = 60;  // give up when no coordinator is reached for so long
 };
 

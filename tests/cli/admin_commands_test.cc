@@ -38,6 +38,15 @@ TEST_F(CommandsTest, AdminCommands) {
   EXPECT_EQ(RunOn({"placement", "show"}).code, ExitCode::kConflict);
 }
 
+TEST_F(CommandsTest, PlanAPlacement) {
+  server_.admin.placement.mutable_placement()->set_epoch(7);
+  const Outcome outcome =
+      RunOn({"placement", "plan", "--exclude", "w3,w4", "--objective", "capacity", "-o", "plan"});
+  EXPECT_EQ(Parsed(outcome.out)["epoch"], 7);
+  EXPECT_THAT(server_.admin.plan_request.exclude(), testing::ElementsAre("w3", "w4"));
+  EXPECT_EQ(server_.admin.plan_request.objective(), "capacity");
+}
+
 TEST_F(CommandsTest, CancelARequest) {
   EXPECT_EQ(Parsed(RunOn({"requests", "cancel", "known", "-o", "json"}).out).dump(),
             R"({"cancelled":true,"id":"known"})");

@@ -80,6 +80,14 @@ class FakeAdmin final : public v1::Admin::Service {
     *response = placement;
     return status;
   }
+  grpc::Status PlanPlacement(grpc::ServerContext*, const v1::PlanPlacementRequest* request,
+                             v1::PlanPlacementResponse* response) override {
+    plan_request = *request;
+    *response->mutable_placement() = placement.placement();
+    response->set_layers(placement.layers());
+    response->set_kv_heads(placement.kv_heads());
+    return status;
+  }
   grpc::Status ListRequests(grpc::ServerContext*, const v1::ListRequestsRequest*,
                             v1::ListRequestsResponse* response) override {
     *response = requests;
@@ -94,6 +102,7 @@ class FakeAdmin final : public v1::Admin::Service {
   v1::GetClusterResponse cluster;
   v1::ListWorkersResponse workers;
   v1::GetPlacementResponse placement;
+  v1::PlanPlacementRequest plan_request;  // the last one
   v1::ListRequestsResponse requests;
   grpc::Status status;
 };

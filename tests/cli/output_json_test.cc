@@ -6,6 +6,7 @@
 #include "cli/exit_code.h"
 #include "cli/generation.h"
 #include "cli/interrupt.h"
+#include "cli/placement_output.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -121,7 +122,7 @@ TEST(AdminJson, Placement) {
   columns->set_begin(10);
   columns->set_end(394);
   share->mutable_vocab_rows()->set_end(8192);
-  const OutputJson json = PlacementJson(placement);
+  const OutputJson json = PlacementJson(placement, {});
   EXPECT_EQ(json["epoch"], 4);
   EXPECT_EQ(json["step_ms"], 2.0);
   EXPECT_EQ(json["lower_bound_ms"], 1.5);

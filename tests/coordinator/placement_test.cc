@@ -6,12 +6,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <map>
 #include <random>
-#include <utility>
 
-#include "cache/lane_class.h"
-#include "tests/coordinator/placement_case.h"
+#include "tests/coordinator/placement_check.h"
 
 namespace headlong {
 namespace {
@@ -27,65 +24,6 @@ int RetrievalHeads(const v1::WorkerShare& share) {
 
 int64_t Columns(const v1::WorkerShare& share) {
   return share.mlp_columns(0).end() - share.mlp_columns(0).begin();
-}
-
-// What the worker itself will count for its share.
-int64_t CacheBytesOf(const PlacementProblem& problem, const v1::WorkerShare& share) {
-  std::vector<LaneId> lanes;
-  for (const v1::HeadShare& head : share.heads()) {
-    lanes.push_back({static_cast<int>(head.layer()), static_cast<int>(head.head())});
-  }
-  int64_t bytes = 0;
-  const std::vector<LaneClass> classes = BuildLaneClasses(*problem.plan, lanes);
-  EXPECT_EQ(share.class_pages_size(), static_cast<int>(classes.size()));
-  for (size_t i = 0; i < classes.size(); ++i) {
-    const int64_t one = PagesReserved(problem.plan->rule(classes[i].policy, problem.max_context),
-                                      problem.max_context);
-    EXPECT_GE(share.class_pages(static_cast<int>(i)), one) << "one sequence must fit";
-    bytes += share.class_pages(static_cast<int>(i)) * PageBytes(*problem.plan, classes[i],
-                                                                problem.config->head_dim,
-                                                                problem.cache_element_bytes) +
-             problem.max_sequences * SumBytes(*problem.plan, classes[i], problem.config->head_dim);
-  }
-  return bytes;
-}
-
-void CheckCoversOnce(const PlacementProblem& problem, const v1::Placement& placement) {
-  std::map<std::pair<uint32_t, uint32_t>, int> owners;
-  uint32_t column = 0;
-  uint32_t row = 0;
-  ASSERT_EQ(placement.workers_size(), static_cast<int>(problem.workers.size()));
-  for (const v1::WorkerShare& share : placement.workers()) {
-    for (const v1::HeadShare& head : share.heads()) {
-      EXPECT_EQ(head.stripe_count(), 1u) << "whole heads only";
-      ++owners[{head.layer(), head.head()}];
-      const HeadPolicy& policy = problem.plan->policy(head.layer(), head.head());
-      EXPECT_EQ(head.policy(), policy.name);
-      EXPECT_EQ(head.retrieval(), policy.full());
-    }
-    ASSERT_EQ(share.mlp_columns_size(), problem.config->layers);
-    for (const v1::Range& range : share.mlp_columns()) {
-      EXPECT_EQ(range.begin(), column);
-      EXPECT_EQ(range.end(), share.mlp_columns(0).end());
-    }
-    column = share.mlp_columns(0).end();
-    EXPECT_EQ(share.vocab_rows().begin(), row);
-    row = share.vocab_rows().end();
-  }
-  EXPECT_EQ(column, static_cast<uint32_t>(problem.config->intermediate_size));
-  EXPECT_EQ(row, static_cast<uint32_t>(problem.config->vocab_size));
-  EXPECT_EQ(owners.size(), size_t(problem.config->layers * problem.config->kv_heads));
-  for (const auto& [head, count] : owners) EXPECT_EQ(count, 1);
-}
-
-void CheckMemory(const PlacementProblem& problem, const v1::Placement& placement) {
-  for (int i = 0; i < placement.workers_size(); ++i) {
-    const v1::WorkerShare& share = placement.workers(i);
-    EXPECT_EQ(static_cast<int64_t>(share.cache_bytes()), CacheBytesOf(problem, share));
-    EXPECT_LE(share.weights_bytes() + share.cache_bytes() + share.scratch_bytes(),
-              static_cast<uint64_t>(problem.workers[i].memory_bytes))
-        << share.worker_id();
-  }
 }
 
 class Placing : public testing::Test {
@@ -112,8 +50,7 @@ TEST_F(Placing, RandomClustersAreCoveredOnceOrRefused) {
       continue;
     }
     ++placed;
-    CheckCoversOnce(problem, *placement);
-    CheckMemory(problem, *placement);
+    CheckPlacement(problem, *placement);
     EXPECT_GE(placement->gap(), 0);
     EXPECT_EQ(Place(problem)->SerializeAsString(), placement->SerializeAsString());
     if (HasFailure()) return;
@@ -123,8 +60,11 @@ TEST_F(Placing, RandomClustersAreCoveredOnceOrRefused) {
 }
 
 TEST_F(Placing, RetrievalHeadsGoWhereMemoryIs) {
-  const auto placement = Place(SmallProblem(config_, plan_, {kPlenty, 3 * kPlenty}));
+  // The first worker has room for the scratch and a few local heads.
+  PlacementProblem problem = SmallProblem(config_, plan_, {4 * kMiB, kPlenty});
+  const auto placement = Place(problem);
   ASSERT_TRUE(placement.ok()) << placement.status();
+  CheckPlacement(problem, *placement);
   EXPECT_EQ(RetrievalHeads(placement->workers(0)), 0);
   EXPECT_EQ(RetrievalHeads(placement->workers(1)), 3);
 }
@@ -151,8 +91,7 @@ TEST_F(Placing, MoreWorkersThanHeadsLeaveZeroShares) {
   const PlacementProblem problem = SmallProblem(config_, plan_, std::vector<int64_t>(40, kPlenty));
   const auto placement = Place(problem);
   ASSERT_TRUE(placement.ok()) << placement.status();
-  CheckCoversOnce(problem, *placement);
-  CheckMemory(problem, *placement);
+  CheckPlacement(problem, *placement);
   const auto& shares = placement->workers();
   EXPECT_TRUE(std::any_of(shares.begin(), shares.end(), [](const v1::WorkerShare& share) {
     return share.heads_size() == 0 && share.cache_bytes() == 0 && share.class_pages_size() == 0;
@@ -170,7 +109,7 @@ TEST_F(Placing, WorkerWithoutMemoryHoldsNothing) {
   EXPECT_EQ(placement->workers(0).heads_size(), 0);
   EXPECT_EQ(Columns(placement->workers(0)), 0);
   EXPECT_EQ(placement->workers(1).heads_size(), config_.layers * config_.kv_heads);
-  CheckMemory(problem, *placement);
+  CheckPlacement(problem, *placement);
 }
 
 TEST_F(Placing, ExactPrefillCountsTheWholePromptInScratch) {

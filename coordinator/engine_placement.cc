@@ -1,0 +1,106 @@
+// What the engine asks of `placement`, and what operators see of it.
+#include <algorithm>
+#include <string_view>
+#include <vector>
+
+#include "common/status.h"
+#include "coordinator/engine.h"
+#include "coordinator/placement_report.h"
+
+namespace headlong {
+namespace {
+
+constexpr double kFloatBytes = 4;  // profiles multiply fp32
+
+// CPU workers keep what is stored in bf16 as it is; GPUs turn weights into the type of products.
+void SetWeightBytes(bool bf16_products, bool stored_in_bf16, PlacementProblem& problem) {
+  const auto any = [&](std::string_view device) {
+    return std::any_of(problem.workers.begin(), problem.workers.end(),
+                       [&](const PlacementWorker& worker) { return worker.device == device; });
+  };
+  const bool wide_on_cpu = any("cpu") && !stored_in_bf16;
+  const bool wide_on_gpu = any("cuda") && !bf16_products;
+  problem.weight_element_bytes = wide_on_gpu || (wide_on_cpu && !bf16_products) ? 4 : 2;
+  problem.embedding_element_bytes = wide_on_gpu || wide_on_cpu ? 4 : 2;
+}
+
+// Bytes of weights per second in products of one row: each weight is multiplied and added once.
+double WeightBytesPerSecond(const v1::Register& worker) {
+  return worker.matmul_flops_one_row() / 2 * kFloatBytes;
+}
+
+}  // namespace
+
+PlacementProblem Engine::Problem(const std::vector<LinkId>& members) const {
+  PlacementProblem problem;
+  problem.config = &config_;
+  problem.plan = &plan_;
+  problem.max_context = options_.max_context;
+  problem.max_sequences = options_.max_sequences;
+  problem.max_batch_tokens = options_.max_batch_tokens;
+  problem.stripes = options_.stripes;
+  problem.objective = options_.objective;
+  problem.link = link_;
+  for (LinkId link : members) {
+    const v1::Register& worker = cluster_.find(link)->registration;
+    problem.workers.push_back(
+        {worker.worker_id(), worker.device(), static_cast<int64_t>(worker.memory_bytes()),
+         worker.read_bytes_per_s(), WeightBytesPerSecond(worker), worker.matmul_flops()});
+  }
+  problem.cache_element_bytes = options_.cache_element_bytes;
+  SetWeightBytes(bf16_, options_.stored_in_bf16, problem);
+  return problem;
+}
+
+// The leader's figures hold for all: a sum ends for every worker when it ends for one.
+absl::Status Engine::Describe(v1::GetPlacementResponse& out) const {
+  if (placement_.workers().empty()) {
+    return absl::FailedPreconditionError(cluster_.reason().empty()
+                                             ? "no placement yet: workers are still missing"
+                                             : cluster_.reason());
+  }
+  *out.mutable_placement() = placement_;
+  out.set_layers(static_cast<uint32_t>(config_.layers));
+  out.set_kv_heads(static_cast<uint32_t>(config_.kv_heads));
+  // Workers may have gone since: their last registrations are kept.
+  std::vector<LinkId> members;
+  for (const v1::WorkerShare& share : placement_.workers()) {
+    members.push_back(cluster_.workers().at(share.worker_id()).link);
+  }
+  const PlacementProblem problem = Problem(members);
+  *out.mutable_report() = FullReport(problem, placement_);
+  return absl::OkStatus();
+}
+
+absl::Status Engine::PlanNow(const v1::PlanPlacementRequest& ask,
+                             v1::PlanPlacementResponse& out) const {
+  for (const std::string& id : ask.exclude()) {
+    const auto worker = cluster_.workers().find(id);
+    if (worker == cluster_.workers().end() || worker->second.state == WorkerState::kGone) {
+      return absl::NotFoundError(absl::StrCat("exclude: there is no worker ", id));
+    }
+  }
+  std::vector<LinkId> members;
+  for (const auto& [id, worker] : cluster_.workers()) {
+    const bool left_out =
+        std::find(ask.exclude().begin(), ask.exclude().end(), id) != ask.exclude().end();
+    const bool usable = worker.state != WorkerState::kGone && !cluster_.drained(id);
+    if (!left_out && usable) members.push_back(worker.link);
+  }
+  PlacementProblem problem = Problem(members);
+  if (ask.objective() == "capacity") {
+    problem.objective = Objective::kCapacity;
+  } else if (ask.objective() == "latency") {
+    problem.objective = Objective::kLatency;
+  } else if (!ask.objective().empty()) {
+    return absl::InvalidArgumentError("objective: must be \"latency\" or \"capacity\"");
+  }
+  ASSIGN_OR_RETURN(*out.mutable_placement(), Place(problem));
+  out.mutable_placement()->set_epoch(cluster_.epoch());
+  out.set_layers(static_cast<uint32_t>(config_.layers));
+  out.set_kv_heads(static_cast<uint32_t>(config_.kv_heads));
+  *out.mutable_report() = FullReport(problem, out.placement());
+  return absl::OkStatus();
+}
+
+}  // namespace headlong
