@@ -2,10 +2,11 @@
 import json
 import os
 import signal
+import socket
 
 import pytest
 
-from support.cluster import GOLDEN, MODEL, Stream, wait_until
+from support.cluster import GOLDEN, MODEL, Stream, connect, wait_until
 
 CASES = json.loads((GOLDEN / "needle-10m.transformers.json").read_text())
 CONFIG = json.loads((MODEL / "config.json").read_text())
@@ -38,6 +39,12 @@ def placement_of(retrieval):
     rows = cut(CONFIG["vocab_size"], [4, 3, 2, 1])
     return {"workers": [{"id": f"w{i}", "heads": heads[i], "mlp_columns": [columns[i]] * LAYERS,
                          "vocab_rows": rows[i]} for i in range(len(STRIPES))]}
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 ALL = {(layer, head) for layer in range(LAYERS) for head in range(KV_HEADS)}
@@ -120,6 +127,33 @@ def test_what_is_shown_can_be_given(sandbox):
     alone = sandbox.serve("--workers", 1, "--dtype", "fp32")
     whole = alone.json("generate", "--prompt", "Once upon a time", "--max-tokens", 20)
     assert whole["token_ids"] == answers[0]["token_ids"]
+
+
+def test_survivors_are_placed_anew(sandbox):
+    """The placement names a worker that does not come back."""
+    path = sandbox.folder / "placement.json"
+    path.write_text(json.dumps(placement_of(ALL)))
+    clients, links = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    sandbox.spawn("coordinator", "--model", MODEL, "--plan", "full", "--dtype", "fp32", "--listen",
+                  clients, "--worker-listen", links, "--expected-workers", 4, "--placement", path)
+    workers = [sandbox.spawn("worker", "--coordinator", links, "--id", f"w{i}", "--model", MODEL,
+                             "--memory-limit", "1GiB", "--threads", 1) for i in range(4)]
+
+    def ask(*args):
+        return sandbox.run(*args, "--server", clients, "-o", "json")
+
+    wait_until(lambda: ask("cluster", "status").code == 0, 60, "a cluster")
+    assert [0, 1] != ask("placement", "show").json()["workers"][1]["heads"][0]["stripe"]
+    case = CASES[0]
+    stream = Stream(connect(clients), prompt_ids=case["prompt_ids"], temperature=0,
+                    max_tokens=len(case["greedy_ids"]), ignore_eos=True)
+    stream.wait_for_tokens(3)
+    os.kill(workers[1].pid, signal.SIGKILL)
+    workers[1].wait(5)
+    assert stream.result() == case["greedy_ids"]
+    shown = ask("placement", "show").json()["workers"]
+    assert [worker["id"] for worker in shown] == ["w0", "w2", "w3"]
+    assert all(head["stripe"] == [0, 1] for worker in shown for head in worker["heads"])
 
 
 @pytest.mark.parametrize("change, message", [
