@@ -22,7 +22,8 @@ class Budget : public testing::Test {
 
 // The worker with the least reservation of a policy decides, whatever its class order is.
 TEST_F(Budget, IsThatOfTheWorkerThatReservedLeast) {
-  const PlacementProblem problem = SmallProblem(config_, plan_, {kPlenty, kPlenty, kPlenty});
+  PlacementProblem problem = SmallProblem(config_, plan_, {kPlenty, kPlenty, kPlenty});
+  problem.stripes = false;
   auto placement = Place(problem);
   ASSERT_TRUE(placement.ok()) << placement.status();
   ASSERT_EQ(plan_.policies()[0].name, "local");
@@ -55,7 +56,7 @@ TEST_F(Budget, WorkersWithoutHeadsLimitNothing) {
 }
 
 TEST_F(Budget, DemandGrowsByPagesAndLocalOnesAreBounded) {
-  const PageBudget budget(&plan_, {{local_, 100}, {full_, 100}});
+  const PageBudget budget(&plan_, {{local_, {}, 100}, {full_, {}, 100}});
   EXPECT_THAT(budget.Demand(0, 10), ElementsAre(0, 0));
   EXPECT_THAT(budget.Demand(1, 10), ElementsAre(1, 1));
   EXPECT_THAT(budget.Demand(64, 10), ElementsAre(4, 1));
@@ -65,7 +66,7 @@ TEST_F(Budget, DemandGrowsByPagesAndLocalOnesAreBounded) {
 }
 
 TEST_F(Budget, TakesReturnsAndReplaces) {
-  PageBudget budget(&plan_, {{local_, 10}, {full_, 3}});
+  PageBudget budget(&plan_, {{local_, {}, 10}, {full_, {}, 3}});
   const std::vector<int64_t> none{0, 0};
   EXPECT_TRUE(budget.Fits({10, 3}, none));
   EXPECT_FALSE(budget.Fits({11, 0}, none));
