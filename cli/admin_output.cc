@@ -63,6 +63,7 @@ OutputJson WorkersJson(const v1::ListWorkersResponse& workers) {
     entry["heads"] = worker.heads();
     entry["read_bytes_per_s"] = worker.read_bytes_per_s();
     entry["matmul_flops"] = worker.matmul_flops();
+    entry["matmul_flops_one_row"] = worker.matmul_flops_one_row();
     json.push_back(std::move(entry));
   }
   return json;

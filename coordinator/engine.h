@@ -109,7 +109,7 @@ class Engine {
   std::map<std::string, uint64_t> request_ids_;  // request id -> sequence id
   uint64_t next_sequence_ = 1;
   v1::Placement placement_;
-  PlacementLink link_;  // as the leader of the last epoch measured it, for the next one
+  PlacementLink link_, placed_link_;               // measured last; as placement_ was made for
   std::map<std::string, std::string> rendezvous_;  // of the current epoch
   StepInFlight step_;
   Moves moves_;

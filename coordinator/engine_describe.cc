@@ -93,6 +93,7 @@ void Engine::Describe(v1::ListWorkersResponse& out) const {
     worker.set_cache_bytes_used(member.cache_bytes_used);
     worker.set_read_bytes_per_s(member.registration.read_bytes_per_s());
     worker.set_matmul_flops(member.registration.matmul_flops());
+    worker.set_matmul_flops_one_row(member.registration.matmul_flops_one_row());
     for (const v1::WorkerShare& share : placement_.workers()) {
       if (share.worker_id() == id && member.state != WorkerState::kGone) {
         worker.set_heads(static_cast<uint32_t>(share.heads_size()));

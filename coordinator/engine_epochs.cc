@@ -76,6 +76,7 @@ void Engine::BeginEpoch() {
     return cluster_.PlacementRefused(why, std::chrono::steady_clock::now());
   }
   placement_ = *std::move(placement);
+  placed_link_ = link_;
   placement_.set_epoch(cluster_.epoch());
   rendezvous_.clear();
   step_.number = 0;

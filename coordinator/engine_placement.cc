@@ -67,7 +67,8 @@ absl::Status Engine::Describe(v1::GetPlacementResponse& out) const {
   for (const v1::WorkerShare& share : placement_.workers()) {
     members.push_back(cluster_.workers().at(share.worker_id()).link);
   }
-  const PlacementProblem problem = Problem(members);
+  PlacementProblem problem = Problem(members);
+  problem.link = placed_link_;
   *out.mutable_report() = FullReport(problem, placement_);
   return absl::OkStatus();
 }

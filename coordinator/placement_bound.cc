@@ -16,6 +16,7 @@ struct Commodity {
   std::vector<double> seconds;  // by worker, each
 };
 
+// Of a layer whose retrieval heads are split, or of one with whole heads, on as many workers.
 double LayerBound(const PlacementModel& model, int layer, bool stripes) {
   const int workers = model.workers();
   const int kinds = static_cast<int>(model.kinds().size());
@@ -50,7 +51,8 @@ double LayerBound(const PlacementModel& model, int layer, bool stripes) {
   std::sort(rates.rbegin(), rates.rend());
   double least = kInfinite;
   double rate = 0;
-  for (int used = 1; used <= workers; ++used) {
+  const int most = stripes ? workers : std::min(workers, heads);
+  for (int used = 1; used <= most; ++used) {
     rate += rates[used - 1];
     least = std::min(least, (std::max(heads, used) * weight_price + lanes) / rate);
   }
@@ -124,7 +126,14 @@ double MemoryBound(const PlacementModel& model) {
 
 double LowerBoundSeconds(const PlacementModel& model, bool stripes) {
   double split = 0;
-  for (int layer = 0; layer < model.layers(); ++layer) split += LayerBound(model, layer, stripes);
+  for (int layer = 0; layer < model.layers(); ++layer) {
+    double bound = LayerBound(model, layer, /*stripes=*/false);
+    if (stripes) {
+      bound =
+          std::min(bound, LayerBound(model, layer, /*stripes=*/true) + model.ExchangeSeconds(1));
+    }
+    split += bound;
+  }
   double rate = 0;
   for (int i = 0; i < model.workers(); ++i) rate += 1 / model.FluidSeconds(i, 1);
   const FluidPart& columns = model.columns();

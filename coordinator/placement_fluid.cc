@@ -11,6 +11,8 @@ namespace headlong {
 namespace {
 
 constexpr int64_t kSmallTable = 1 << 16;  // entries of the exact table
+constexpr double kLonger = 1.3;           // steps in which rows get more time
+constexpr int kBisections = 16;
 
 std::vector<double> WeightSpeeds(const PlacementModel& model) {
   std::vector<double> speeds;
@@ -31,19 +33,6 @@ std::vector<int64_t> Without(std::span<const int64_t> left, const std::vector<in
   return rest;
 }
 
-double Slowest(const PlacementModel& model, const FluidShares& shares) {
-  double columns = 0;
-  double rows = 0;
-  for (int i = 0; i < model.workers(); ++i) {
-    const auto read = [&](int64_t units, const FluidPart& part) {
-      return model.FluidSeconds(i, static_cast<double>(units * part.unit_read));
-    };
-    columns = std::max(columns, read(shares.columns[i], model.columns()));
-    rows = std::max(rows, read(shares.rows[i], model.rows()));
-  }
-  return columns + rows;
-}
-
 // Rows by `weights`, then columns by speed in what is left.
 std::optional<FluidShares> Divide(const PlacementModel& model, std::span<const int64_t> left,
                                   const std::vector<double>& weights) {
@@ -54,6 +43,41 @@ std::optional<FluidShares> Divide(const PlacementModel& model, std::span<const i
   shares.columns =
       Apportion(model.columns().units, WeightSpeeds(model), Caps(rest, model.columns().unit_bytes));
   if (shares.columns.empty()) return std::nullopt;
+  return shares;
+}
+
+// Within given times for rows and for all columns. Rows go first where memory would stay empty.
+std::optional<FluidShares> DivideWithin(const PlacementModel& model, std::span<const int64_t> left,
+                                        double row_seconds, double column_seconds) {
+  const int workers = model.workers();
+  FluidShares shares{std::vector<int64_t>(workers), std::vector<int64_t>(workers)};
+  const auto within = [&](double seconds, int i, const FluidPart& part) {
+    const double units =
+        seconds / model.FluidSeconds(i, static_cast<double>(part.unit_read)) * (1 + 1e-9);
+    return static_cast<int64_t>(std::min(units, static_cast<double>(part.units)));
+  };
+  int64_t rows = model.rows().units;
+  for (const bool spare_only : {true, false}) {
+    for (int i = 0; i < workers && rows > 0; ++i) {
+      int64_t bytes = left[i] - shares.rows[i] * model.rows().unit_bytes;
+      if (spare_only)
+        bytes -= within(column_seconds, i, model.columns()) * model.columns().unit_bytes;
+      const int64_t most = std::min({rows, std::max<int64_t>(bytes, 0) / model.rows().unit_bytes,
+                                     within(row_seconds, i, model.rows()) - shares.rows[i]});
+      shares.rows[i] += std::max<int64_t>(most, 0);
+      rows -= std::max<int64_t>(most, 0);
+    }
+  }
+  if (rows > 0) return std::nullopt;
+  const std::vector<int64_t> rest = Without(left, shares.rows, model.rows().unit_bytes);
+  int64_t columns = model.columns().units;
+  for (int i = 0; i < workers; ++i) {
+    shares.columns[i] =
+        std::min({columns, std::max<int64_t>(rest[i], 0) / model.columns().unit_bytes,
+                  within(column_seconds, i, model.columns())});
+    columns -= shares.columns[i];
+  }
+  if (columns > 0) return std::nullopt;
   return shares;
 }
 
@@ -119,28 +143,53 @@ std::optional<FluidShares> DivideFluid(const PlacementModel& model, std::span<co
   double least = std::numeric_limits<double>::infinity();
   const auto offer = [&](std::optional<FluidShares> shares) {
     if (!shares) return;
-    const double time = Slowest(model, *shares);
+    const double time = FluidSeconds(model, *shares);
     if (time >= least) return;
     least = time;
     best = std::move(shares);
   };
-  // Rows hold more memory than a step reads of them: where memory is short they may cost less
-  // elsewhere.
-  for (const double part : {1.0, 0.75, 0.5, 0.25, 0.0}) {
-    std::vector<double> weights = speeds;
-    bool short_of_memory = false;
-    for (size_t i = 0; i < weights.size(); ++i) {
-      const double share = static_cast<double>(std::max<int64_t>(left[i], 0)) / level;
-      if (share >= speeds[i]) continue;
-      weights[i] = part * share;
-      short_of_memory = true;
+  std::vector<double> weights = speeds;
+  double total = 0;
+  bool short_of_memory = false;
+  for (size_t i = 0; i < weights.size(); ++i) {
+    weights[i] = std::min(speeds[i], static_cast<double>(std::max<int64_t>(left[i], 0)) / level);
+    short_of_memory |= weights[i] < speeds[i];
+    total += speeds[i];
+  }
+  offer(Divide(model, left, weights));
+  // Rows hold more memory than a step reads of them: where memory is short, more time for them may
+  // leave room for columns.
+  const auto row_read = static_cast<double>(model.rows().units * model.rows().unit_read);
+  const auto column_read = static_cast<double>(model.columns().units * model.columns().unit_read);
+  for (double longer = 1.001; short_of_memory && longer < 40; longer *= kLonger) {
+    double too_short = column_read / total;
+    double enough = column_read / *std::min_element(speeds.begin(), speeds.end());
+    if (!DivideWithin(model, left, longer * row_read / total, enough)) continue;
+    for (int i = 0; i < kBisections; ++i) {
+      const double middle = (too_short + enough) / 2;
+      (DivideWithin(model, left, longer * row_read / total, middle) ? enough : too_short) = middle;
     }
-    offer(Divide(model, left, weights));
-    if (!short_of_memory) break;
+    offer(DivideWithin(model, left, longer * row_read / total, enough));
   }
   if (!best) offer(FillInOrder(model, left));
   if (!best) offer(FillExactly(model, left));
   return best;
+}
+
+double FluidSeconds(const PlacementModel& model, const FluidShares& shares) {
+  const auto slowest = [&](const std::vector<int64_t>& units, const FluidPart& part) {
+    double seconds = 0;
+    for (int i = 0; i < model.workers(); ++i) {
+      seconds =
+          std::max(seconds, model.FluidSeconds(i, static_cast<double>(units[i] * part.unit_read)));
+    }
+    return seconds;
+  };
+  double seconds = slowest(shares.rows, model.rows());
+  for (const auto& units : SpreadOverLayers(shares.columns, model.layers())) {
+    seconds += slowest(units, model.columns());
+  }
+  return seconds;
 }
 
 bool FluidFits(const PlacementModel& model, std::span<const int64_t> left) {

@@ -17,6 +17,8 @@ struct FluidShares {
 
 // The fastest division found; nothing when `left` cannot take all units.
 std::optional<FluidShares> DivideFluid(const PlacementModel& model, std::span<const int64_t> left);
+// Time of both in a step: columns layer by layer, as SpreadOverLayers spreads them, and rows.
+double FluidSeconds(const PlacementModel& model, const FluidShares& shares);
 // True when `left` can take all units.
 bool FluidFits(const PlacementModel& model, std::span<const int64_t> left);
 

@@ -15,6 +15,7 @@ constexpr int kUsualStripes = 64;    // more only where a head has more owners
 constexpr double kTolerance = 4e-3;  // of a share, by whole stripes
 constexpr double kLeastShare = 0.4 / kMaxStripes;
 constexpr int kBisections = 24;
+constexpr double kPrecise = 2e-3;  // of the time poured within
 
 // Parts of a layer in the making, with what each worker has taken on.
 struct Taken {
@@ -292,7 +293,7 @@ std::optional<Taken> PlaceStriped(const LayerTask& task, double most) {
     best = pouring.Owners(enough *= 2);
   }
   if (best.empty()) return std::nullopt;
-  for (int i = 0; i < kBisections && enough - too_short > 1e-3 * enough; ++i) {
+  for (int i = 0; i < kBisections && enough - too_short > kPrecise * enough; ++i) {
     const double middle = (too_short + enough) / 2;
     std::vector<std::vector<Share>> owners = pouring.Owners(middle);
     if (owners.empty()) {

@@ -8,6 +8,7 @@
 
 #include "coordinator/placement_layer.h"
 #include "coordinator/placement_pack.h"
+#include "coordinator/placement_search.h"
 
 namespace headlong {
 namespace {
@@ -58,7 +59,7 @@ class State {
     if (!fluid) return std::nullopt;
     Solution solution;
     solution.seconds = std::accumulate(seconds_.begin(), seconds_.end(), 0.0) +
-                       FluidSeconds(*fluid) + model_.SumsSeconds();
+                       FluidSeconds(model_, *fluid) + model_.SumsSeconds();
     solution.layers = std::move(layers_);
     solution.left = std::move(left_);
     solution.fluid = *std::move(fluid);
@@ -136,25 +137,6 @@ class State {
     }
     Put(layer, before);
     return false;
-  }
-
-  double FluidSeconds(const FluidShares& fluid) const {
-    double rows = 0;
-    for (int i = 0; i < model_.workers(); ++i) {
-      rows = std::max(rows, model_.FluidSeconds(
-                                i, static_cast<double>(fluid.rows[i] * model_.rows().unit_read)));
-    }
-    double columns = 0;
-    for (const auto& units : SpreadOverLayers(fluid.columns, model_.layers())) {
-      double slowest = 0;
-      for (int i = 0; i < model_.workers(); ++i) {
-        slowest = std::max(
-            slowest,
-            model_.FluidSeconds(i, static_cast<double>(units[i] * model_.columns().unit_read)));
-      }
-      columns += slowest;
-    }
-    return rows + columns;
   }
 
   const PlacementModel& model_;
@@ -264,6 +246,11 @@ std::optional<Solution> Solve(const PlacementModel& model, bool stripes) {
     State fallback(model, stripes);
     fallback.Take(*packed);
     offer(std::move(fallback));
+  }
+  if (std::optional<std::vector<LayerParts>> all = SearchAll(model)) {
+    State searched(model, stripes);
+    searched.Take(*std::move(all));
+    offer(std::move(searched));
   }
   if (!best) {  // sweeps took the last room that whole units need
     State packed_only(model, stripes);

@@ -22,7 +22,8 @@ class Budget : public testing::Test {
 
 // The worker with the least reservation of a policy decides, whatever its class order is.
 TEST_F(Budget, IsThatOfTheWorkerThatReservedLeast) {
-  const PlacementProblem problem = SmallProblem(config_, plan_, {kPlenty, kPlenty, kPlenty});
+  PlacementProblem problem = SmallProblem(config_, plan_, {kPlenty, kPlenty, kPlenty});
+  problem.stripes = false;
   auto placement = Place(problem);
   ASSERT_TRUE(placement.ok()) << placement.status();
   ASSERT_EQ(plan_.policies()[0].name, "local");

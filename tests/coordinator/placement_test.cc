@@ -88,7 +88,8 @@ TEST_F(Placing, EqualWorkersWithNoiseGetEqualShares) {
 }
 
 TEST_F(Placing, MoreWorkersThanHeadsLeaveZeroShares) {
-  const PlacementProblem problem = SmallProblem(config_, plan_, std::vector<int64_t>(40, kPlenty));
+  PlacementProblem problem = SmallProblem(config_, plan_, std::vector<int64_t>(40, kPlenty));
+  problem.stripes = false;
   const auto placement = Place(problem);
   ASSERT_TRUE(placement.ok()) << placement.status();
   CheckPlacement(problem, *placement);

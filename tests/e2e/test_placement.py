@@ -48,15 +48,15 @@ def test_every_head_is_somewhere_once(sandbox, workers):
         placement["step_ms"] / placement["lower_bound_ms"] - 1, abs=1e-6)
 
 
-@pytest.mark.parametrize("limits, big", [("96MiB,1GiB", 1), ("1GiB,96MiB", 0)])
-def test_retrieval_heads_go_where_the_memory_is(sandbox, limits, big):
+@pytest.mark.parametrize("limits, big", [("28MiB,1GiB", 1), ("1GiB,28MiB", 0)])
+def test_more_cache_goes_where_the_memory_is(sandbox, limits, big):
     server = sandbox.serve("--workers", 2, "--memory-limit", limits, "--max-context", 8192,
-                           "--max-sequences", 4)
+                           "--max-sequences", 4, "--stripes", "off", "--objective", "capacity")
     placement = server.json("placement", "show")
     check_covers_model_once(placement)
+    assert placement["sequences"] == 4
     by_id = {worker["id"]: worker for worker in placement["workers"]}
-    assert set(heads_of(by_id[f"w{big}"], "retrieval")) == RETRIEVAL
-    assert not heads_of(by_id[f"w{1 - big}"], "retrieval")
+    assert by_id[f"w{big}"]["cache_bytes"] > by_id[f"w{1 - big}"]["cache_bytes"]
     answer = server.json("generate", "--prompt", "Once upon a time", "--max-tokens", 8)
     assert answer["usage"]["completion_tokens"] == 8
 

@@ -20,9 +20,13 @@ def write_cluster(folder, workers, link=None):
 
 
 def simulate(cluster, *arguments):
-    command = [BINARY, "placement", "simulate", "--cluster", cluster, "--model", MODEL,
-               "--plan", MODEL / "plan.json", "--context", "8192", "--concurrency", "2",
-               *arguments]
+    """Runs it on needle-10m unless the arguments name other options."""
+    options = {"--cluster": cluster, "--model": MODEL, "--plan": MODEL / "plan.json",
+               "--context": 8192, "--concurrency": 2}
+    command = [BINARY, "placement", "simulate", *arguments]
+    for flag, value in options.items():
+        if flag not in arguments:
+            command += [flag, value]
     return subprocess.run([str(word) for word in command], capture_output=True, text=True,
                           timeout=60)
 
