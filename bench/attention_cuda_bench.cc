@@ -92,7 +92,8 @@ class Layer {
       }
     }
     const auto begin = std::chrono::steady_clock::now();
-    attention_->BeginBatch(batch_, *tables_);
+    attention_->BeginBatch(batch_, *tables_, 0);
+    attention_->Prepare();
     return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin)
         .count();
   }

@@ -27,6 +27,15 @@ struct Batch {
   int layer_end = 0;
 
   int rows() const { return static_cast<int>(tokens.size()); }
+
+  // The rows after which logits are wanted, in the order of the chunks.
+  std::vector<int32_t> sampled_rows() const {
+    std::vector<int32_t> rows;
+    for (const Chunk& chunk : chunks) {
+      if (chunk.sample) rows.push_back(chunk.first_row + chunk.count - 1);
+    }
+    return rows;
+  }
 };
 
 }  // namespace headlong

@@ -103,8 +103,8 @@ absl::Status Epoch::Connect() {
   peers.rank = share_.rank;
   peers.world = share_.world;
   peers.host = resources_.host;
-  ASSIGN_OR_RETURN(collective_, ConnectWorkers(peers, device.choice(), *resources_.rendezvous,
-                                               device.backend()));
+  ASSIGN_OR_RETURN(collective_, ConnectWorkers(peers, device.choice(), resources_.sums,
+                                               *resources_.rendezvous, device.backend()));
   ForwardOptions options;
   options.config = resources_.config;
   options.share = &share_;

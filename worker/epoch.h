@@ -31,6 +31,7 @@ struct EpochResources {
   Rendezvous* rendezvous = nullptr;
   std::atomic<uint64_t>* progress = nullptr;
   std::string host;
+  Sums sums = Sums::kAuto;
 };
 
 class Epoch {

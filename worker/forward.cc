@@ -9,11 +9,7 @@ namespace headlong {
 
 Forward::Forward(const ForwardOptions& options, Weights& weights, Backend& backend,
                  Collective& collective)
-    : options_(options), weights_(weights), backend_(backend), collective_(collective) {
-  for (const IndexRange& rows : options.share->vocab_by_rank) {
-    vocab_columns_.push_back(rows.size());
-  }
-}
+    : options_(options), weights_(weights), backend_(backend), collective_(collective) {}
 
 absl::StatusOr<std::unique_ptr<Forward>> Forward::Create(const ForwardOptions& options,
                                                          Weights& weights, Backend& backend,
@@ -47,32 +43,58 @@ absl::Status Forward::TakeMemory() {
   RETURN_IF_ERROR(take(mlp_, columns));
   ASSIGN_OR_RETURN(last_, backend_.NewActivations(options_.max_samples, config.hidden_size));
   ASSIGN_OR_RETURN(logits_, backend_.NewActivations(options_.max_samples, share.vocab_rows.size()));
-  return absl::OkStatus();
+  std::vector<int> vocab_columns;  // by rank
+  for (const IndexRange& range : share.vocab_by_rank) vocab_columns.push_back(range.size());
+  return collective_.PrepareGather(vocab_columns, options_.max_samples);
 }
 
 absl::Status Forward::Run(const Batch& batch, const LaneTables& tables,
                           std::vector<float>& logits) {
-  backend_.BeginBatch(batch, tables);
-  RETURN_IF_ERROR(Enter(batch));
-  for (int layer = batch.layer_begin; layer < batch.layer_end; ++layer) {
-    RETURN_IF_ERROR(RunLayer(layer, layer == batch.layer_begin, batch.rows()));
-    options_.progress->fetch_add(1, std::memory_order_relaxed);
+  const BatchCalls calls = backend_.BeginBatch(batch, tables, Recordable(batch));
+  if (!calls.replayed) RETURN_IF_ERROR(Compute(batch, calls));
+  options_.progress->fetch_add(1, std::memory_order_relaxed);
+  if (Samples(batch)) {
+    const int rows = static_cast<int>(batch.sampled_rows().size());
+    RETURN_IF_ERROR(collective_.ReadGathered(logits_, calls.samples, rows, logits));
   }
-  backend_.Add(x_, y_, batch.rows(), options_.config->hidden_size);
-  RETURN_IF_ERROR(Leave(batch, logits));
   RETURN_IF_ERROR(collective_.Wait());
   backend_.Wait();
   return absl::OkStatus();
 }
 
+// A decode step: one new token of each sequence through all layers.
+bool Forward::Recordable(const Batch& batch) const {
+  return collective_.recordable() && batch.layer_begin == 0 && Samples(batch) &&
+         std::all_of(batch.chunks.begin(), batch.chunks.end(),
+                     [](const Chunk& chunk) { return chunk.count == 1 && !chunk.exact; });
+}
+
+bool Forward::Samples(const Batch& batch) const {
+  return batch.layer_end == options_.config->layers &&
+         std::any_of(batch.chunks.begin(), batch.chunks.end(),
+                     [](const Chunk& chunk) { return chunk.sample; });
+}
+
+absl::Status Forward::Compute(const Batch& batch, const BatchCalls& calls) {
+  RETURN_IF_ERROR(Enter(batch, calls.rows));
+  for (int layer = batch.layer_begin; layer < batch.layer_end; ++layer) {
+    RETURN_IF_ERROR(RunLayer(layer, layer == batch.layer_begin, calls.rows));
+    options_.progress->fetch_add(1, std::memory_order_relaxed);
+  }
+  backend_.Add(x_, y_, calls.rows, options_.config->hidden_size);
+  RETURN_IF_ERROR(Leave(batch, calls.samples));
+  backend_.EndBatch();
+  return absl::OkStatus();
+}
+
 // The residual stream at the first layer: embeddings, or what the layer before left.
-absl::Status Forward::Enter(const Batch& batch) {
+absl::Status Forward::Enter(const Batch& batch, int rows) {
   if (batch.layer_begin > 0) {
     for (const Chunk& chunk : batch.chunks) backend_.LoadHidden(chunk, x_);
     return absl::OkStatus();
   }
-  backend_.Embed(weights_.embedding(), options_.share->vocab_rows.begin, batch.tokens, x_);
-  return Sum(x_, int64_t{batch.rows()} * options_.config->hidden_size);
+  backend_.Embed(weights_.embedding(), options_.share->vocab_rows.begin, x_);
+  return Sum(x_, int64_t{rows} * options_.config->hidden_size);
 }
 
 // The residual stream gets what the layer before made (the first one's is whole), and y_ holds
@@ -104,23 +126,18 @@ absl::Status Forward::RunLayer(int layer, bool first, int rows) {
 }
 
 // After the last layer: logits of the sampled rows. Before it: the residual stream is kept.
-absl::Status Forward::Leave(const Batch& batch, std::vector<float>& logits) {
+absl::Status Forward::Leave(const Batch& batch, int samples) {
   const ModelConfig& config = *options_.config;
   if (batch.layer_end < config.layers) {
     for (const Chunk& chunk : batch.chunks) backend_.SaveHidden(x_, chunk);
     return absl::OkStatus();
   }
-  std::vector<int> rows;
-  for (const Chunk& chunk : batch.chunks) {
-    if (chunk.sample) rows.push_back(chunk.first_row + chunk.count - 1);
-  }
-  if (rows.empty()) return absl::OkStatus();
-  const int count = static_cast<int>(rows.size());
-  backend_.GatherRows(x_, rows, config.hidden_size, last_);
-  backend_.RmsNorm(last_, weights_.final_norm(), static_cast<float>(config.rms_norm_eps), count,
+  if (samples == 0) return absl::OkStatus();
+  backend_.GatherSampled(x_, config.hidden_size, last_);
+  backend_.RmsNorm(last_, weights_.final_norm(), static_cast<float>(config.rms_norm_eps), samples,
                    last_);
-  backend_.MatMul(weights_.output(), last_, count, logits_);
-  return collective_.GatherToLeader(logits_, count, vocab_columns_, logits);
+  backend_.MatMul(weights_.output(), last_, samples, logits_);
+  return collective_.GatherToLeader(logits_, samples);
 }
 
 absl::Status Forward::Sum(Activations x, int64_t count) {

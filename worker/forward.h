@@ -45,9 +45,12 @@ class Forward {
           Collective& collective);
 
   absl::Status TakeMemory();
-  absl::Status Enter(const Batch& batch);
+  bool Recordable(const Batch& batch) const;
+  bool Samples(const Batch& batch) const;
+  absl::Status Compute(const Batch& batch, const BatchCalls& calls);
+  absl::Status Enter(const Batch& batch, int rows);
   absl::Status RunLayer(int layer, bool first, int rows);
-  absl::Status Leave(const Batch& batch, std::vector<float>& logits);
+  absl::Status Leave(const Batch& batch, int samples);
   absl::Status Sum(Activations x, int64_t count);
 
   const ForwardOptions options_;
@@ -55,7 +58,6 @@ class Forward {
   Backend& backend_;
   Collective& collective_;
   double collective_ms_ = 0;
-  std::vector<int> vocab_columns_;  // by rank
 
   Activations x_;        // [rows][hidden]: the residual stream
   Activations normed_;   // [rows][hidden]

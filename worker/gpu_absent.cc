@@ -15,7 +15,9 @@ absl::Status NotBuilt() {
 absl::StatusOr<std::vector<Gpu>> FindGpus() { return NotBuilt(); }
 absl::StatusOr<WorkerProfile> MeasureGpu(int) { return NotBuilt(); }
 GpuMemory GpuMemoryNow(int) { return {}; }
-absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(Storage, int) { return NotBuilt(); }
+absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(Storage, int, bool) {
+  return NotBuilt();
+}
 absl::Status CheckNccl() { return NotBuilt(); }
 absl::StatusOr<std::unique_ptr<Collective>> MakeNcclCollective(const NcclOptions&, Rendezvous&,
                                                                Backend&) {
