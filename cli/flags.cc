@@ -106,8 +106,8 @@ void AddLocalWorkerFlags(CLI::App* command, LocalWorkerFlags* flags, bool embedd
       ->check(CLI::Range(1, 1024))
       ->capture_default_str()
       ->group(kClusterGroup);
-  AddDeviceFlags(command, {&flags->device, &flags->gpu, &flags->threads, &flags->cuda_graphs,
-                           &flags->sums});
+  AddDeviceFlags(command,
+                 {&flags->device, &flags->gpu, &flags->threads, &flags->cuda_graphs, &flags->sums});
   command
       ->add_option("--memory-limit", flags->memory_limit,
                    "Memory of a worker, e.g. 2GiB; or one size per worker: 2GiB,8GiB")

@@ -37,7 +37,7 @@ struct LocalWorkerFlags {
   int workers = 1;
   int threads = 0;
   std::string device = "auto";
-  int gpu = -1;              // -1: not given
+  int gpu = -1;  // -1: not given
   bool cuda_graphs = true;
   std::string sums = "auto";
   std::string memory_limit;  // sizes, one for all or one each

@@ -16,8 +16,8 @@
 
 namespace headlong {
 
-// How GPUs sum few numbers: through NCCL, as they sum many, through each other's memory, or so where
-// it can be.
+// How GPUs sum few numbers: through NCCL, as they sum many, through each other's memory, or so
+// where it can be.
 enum class Sums { kAuto, kNccl, kPush };
 // "auto" | "nccl" | "push".
 absl::StatusOr<Sums> SumsFromName(const std::string& name);

@@ -123,8 +123,8 @@ class NcclCollective final : public Collective {
     for (int rank = 1; rank < options_.world; ++rank) {
       const int64_t count = int64_t{rows} * columns_[rank];
       if (count == 0) continue;
-      RETURN_IF_ERROR(Check(
-          nccl_.receive(part, count, ncclFloat, rank, comm_, backend_.stream()), "gather"));
+      RETURN_IF_ERROR(
+          Check(nccl_.receive(part, count, ncclFloat, rank, comm_, backend_.stream()), "gather"));
       part += count;
     }
     return Settle(nccl_.group_end(), "gather", options_.timeout);
@@ -159,7 +159,7 @@ class NcclCollective final : public Collective {
     } else if (options_.sums == Sums::kPush) {
       return Annotate(connected.status(), "--sums push");
     } else if (push.wanted) {
-      spdlog::info("all sums go through NCCL: {}", connected.status().message());
+      spdlog::info("all sums go through NCCL: {}", connected.status().ToString());
     }
     return absl::OkStatus();
   }

@@ -1,5 +1,5 @@
-// Sums between GPUs through NCCL, one communicator per epoch. The library is opened at run time. Sums
-// of up to 1 MiB go through the memory of the GPUs where all ranks can reach it (push_sums.h).
+// Sums between GPUs through NCCL, one communicator per epoch. The library is opened at run time.
+// Sums of up to 1 MiB go through the memory of the GPUs where all ranks can reach it (push_sums.h).
 #pragma once
 
 #include <chrono>

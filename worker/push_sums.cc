@@ -44,12 +44,12 @@ absl::StatusOr<std::vector<std::string>> Exchange(const std::string& topic, cons
   std::vector<std::string> words;
   std::string refusal;
   for (int rank = 0; rank < options.world; ++rank) {
-    ASSIGN_OR_RETURN(std::string other, rendezvous.Get(absl::StrCat("push/", topic, "/", rank),
-                                                       options.connect_timeout));
-    const bool agrees = other.starts_with('+');
-    if (!other.empty()) other.erase(0, 1);
-    if (!agrees && refusal.empty()) refusal = absl::StrCat("the worker of rank ", rank, ": ", other);
-    words.push_back(std::move(other));
+    const absl::StatusOr<std::string> other =
+        rendezvous.Get(absl::StrCat("push/", topic, "/", rank), options.connect_timeout);
+    RETURN_IF_ERROR(other.status());
+    words.push_back(other->empty() ? "" : other->substr(1));
+    if (other->starts_with('+') || !refusal.empty()) continue;
+    refusal = absl::StrCat("the worker of rank ", rank, ": ", words.back());
   }
   if (!refusal.empty()) return absl::FailedPreconditionError(refusal);
   return words;

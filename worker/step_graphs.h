@@ -2,8 +2,8 @@
 // kind comes (the first time libraries plan and connect, which no graph can hold) and replayed from
 // then on with one launch. One owner, the step thread, whose stream is recorded.
 //
-// Everything that a graph's launches take as arguments stays where it is for as long as the graph is
-// kept: caches, activations, weights, lists by address.
+// Everything that a graph's launches take as arguments stays where it is for as long as the graph
+// is kept: caches, activations, weights, lists by address.
 #pragma once
 
 #include <cuda_runtime_api.h>

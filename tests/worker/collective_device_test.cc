@@ -48,9 +48,9 @@ void OnEveryRank(bool staged, const std::function<void(int, HostBackend&, Collec
       options.world = kWorld;
       options.host = "127.0.0.1";
       HostBackend backend;
-      auto collective = staged ? MakeGlooCollective(options, rendezvous)
-                               : ConnectWorkers(options, {-1, "cpu", ""}, Sums::kAuto, rendezvous,
-                                                *backend);
+      auto collective =
+          staged ? MakeGlooCollective(options, rendezvous)
+                 : ConnectWorkers(options, {-1, "cpu", ""}, Sums::kAuto, rendezvous, *backend);
       ASSERT_TRUE(collective.ok()) << collective.status();
       if (staged) collective = MakeStagedCollective(*std::move(collective), *backend);
       work(rank, backend, **collective);

@@ -87,7 +87,8 @@ absl::StatusOr<std::unique_ptr<LocalWorkers>> LocalWorkers::Begin(const LocalOpt
       omp_set_num_threads(options.workers == 1 ? 2 : 1);
       const size_t devices = options.devices.size();
       workers->devices_[rank] = std::make_unique<Device>(
-          devices == 0 ? DeviceChoice{-1, "cpu", ""} : options.devices[rank % devices]);
+          devices == 0 ? DeviceChoice{-1, "cpu", ""} : options.devices[rank % devices],
+          options.cuda_graphs);
       EpochResources resources;
       resources.config = &workers->config_;
       resources.checkpoint = workers->checkpoint_.get();
@@ -95,6 +96,7 @@ absl::StatusOr<std::unique_ptr<LocalWorkers>> LocalWorkers::Begin(const LocalOpt
       resources.rendezvous = &workers->rendezvous_;
       resources.progress = &workers->progress_;
       resources.host = "127.0.0.1";
+      resources.sums = options.sums;
       auto epoch =
           Epoch::Begin(workers->MakeConfigure(options, rank), resources, [](int64_t, int64_t) {});
       statuses[rank] = epoch.status();

@@ -41,6 +41,8 @@ struct LocalOptions {
   std::string kv_cache_dtype;         // empty: as dtype
   bool dummy = false;                 // no files but config.json
   std::vector<DeviceChoice> devices;  // taken in turn; none: CPUs
+  bool cuda_graphs = true;
+  Sums sums = Sums::kAuto;
   int max_sequences = 4;
   int max_context = 0;  // 0: the model's
   int max_batch_tokens = 512;
@@ -70,6 +72,8 @@ class LocalWorkers {
   absl::Status End(uint64_t id);
 
   const ModelConfig& config() const { return config_; }
+  // Of the last batch's sampled rows.
+  const std::vector<float>& logits() const { return epochs_[0]->logits(); }
   const Plan& plan() const { return *plan_; }
   int64_t cache_bytes_used() const { return cache_bytes_used_; }
 
