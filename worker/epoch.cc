@@ -230,7 +230,7 @@ void Epoch::Sample(const Batch& batch, v1::StepDone& done) {
     if (chunk.sample) rows.push_back(&chunk);
   }
   std::vector<SampledToken> tokens(rows.size());
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (rows.size() > 1)
   for (size_t row = 0; row < rows.size(); ++row) {
     tokens[row] = SampleToken(std::span(&logits_[row * vocab], vocab),
                               sequences_.at(rows[row]->sequence_id).sampling, rows[row]->end());
