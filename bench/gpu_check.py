@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """All checks of an unpacked package on a machine with GPUs: `./dev gpu-check FOLDER [PART...]`.
 
-tests: what needs a GPU, against its CPU twin. sanitizers: compute-sanitizer over kernel tests, if it
-is installed. kernels: the rate of every kernel. bench: steps, batches, contexts (gpu_bench.py).
+tests: what needs a GPU, against its CPU twin. sanitizers: compute-sanitizer over kernel tests.
+kernels: the rate of every kernel. bench: steps, batches, contexts (gpu_bench.py).
 Figures are appended to a results file.
 """
 import argparse
