@@ -46,9 +46,9 @@ void PrintTo(const GraphCase& c, std::ostream* out) {
 
 // Sequences of different lengths that start and end at different steps; tokens are chosen by the
 // number of the step, so that both runs see the same. Logits of every sequence in every step.
-class Run {
+class Steps {
  public:
-  Run(const GraphCase& c, const std::vector<DeviceChoice>& devices, bool graphs) {
+  Steps(const GraphCase& c, const std::vector<DeviceChoice>& devices, bool graphs) {
     LocalOptions options;
     options.model_dir = SourceDir() / "models" / "needle-10m";
     options.plan = kPlan;
@@ -116,7 +116,7 @@ class StepGraphsOnGpus : public testing::TestWithParam<GraphCase> {
 };
 
 TEST_P(StepGraphsOnGpus, ReplayedStepsGiveWhatLaunchedOnesGive) {
-  Run launched(GetParam(), devices_, false), replayed(GetParam(), devices_, true);
+  Steps launched(GetParam(), devices_, false), replayed(GetParam(), devices_, true);
   ASSERT_TRUE(launched.begun() && replayed.begun());
   launched.Decode();
   replayed.Decode();
