@@ -136,7 +136,7 @@ def attempt(bench, name, part, *arguments):
 def one_sequence(bench, workers):
     """Milliseconds per token of one sequence, with graphs and without, by every kind of sum."""
     rows = [["model, through `headlong serve`", "GPUs", "graphs", "sums", "ms/token", "tokens"]]
-    for model, dtype, prompt, tokens in (("needle-10m", "fp32", 512, 300),
+    for model, dtype, prompt, length in (("needle-10m", "fp32", 512, 300),
                                          ("needle-10m", "bf16", 512, 300),
                                          ("Llama-3-8B", "bf16", 256, 100)):
         kinds = [("on", "auto"), ("off", "auto")]
@@ -148,15 +148,16 @@ def one_sequence(bench, workers):
                 with bench.server(*bench.model(model), "--workers", count, "--dtype", dtype,
                                   "--plan", "full", "--max-sequences", 1, "--max-context", 2048,
                                   "--cuda-graphs", graphs, "--sums", sums) as address:
-                    answers = [bench.generate(address, bench.prompt(prompt), tokens)
+                    answers = [bench.generate(address, bench.prompt(prompt), length)
                                for _ in range(3)]
                 outputs[count, graphs, sums] = answers[-1]["token_ids"]
                 best = min(milliseconds_per_token(answer) for answer in answers)
-                same = outputs[count, graphs, sums] == next(iter(outputs.values()))
+                same = outputs[count, graphs, sums] == next(
+                    tokens for key, tokens in outputs.items() if key[0] == count)
                 rows.append([f"{model}, {dtype}", count, graphs, sums if count > 1 else "-",
                              f"{best:.3f}", "the same" if same else "others"])
-    bench.table("One sequence (best of three; tokens beside those of the first row of the model):",
-                rows)
+    bench.table("One sequence (best of three; tokens beside those of the first row of the same "
+                "model and number of GPUs):", rows)
 
 
 # --- many long sequences --------------------------------------------------------------------------

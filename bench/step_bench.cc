@@ -1,7 +1,7 @@
 // A worker's steps without a server: seconds per chunk of a prompt and per decode step of a batch.
 //   step_bench MODEL DEVICE DTYPE PROMPT_TOKENS STEPS SEQUENCES
-// MODEL: a folder; with a config.json alone its weights are dummies. DEVICE: cpu, cuda, or launches:
-// a GPU without graphs.
+// MODEL: a folder; with a config.json alone its weights are dummies. DEVICE: cpu, cuda, or
+// launches: a GPU without graphs.
 #include <omp.h>
 
 #include <algorithm>

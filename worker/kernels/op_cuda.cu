@@ -51,12 +51,19 @@ __global__ void RmsNormKernel(RmsNormCall call) {
   WaitForStream();
   const int64_t row = int64_t{blockIdx.x} * call.columns;
   float* x = call.x + row;
+  float added[kKept];
+#pragma unroll
+  for (int k = 0; k < kKept; ++k) {  // all loads before the first store, which they might follow
+    const int i = first + k * step;
+    kept[k] = i < call.columns ? x[i] : 0.0f;
+    added[k] = call.add != nullptr && i < call.columns ? call.add[row + i] : 0.0f;
+  }
   float sum = 0;
 #pragma unroll
   for (int k = 0; k < kKept; ++k) {
     const int i = first + k * step;
-    kept[k] = i < call.columns ? x[i] : 0.0f;
-    if (call.add != nullptr && i < call.columns) x[i] = kept[k] += call.add[row + i];
+    kept[k] += added[k];
+    if (call.add != nullptr && i < call.columns) x[i] = kept[k];
     sum += kept[k] * kept[k];
   }
   const float inverse = 1.0f / sqrtf(BlockSum(sum) / static_cast<float>(call.columns) + call.eps);

@@ -5,7 +5,7 @@ namespace headlong::cuda {
 namespace {
 
 constexpr int kThreads = 512;
-constexpr int kBlocks = 16;  // always: blocks count the sums, kBlocks to each
+constexpr int kBlocks = 32;  // always: blocks count the sums, kBlocks to each
 constexpr int kMost = static_cast<int>(kMaxPushFloats / 4 / (kThreads * kBlocks));  // of a thread
 constexpr unsigned kEmpty = 0x80000000u;                                            // -0.0
 constexpr unsigned kLooks = 1024;  // at a slot, before one at the host's word
@@ -27,15 +27,6 @@ __device__ void Write(uint4* slot, uint4 words) {
 
 __device__ bool IsThere(uint4 words) {
   return words.x != kEmpty && words.y != kEmpty && words.z != kEmpty && words.w != kEmpty;
-}
-
-__device__ uint4 Await(const uint4* slot, const int* abandoned) {
-  uint4 words = Look(slot);
-  for (unsigned looks = 1; !IsThere(words); ++looks) {
-    if (looks % kLooks == 0 && *reinterpret_cast<const volatile int*>(abandoned) != 0) break;
-    words = Look(slot);
-  }
-  return words;
 }
 
 __device__ unsigned Word(float value) { return value == 0 ? 0u : __float_as_uint(value); }
@@ -67,10 +58,36 @@ __device__ float4 Plus(float4 a, uint4 b) {
           a.w + __uint_as_float(b.w)};
 }
 
+// A thread's words of one rank: all are asked for at once, until all are there. What has come makes
+// room for what comes the next time.
+__device__ void Receive(uint4* from, int64_t first, int64_t quads, const int* abandoned,
+                        uint4 (&words)[kMost]) {
+  bool all = false;
+  for (unsigned looks = 1; !all; ++looks) {
+    all = true;
+#pragma unroll
+    for (int i = 0; i < kMost; ++i) {
+      const int64_t quad = first + i * kThreads * kBlocks;
+      words[i] = quad < quads ? Look(from + quad) : uint4{};
+    }
+#pragma unroll
+    for (int i = 0; i < kMost; ++i) all = all && IsThere(words[i]);
+    if (looks % kLooks == 0 && *reinterpret_cast<const volatile int*>(abandoned) != 0) break;
+  }
+#pragma unroll
+  for (int i = 0; i < kMost; ++i) {
+    const int64_t quad = first + i * kThreads * kBlocks;
+    if (quad < quads) Write(from + quad, {kEmpty, kEmpty, kEmpty, kEmpty});
+  }
+}
+
 // Warps of a block take every kBlocks-th 512 bytes, so that few numbers leave from many
-// multiprocessors.
+// multiprocessors. The turn is taken while kernels before this one end, and before any after it may
+// begin: no two sums take turns at once.
 __global__ void __launch_bounds__(kThreads) PushSumKernel(PushSum sum) {
   __shared__ int64_t set;
+  if (threadIdx.x == 0) set = atomicAdd(sum.turns, 1) / kBlocks % 2 * sum.world;
+  __syncthreads();
   LetNextBegin();
   WaitForStream();
   const int64_t quads = (sum.count + 3) / 4;
@@ -79,36 +96,31 @@ __global__ void __launch_bounds__(kThreads) PushSumKernel(PushSum sum) {
 #pragma unroll
   for (int i = 0; i < kMost; ++i) {
     const int64_t quad = first + i * kThreads * kBlocks;
-    if (quad < quads) own[i] = LoadQuad(sum.x, sum.count, quad);
+    own[i] = quad < quads ? LoadQuad(sum.x, sum.count, quad) : uint4{};
   }
-  if (threadIdx.x == 0) set = atomicAdd(sum.turns, 1) / kBlocks % 2 * sum.world;
-  __syncthreads();
-  const auto slot = [&](int owner, int writer) {
+  const auto slots = [&](int owner, int writer) {
     return reinterpret_cast<uint4*>(sum.slots[owner] + (set + writer) * kMaxPushFloats);
   };
   for (int step = 1; step < sum.world; ++step) {
     const int peer = (sum.rank + step) % sum.world;  // not all to the same one at once
+    uint4* const to = slots(peer, sum.rank);
 #pragma unroll
     for (int i = 0; i < kMost; ++i) {
       const int64_t quad = first + i * kThreads * kBlocks;
-      if (quad < quads) Write(slot(peer, sum.rank) + quad, own[i]);
+      if (quad < quads) Write(to + quad, own[i]);
     }
+  }
+  float4 total[kMost] = {};
+  for (int rank = 0; rank < sum.world; ++rank) {
+    uint4 words[kMost] = {};
+    if (rank != sum.rank) Receive(slots(sum.rank, rank), first, quads, sum.abandoned, words);
+#pragma unroll
+    for (int i = 0; i < kMost; ++i) total[i] = Plus(total[i], rank == sum.rank ? own[i] : words[i]);
   }
 #pragma unroll
   for (int i = 0; i < kMost; ++i) {
     const int64_t quad = first + i * kThreads * kBlocks;
-    if (quad >= quads) break;
-    float4 total = {0, 0, 0, 0};
-    for (int rank = 0; rank < sum.world; ++rank) {
-      uint4 words = own[i];
-      if (rank != sum.rank) {
-        uint4* const from = slot(sum.rank, rank) + quad;
-        words = Await(from, sum.abandoned);
-        Write(from, {kEmpty, kEmpty, kEmpty, kEmpty});
-      }
-      total = Plus(total, words);
-    }
-    StoreQuad(sum.x, sum.count, quad, total);
+    if (quad < quads) StoreQuad(sum.x, sum.count, quad, total[i]);
   }
 }
 
