@@ -262,7 +262,7 @@ AttentionCuda::OnDevice AttentionCuda::BeginBatch(const Batch& batch, const Lane
   }
   state.upload.Send(state.stream);
   result.launches = {static_cast<int>(step.positions.size()), static_cast<int>(step.folds.size()),
-                     static_cast<int>(step.keeps.size()), state.merges};
+                     static_cast<int>(step.keeps.size()), state.merges, batch.best_only};
   return result;
 }
 

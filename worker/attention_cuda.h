@@ -33,6 +33,7 @@ class AttentionCuda {
     int folds = 0;  // jobs
     int keeps = 0;
     bool merges = false;
+    bool best_only = false;  // as Batch
     auto operator<=>(const Launches&) const = default;
   };
   struct OnDevice {

@@ -101,6 +101,8 @@ class Backend {
   virtual void Add(Activations x, Activations y, int rows, int columns) = 0;
   // out[i] = x[i-th sampled row of the batch]
   virtual void GatherSampled(Activations x, int columns, Activations out) = 0;
+  // out[r] = {largest of x[r], first_token + its first column}; -inf of no columns. out: [rows][2]
+  virtual void BestTokens(Activations x, int rows, int first_token, Activations out) = 0;
   // Saves rows to / loads them from the hidden states of the exact prefill in progress.
   virtual void SaveHidden(Activations x, const Chunk& chunk) = 0;
   virtual void LoadHidden(const Chunk& chunk, Activations x) = 0;

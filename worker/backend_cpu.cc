@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <new>
 #include <utility>
 
@@ -195,6 +196,16 @@ class CpuBackend final : public Backend {
     for (size_t i = 0; i < sampled_.size(); ++i) {
       std::copy_n(Floats(x) + int64_t{sampled_[i]} * columns, columns,
                   Floats(out) + static_cast<int64_t>(i) * columns);
+    }
+  }
+
+  void BestTokens(Activations x, int rows, int first_token, Activations out) override {
+#pragma omp parallel for if (rows > 1)
+    for (int row = 0; row < rows; ++row) {
+      const float* begin = Floats(x) + int64_t{row} * x.columns;
+      const float* best = std::max_element(begin, begin + x.columns);
+      Floats(out)[2 * row] = x.columns == 0 ? -std::numeric_limits<float>::infinity() : *best;
+      Floats(out)[2 * row + 1] = static_cast<float>(first_token + (best - begin));
     }
   }
 

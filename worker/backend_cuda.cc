@@ -231,6 +231,10 @@ class CudaBackend final : public Backend {
     cuda::GatherRows({Floats(x), batch_.sampled, samples_, columns, Written(out)}, stream());
   }
 
+  void BestTokens(Activations x, int rows, int first_token, Activations out) override {
+    cuda::BestTokens({Floats(x), rows, x.columns, first_token, Written(out)}, stream());
+  }
+
   void SaveHidden(Activations x, const Chunk& chunk) override {
     const int64_t needed = shape_.max_context * x.columns;
     if (hidden_.size() < needed) hidden_ = DeviceArray<float>(needed);

@@ -25,6 +25,7 @@ struct Batch {
   std::vector<Chunk> chunks;
   int layer_begin = 0;  // a unit of an exact prefill covers one layer; else all
   int layer_end = 0;
+  bool best_only = false;  // of every sampled row only the likeliest token is wanted
 
   int rows() const { return static_cast<int>(tokens.size()); }
 

@@ -13,9 +13,12 @@ class SingleCollective final : public Collective {
   explicit SingleCollective(Backend& backend) : backend_(backend) {}
 
   absl::Status Sum(Activations, int64_t) override { return absl::OkStatus(); }
-  absl::Status PrepareGather(const std::vector<int>&, int) override { return absl::OkStatus(); }
-  absl::Status GatherToLeader(Activations, int) override { return absl::OkStatus(); }
-  absl::Status ReadGathered(Activations x, int, int rows, std::vector<float>& out) override {
+  absl::Status PrepareGather(int64_t) override { return absl::OkStatus(); }
+  absl::Status GatherToLeader(Activations, int, const std::vector<int>&) override {
+    return absl::OkStatus();
+  }
+  absl::Status ReadGathered(Activations x, int, int rows, const std::vector<int>&,
+                            std::vector<float>& out) override {
     out.resize(int64_t{rows} * x.columns);
     backend_.ReadFloats(x, std::ssize(out), out.data());
     return absl::OkStatus();

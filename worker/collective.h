@@ -29,16 +29,16 @@ class Collective {
   // x = sum over ranks of x, `count` numbers.
   virtual absl::Status Sum(Activations x, int64_t count) = 0;
 
-  // Columns of what each rank has to gather, by rank, and the most rows of it: once, before the
-  // first gather.
-  virtual absl::Status PrepareGather(const std::vector<int>& columns, int max_rows) = 0;
+  // Memory for gathers of at most so many numbers of all ranks: once, before the first.
+  virtual absl::Status PrepareGather(int64_t most) = 0;
 
-  // Sends each rank's [rows][columns of the rank] to rank 0.
-  virtual absl::Status GatherToLeader(Activations x, int rows) = 0;
+  // Sends each rank's [rows][columns of the rank] to rank 0. `columns` by rank.
+  virtual absl::Status GatherToLeader(Activations x, int rows, const std::vector<int>& columns) = 0;
 
   // Waits for a gather of `sent` rows of `x`. On rank 0 `out` becomes its first `rows` rows, of the
   // columns of all ranks, in host memory; elsewhere it is left alone.
-  virtual absl::Status ReadGathered(Activations x, int sent, int rows, std::vector<float>& out) = 0;
+  virtual absl::Status ReadGathered(Activations x, int sent, int rows,
+                                    const std::vector<int>& columns, std::vector<float>& out) = 0;
 
   // Waits for what was only enqueued.
   virtual absl::Status Wait() { return absl::OkStatus(); }

@@ -23,16 +23,15 @@ class StagedCollective final : public Collective {
     return absl::OkStatus();
   }
 
-  absl::Status PrepareGather(const std::vector<int>& columns, int max_rows) override {
-    return host_->PrepareGather(columns, max_rows);
+  absl::Status PrepareGather(int64_t most) override { return host_->PrepareGather(most); }
+
+  absl::Status GatherToLeader(Activations x, int rows, const std::vector<int>& columns) override {
+    return host_->GatherToLeader(Read(x, int64_t{rows} * x.columns), rows, columns);
   }
 
-  absl::Status GatherToLeader(Activations x, int rows) override {
-    return host_->GatherToLeader(Read(x, int64_t{rows} * x.columns), rows);
-  }
-
-  absl::Status ReadGathered(Activations x, int sent, int rows, std::vector<float>& out) override {
-    return host_->ReadGathered(x, sent, rows, out);
+  absl::Status ReadGathered(Activations x, int sent, int rows, const std::vector<int>& columns,
+                            std::vector<float>& out) override {
+    return host_->ReadGathered(x, sent, rows, columns, out);
   }
 
  private:

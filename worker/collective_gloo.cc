@@ -64,36 +64,34 @@ class GlooCollective final : public Collective {
     });
   }
 
-  absl::Status PrepareGather(const std::vector<int>& columns, int) override {
-    columns_ = columns;
-    return absl::OkStatus();
-  }
+  absl::Status PrepareGather(int64_t) override { return absl::OkStatus(); }
 
-  absl::Status GatherToLeader(Activations x, int rows) override {
+  absl::Status GatherToLeader(Activations x, int rows, const std::vector<int>& columns) override {
     return Guarded("gather", [&] {
       if (options_.rank == 0) {
-        Receive(static_cast<const float*>(x.data), rows);
-      } else if (rows * columns_[options_.rank] > 0) {
+        Receive(static_cast<const float*>(x.data), rows, columns);
+      } else if (rows * columns[options_.rank] > 0) {
         auto buffer = context_->createUnboundBuffer(
-            x.data, sizeof(float) * int64_t{rows} * columns_[options_.rank]);
+            x.data, sizeof(float) * int64_t{rows} * columns[options_.rank]);
         buffer->send(0, kGatherSlot);
         buffer->waitSend(options_.timeout);
       }
     });
   }
 
-  absl::Status ReadGathered(Activations, int sent, int rows, std::vector<float>& out) override {
-    if (options_.rank == 0) PlaceParts(parts_.data(), columns_, sent, rows, out);
+  absl::Status ReadGathered(Activations, int sent, int rows, const std::vector<int>& columns,
+                            std::vector<float>& out) override {
+    if (options_.rank == 0) PlaceParts(parts_.data(), columns, sent, rows, out);
     return absl::OkStatus();
   }
 
  private:
-  void Receive(const float* own, int rows) {
-    const int64_t total = std::accumulate(columns_.begin(), columns_.end(), int64_t{0});
+  void Receive(const float* own, int rows, const std::vector<int>& columns) {
+    const int64_t total = std::accumulate(columns.begin(), columns.end(), int64_t{0});
     parts_.resize(rows * total);
-    float* part = std::copy_n(own, int64_t{rows} * columns_[0], parts_.data());
+    float* part = std::copy_n(own, int64_t{rows} * columns[0], parts_.data());
     for (int rank = 1; rank < options_.world; ++rank) {
-      const int64_t count = int64_t{rows} * columns_[rank];
+      const int64_t count = int64_t{rows} * columns[rank];
       if (count == 0) continue;
       auto buffer = context_->createUnboundBuffer(part, sizeof(float) * count);
       buffer->recv(rank, kGatherSlot);
@@ -114,7 +112,6 @@ class GlooCollective final : public Collective {
 
   const GlooOptions options_;
   const std::shared_ptr<gloo::rendezvous::Context> context_;
-  std::vector<int> columns_;  // by rank, of what is gathered
   std::vector<float> parts_;  // leader: what every rank sent, rank by rank
 };
 

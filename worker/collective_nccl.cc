@@ -99,17 +99,15 @@ class NcclCollective final : public Collective {
         "sum", options_.timeout);
   }
 
-  absl::Status PrepareGather(const std::vector<int>& columns, int max_rows) override {
-    columns_ = columns;
+  absl::Status PrepareGather(int64_t most) override {
     if (options_.rank != 0) return absl::OkStatus();
-    const int64_t count = int64_t{max_rows} * std::accumulate(columns.begin(), columns.end(), 0);
-    if (cuda::DeviceArray<float>::Take(count, parts_)) return absl::OkStatus();
+    if (cuda::DeviceArray<float>::Take(most, parts_)) return absl::OkStatus();
     return absl::ResourceExhaustedError(
-        absl::StrCat("no memory on the GPU for ", count, " logits of all workers"));
+        absl::StrCat("no memory on the GPU for ", most, " logits of all workers"));
   }
 
-  absl::Status GatherToLeader(Activations x, int rows) override {
-    const int64_t own = int64_t{rows} * columns_[options_.rank];
+  absl::Status GatherToLeader(Activations x, int rows, const std::vector<int>& columns) override {
+    const int64_t own = int64_t{rows} * columns[options_.rank];
     if (options_.rank != 0) {
       if (own == 0) return absl::OkStatus();
       return Settle(nccl_.send(x.data, own, ncclFloat, 0, comm_, backend_.stream()), "gather",
@@ -121,7 +119,7 @@ class NcclCollective final : public Collective {
     RETURN_IF_ERROR(Check(nccl_.group_start(), "gather"));
     float* part = parts_.get() + own;
     for (int rank = 1; rank < options_.world; ++rank) {
-      const int64_t count = int64_t{rows} * columns_[rank];
+      const int64_t count = int64_t{rows} * columns[rank];
       if (count == 0) continue;
       RETURN_IF_ERROR(
           Check(nccl_.receive(part, count, ncclFloat, rank, comm_, backend_.stream()), "gather"));
@@ -130,12 +128,13 @@ class NcclCollective final : public Collective {
     return Settle(nccl_.group_end(), "gather", options_.timeout);
   }
 
-  absl::Status ReadGathered(Activations, int sent, int rows, std::vector<float>& out) override {
+  absl::Status ReadGathered(Activations, int sent, int rows, const std::vector<int>& columns,
+                            std::vector<float>& out) override {
     RETURN_IF_ERROR(WaitForStream("gather"));
     if (options_.rank != 0) return absl::OkStatus();
-    host_.resize(int64_t{sent} * std::accumulate(columns_.begin(), columns_.end(), 0));
+    host_.resize(int64_t{sent} * std::accumulate(columns.begin(), columns.end(), 0));
     backend_.ReadFloats({parts_.get(), 0}, std::ssize(host_), host_.data());
-    PlaceParts(host_.data(), columns_, sent, rows, out);
+    PlaceParts(host_.data(), columns, sent, rows, out);
     return absl::OkStatus();
   }
 
@@ -225,7 +224,6 @@ class NcclCollective final : public Collective {
   Backend& backend_;
   ncclComm_t comm_ = nullptr;
   std::unique_ptr<PushSums> push_;  // null: all sums through NCCL
-  std::vector<int> columns_;        // by rank, of what is gathered
   cuda::DeviceArray<float> parts_;  // leader: what every rank sent, rank by rank
   std::vector<float> host_;
 };

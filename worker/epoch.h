@@ -32,6 +32,7 @@ struct EpochResources {
   std::atomic<uint64_t>* progress = nullptr;
   std::string host;
   Sums sums = Sums::kAuto;
+  bool keeps_logits = false;  // logits come to the leader also where the best token is all it needs
 };
 
 class Epoch {
@@ -48,7 +49,7 @@ class Epoch {
 
   uint64_t number() const { return number_; }
   // Leader: logits of the last batch's sampled rows, [sampled rows][vocab_size].
-  const std::vector<float>& logits() const { return logits_; }
+  const std::vector<float>& logits() const { return sampled_.logits; }
 
  private:
   struct Sequence {
@@ -63,7 +64,8 @@ class Epoch {
   absl::Status Connect();
   absl::Status StartAndEnd(const v1::Step& step);
   absl::Status AddEntry(const v1::BatchEntry& entry, Batch& batch) const;
-  absl::Status RunBatch(const Batch& batch, v1::StepDone& done);
+  absl::Status RunBatch(Batch batch, v1::StepDone& done);
+  bool WantsBestOnly(const Batch& batch) const;
   void Sample(const Batch& batch, v1::StepDone& done);
   bool Exact(const Sequence& sequence, const v1::BatchEntry& entry) const;
 
@@ -80,7 +82,7 @@ class Epoch {
   std::unique_ptr<Collective> collective_;
   std::unique_ptr<Forward> forward_;
   std::unordered_map<uint64_t, Sequence> sequences_;
-  std::vector<float> logits_;  // leader: [sampled rows][vocab]
+  Forward::Sampled sampled_;  // leader
 };
 
 }  // namespace headlong

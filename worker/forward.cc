@@ -43,20 +43,18 @@ absl::Status Forward::TakeMemory() {
   RETURN_IF_ERROR(take(mlp_, columns));
   ASSIGN_OR_RETURN(last_, backend_.NewActivations(options_.max_samples, config.hidden_size));
   ASSIGN_OR_RETURN(logits_, backend_.NewActivations(options_.max_samples, share.vocab_rows.size()));
-  std::vector<int> vocab_columns;  // by rank
-  for (const IndexRange& range : share.vocab_by_rank) vocab_columns.push_back(range.size());
-  return collective_.PrepareGather(vocab_columns, options_.max_samples);
+  ASSIGN_OR_RETURN(best_, backend_.NewActivations(options_.max_samples, 2));
+  for (const IndexRange& range : share.vocab_by_rank) vocab_columns_.push_back(range.size());
+  best_columns_.assign(vocab_columns_.size(), 2);
+  const int64_t columns = std::max<int64_t>(config.vocab_size, 2 * std::ssize(best_columns_));
+  return collective_.PrepareGather(options_.max_samples * columns);
 }
 
-absl::Status Forward::Run(const Batch& batch, const LaneTables& tables,
-                          std::vector<float>& logits) {
+absl::Status Forward::Run(const Batch& batch, const LaneTables& tables, Sampled& sampled) {
   const BatchCalls calls = backend_.BeginBatch(batch, tables, Recordable(batch));
   if (!calls.replayed) RETURN_IF_ERROR(Compute(batch, calls));
   options_.progress->fetch_add(1, std::memory_order_relaxed);
-  if (Samples(batch)) {
-    const int rows = static_cast<int>(batch.sampled_rows().size());
-    RETURN_IF_ERROR(collective_.ReadGathered(logits_, calls.samples, rows, logits));
-  }
+  if (Samples(batch)) RETURN_IF_ERROR(Read(batch, calls.samples, sampled));
   RETURN_IF_ERROR(collective_.Wait());
   backend_.Wait();
   return absl::OkStatus();
@@ -137,7 +135,30 @@ absl::Status Forward::Leave(const Batch& batch, int samples) {
   backend_.RmsNorm(last_, weights_.final_norm(), static_cast<float>(config.rms_norm_eps), samples,
                    last_);
   backend_.MatMul(weights_.output(), last_, samples, logits_);
-  return collective_.GatherToLeader(logits_, samples);
+  if (!batch.best_only) return collective_.GatherToLeader(logits_, samples, vocab_columns_);
+  backend_.BestTokens(logits_, samples, options_.share->vocab_rows.begin, best_);
+  return collective_.GatherToLeader(best_, samples, best_columns_);
+}
+
+// Waits for what was gathered. Of equal logits the lowest token is the best.
+absl::Status Forward::Read(const Batch& batch, int sent, Sampled& sampled) {
+  const int rows = static_cast<int>(batch.sampled_rows().size());
+  if (!batch.best_only) {
+    return collective_.ReadGathered(logits_, sent, rows, vocab_columns_, sampled.logits);
+  }
+  RETURN_IF_ERROR(collective_.ReadGathered(best_, sent, rows, best_columns_, best_tokens_));
+  if (!options_.share->leader()) return absl::OkStatus();
+  sampled.best.clear();
+  const int world = options_.share->world;
+  for (int row = 0; row < rows; ++row) {
+    const float* best = &best_tokens_[int64_t{row} * world * 2];
+    for (const float* other = best + 2; other < &best_tokens_[0] + int64_t{row + 1} * world * 2;
+         other += 2) {
+      if (other[0] > best[0] || (other[0] == best[0] && other[1] < best[1])) best = other;
+    }
+    sampled.best.push_back(static_cast<uint32_t>(best[1]));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Forward::Sum(Activations x, int64_t count) {

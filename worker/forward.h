@@ -32,10 +32,16 @@ class Forward {
                                                          Weights& weights, Backend& backend,
                                                          Collective& collective);
 
-  // Runs `batch` through its layers. On the leader `logits` holds afterwards one row of
-  // [vocab_size] for each chunk with `sample`, in order; it is left alone where no chunk samples.
-  // UNAVAILABLE when a peer vanished.
-  absl::Status Run(const Batch& batch, const LaneTables& tables, std::vector<float>& logits);
+  // Of the rows that are sampled, in the order of the chunks: logits, or the tokens of the largest
+  // ones where the batch wants only the best.
+  struct Sampled {
+    std::vector<float> logits;   // [rows][vocab_size]
+    std::vector<uint32_t> best;  // [rows]
+  };
+
+  // Runs `batch` through its layers. On the leader `sampled` holds afterwards what it wants; it is
+  // left alone where no chunk samples. UNAVAILABLE when a peer vanished.
+  absl::Status Run(const Batch& batch, const LaneTables& tables, Sampled& sampled);
 
   // Time spent in collectives since the object was made.
   double collective_ms() const { return collective_ms_; }
@@ -52,12 +58,16 @@ class Forward {
   absl::Status RunLayer(int layer, bool first, int rows);
   absl::Status Leave(const Batch& batch, int samples);
   absl::Status Sum(Activations x, int64_t count);
+  absl::Status Read(const Batch& batch, int sent, Sampled& sampled);
 
   const ForwardOptions options_;
   Weights& weights_;
   Backend& backend_;
   Collective& collective_;
   double collective_ms_ = 0;
+  std::vector<int> vocab_columns_;  // by rank
+  std::vector<int> best_columns_;   // by rank: 2 each
+  std::vector<float> best_tokens_;  // leader: [rows][rank]{logit, token}
 
   Activations x_;        // [rows][hidden]: the residual stream
   Activations normed_;   // [rows][hidden]
@@ -68,6 +78,7 @@ class Forward {
   Activations mlp_;      // [rows][held columns]
   Activations last_;     // [sampled rows][hidden]
   Activations logits_;   // [sampled rows][held vocabulary rows]
+  Activations best_;     // [sampled rows]{largest logit, its token}
 };
 
 }  // namespace headlong

@@ -230,6 +230,22 @@ TEST_P(BackendTwins, EmbeddingsOfHeldTokens) {
       "embedding");
 }
 
+TEST_P(BackendTwins, BestTokensAndTheFirstOfEquals) {
+  for (const int columns : {1, 5, 1000, 40000}) {
+    ExpectSame(
+        [&](Bench& bench) {
+          std::vector<float> numbers = bench.Numbers(3 * columns);
+          for (float& x : numbers) x = std::round(2 * x);  // many are equal
+          const Activations x = bench.Bring(numbers, 3, columns), out = bench.Make(3, 2);
+          bench->BestTokens(x, 3, 1000000, out);
+          std::vector<float> best = bench.Read(out, 6);
+          for (int row = 0; row < 3; ++row) best[2 * row + 1] -= 1000000;
+          return best;
+        },
+        std::to_string(columns));
+  }
+}
+
 TEST_P(BackendTwins, HiddenStatesAreKept) {
   ExpectSame(
       [](Bench& bench) {

@@ -76,9 +76,9 @@ TEST_P(Collectives, RowsComeTogetherOnTheLeader) {
   OnEveryRank(GetParam(), [&](int rank, HostBackend& backend, Collective& collective) {
     const Activations x = backend.Make(2, columns[rank], 10.0f * rank);
     std::vector<float> out;
-    ASSERT_TRUE(collective.PrepareGather(columns, 5).ok());
-    ASSERT_TRUE(collective.GatherToLeader(x, 2).ok());
-    ASSERT_TRUE(collective.ReadGathered(x, 2, 2, out).ok());
+    ASSERT_TRUE(collective.PrepareGather(25).ok());
+    ASSERT_TRUE(collective.GatherToLeader(x, 2, columns).ok());
+    ASSERT_TRUE(collective.ReadGathered(x, 2, 2, columns, out).ok());
     const std::vector<float> all = {0, 1, 20, 21, 22, 2, 3, 23, 24, 25};
     EXPECT_EQ(out, rank == 0 ? all : std::vector<float>());
   });

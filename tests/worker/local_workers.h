@@ -42,6 +42,7 @@ struct LocalOptions {
   bool dummy = false;                 // no files but config.json
   std::vector<DeviceChoice> devices;  // taken in turn; none: CPUs
   bool cuda_graphs = true;
+  bool keeps_logits = true;
   Sums sums = Sums::kAuto;
   int max_sequences = 4;
   int max_context = 0;  // 0: the model's

@@ -169,6 +169,44 @@ __global__ void GatherRowsKernel(GatherRowsCall call) {
   for (int i = threadIdx.x; i < call.columns; i += blockDim.x) out[i] = row[i];
 }
 
+constexpr int kBestThreads = 1024;
+
+struct Best {
+  float value;
+  int index;
+};
+__device__ Best Better(Best a, Best b) {
+  const bool second = b.value > a.value || (b.value == a.value && b.index < a.index);
+  return second ? b : a;
+}
+__device__ Best WarpBest(Best best) {
+  for (int lane = 16; lane > 0; lane /= 2) {
+    best = Better(best,
+                  {__shfl_xor_sync(~0u, best.value, lane), __shfl_xor_sync(~0u, best.index, lane)});
+  }
+  return best;
+}
+
+// One block per row.
+__global__ void __launch_bounds__(kBestThreads) BestTokensKernel(BestTokensCall call) {
+  __shared__ Best parts[kBestThreads / 32];
+  LetNextBegin();
+  WaitForStream();
+  const float* row = call.x + int64_t{blockIdx.x} * call.columns;
+  Best best = {-__builtin_huge_valf(), call.columns};
+#pragma unroll 8
+  for (int i = threadIdx.x; i < call.columns; i += kBestThreads) {
+    best = Better(best, {row[i], i});
+  }
+  best = WarpBest(best);
+  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = best;
+  __syncthreads();
+  best = WarpBest(parts[threadIdx.x % 32]);
+  if (threadIdx.x > 0) return;
+  call.out[2 * blockIdx.x] = best.value;
+  call.out[2 * blockIdx.x + 1] = static_cast<float>(call.first_token + best.index);
+}
+
 }  // namespace
 
 void RmsNorm(const RmsNormCall& call, cudaStream_t stream) {
@@ -221,6 +259,11 @@ void Embed(const EmbedCall& call, cudaStream_t stream) {
 void GatherRows(const GatherRowsCall& call, cudaStream_t stream) {
   if (call.count == 0) return;
   Launch(GatherRowsKernel, {call.count, kThreads}, stream, call);
+}
+
+void BestTokens(const BestTokensCall& call, cudaStream_t stream) {
+  if (call.rows == 0) return;
+  Launch(BestTokensKernel, {call.rows, kBestThreads}, stream, call);
 }
 
 }  // namespace headlong::cuda
