@@ -11,9 +11,9 @@ inline constexpr float kLn2 = 0.6931471805599453f;
 inline constexpr float kLog2e = 1.4426950408889634f;
 inline constexpr float kMinusInfinity = -__builtin_huge_valf();
 
-// Lets the merge begin. Whatever else comes next must not: what begins beside a kernel with all of
-// a multiprocessor's shared memory keeps it so, and reads with next to no L1 cache (measured:
-// products of one row at half their rate).
+// Lets the merge begin. Whatever else comes next must not: products that began beside this kernel
+// took a step of Llama-3-8B from 4.9 to 6.6 ms on an H200 (a multiprocessor that is never idle seems
+// to keep its memory as the shared memory of this kernel, not as their L1 cache).
 __device__ inline void LetMergeBegin(const DecodeAttention& decode) {
   if (decode.merge_count > 0) cudaTriggerProgrammaticLaunchCompletion();
 }
