@@ -46,8 +46,8 @@ absl::Status Forward::TakeMemory() {
   ASSIGN_OR_RETURN(best_, backend_.NewActivations(options_.max_samples, 2));
   for (const IndexRange& range : share.vocab_by_rank) vocab_columns_.push_back(range.size());
   best_columns_.assign(vocab_columns_.size(), 2);
-  const int64_t columns = std::max<int64_t>(config.vocab_size, 2 * std::ssize(best_columns_));
-  return collective_.PrepareGather(options_.max_samples * columns);
+  const int64_t gathered = std::max<int64_t>(config.vocab_size, 2 * std::ssize(best_columns_));
+  return collective_.PrepareGather(options_.max_samples * gathered);
 }
 
 absl::Status Forward::Run(const Batch& batch, const LaneTables& tables, Sampled& sampled) {
