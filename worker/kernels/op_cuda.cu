@@ -36,10 +36,12 @@ __device__ float BlockSum(float value) {
   return WarpSum(static_cast<int>(threadIdx.x % 32) < warps ? parts[threadIdx.x % 32] : 0.0f);
 }
 
-constexpr int kKept = 16;  // numbers of a row that a thread holds in registers
+constexpr int kMostKept = 16;  // numbers of a row that a thread holds in registers
+constexpr int kNormThreads = 1024;
 
-// One block per row. The weights are read while the kernel before ends.
-__global__ void RmsNormKernel(RmsNormCall call) {
+// One block per row, kKept numbers to a thread. The weights are read while the kernel before ends.
+template <int kKept>
+__global__ void __launch_bounds__(kNormThreads) RmsNormKernel(RmsNormCall call) {
   LetNextBegin();
   const int first = static_cast<int>(threadIdx.x), step = static_cast<int>(blockDim.x);
   float weight[kKept], kept[kKept];
@@ -211,10 +213,12 @@ __global__ void __launch_bounds__(kBestThreads) BestTokensKernel(BestTokensCall 
 
 void RmsNorm(const RmsNormCall& call, cudaStream_t stream) {
   if (call.rows == 0) return;
-  CheckCuda(call.columns <= 1024 * kKept ? cudaSuccess : cudaErrorInvalidValue,
+  CheckCuda(call.columns <= kNormThreads * kMostKept ? cudaSuccess : cudaErrorInvalidValue,
             "RmsNorm of a row of more than 16384 numbers");
-  const int threads = std::clamp((call.columns / 4 + 31) / 32 * 32, 32, 1024);
-  Launch(RmsNormKernel, {call.rows, threads}, stream, call);
+  constexpr int kFew = 4;
+  const int threads = std::clamp((call.columns / kFew + 31) / 32 * 32, 32, kNormThreads);
+  const bool few = call.columns <= threads * kFew;
+  Launch(few ? RmsNormKernel<kFew> : RmsNormKernel<kMostKept>, {call.rows, threads}, stream, call);
 }
 
 void NormHeads(const NormHeadsCall& call, cudaStream_t stream) {
