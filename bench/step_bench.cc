@@ -1,6 +1,7 @@
 // A worker's steps without a server: seconds per chunk of a prompt and per decode step of a batch.
 //   step_bench MODEL DEVICE DTYPE PROMPT_TOKENS STEPS SEQUENCES
-// MODEL: a folder; with a config.json alone its weights are dummies. DEVICE: cpu or cuda.
+// MODEL: a folder; with a config.json alone its weights are dummies. DEVICE: cpu, cuda, or
+// launches: a GPU without graphs.
 #include <omp.h>
 
 #include <algorithm>
@@ -34,6 +35,7 @@ v1::Configure Whole(const Arguments& arguments, const ModelConfig& config, const
   configure.set_epoch(1);
   configure.set_plan_json(plan.ToJson());
   configure.set_dtype(arguments.dtype);
+  configure.set_kv_cache_dtype(arguments.dtype);
   configure.set_max_sequences(arguments.sequences);
   const int64_t context = arguments.prompt_tokens + arguments.steps + 1;
   configure.set_max_context(static_cast<uint32_t>(context));
@@ -135,9 +137,9 @@ absl::Status Run(const Arguments& arguments) {
   ASSIGN_OR_RETURN(const Plan plan, Plan::Load("", arguments.model, shape));
   DeviceChoice choice{-1, "cpu", ""};
   if (arguments.device != "cpu") {
-    ASSIGN_OR_RETURN(choice, ChooseDevice(arguments.device, -1, FindGpus()));
+    ASSIGN_OR_RETURN(choice, ChooseDevice("cuda", -1, FindGpus()));
   }
-  Device device(choice);
+  Device device(choice, arguments.device != "launches");
   NoPeers rendezvous;
   std::atomic<uint64_t> progress{0};
   EpochResources resources{&config, opened->get(), &device, &rendezvous, &progress, "127.0.0.1"};
@@ -146,8 +148,8 @@ absl::Status Run(const Arguments& arguments) {
   ASSIGN_OR_RETURN(const auto epoch, Epoch::Begin(Whole(arguments, config, plan), resources,
                                                   [&](int64_t, int64_t total) { bytes = total; }));
   device.backend().Wait();
-  std::printf("%s, %s: %.2f GB of fp32 weights loaded in %.2f s\n", choice.name.c_str(),
-              arguments.dtype.c_str(), bytes / 1e9, Now() - begin);
+  std::printf("%s (%s), %s: %.2f GB of fp32 weights loaded in %.2f s\n", choice.name.c_str(),
+              arguments.device.c_str(), arguments.dtype.c_str(), bytes / 1e9, Now() - begin);
   RETURN_IF_ERROR(Prefill(*epoch, arguments, config.vocab_size));
   return Decode(*epoch, arguments);
 }

@@ -18,7 +18,10 @@ std::string FormatTime(double seconds) {
                         : absl::StrFormat("%.2f ms", seconds * 1e3);
 }
 
+bool HasCeiling(const KernelRate& rate) { return rate.bytes > 0 || rate.flops > 0; }
+
 std::string FormatRate(const KernelRate& rate, const Ceilings& ceilings) {
+  if (!HasCeiling(rate)) return "-";
   return IsMemoryBound(rate, ceilings)
              ? absl::StrFormat("%.1f GB/s", rate.bytes / rate.seconds * 1e-9)
              : absl::StrFormat("%.1f GFLOP/s", rate.flops / rate.seconds * 1e-9);
@@ -29,12 +32,12 @@ std::string KernelText(const KernelReport& report) {
   for (const KernelRate& rate : report.rates) {
     table.Row({rate.operation, rate.shape, FormatTime(rate.seconds),
                FormatRate(rate, report.ceilings),
-               FormatPercent(ShareOfCeiling(rate, report.ceilings))});
+               HasCeiling(rate) ? FormatPercent(ShareOfCeiling(rate, report.ceilings)) : "-"});
   }
   return absl::StrFormat(
-      "%s\nThe first two rows are the ceilings of the rest: reading memory, and oneDNN.\n"
-      "%d threads, %s; above 100 %%: the data came from a cache.\n",
-      table.Text(), report.threads, report.instruction_set);
+      "%s\nThe first two rows are the ceilings of the rest: reading memory, and %s.\n"
+      "%s; above 100 %%: the data came from a cache.\n",
+      table.Text(), report.matmul_ceiling, report.device);
 }
 
 OutputJson KernelJson(const KernelReport& report) {
@@ -47,21 +50,28 @@ OutputJson KernelJson(const KernelReport& report) {
                        {"seconds", rate.seconds},
                        {"share_of_ceiling", ShareOfCeiling(rate, report.ceilings)}});
   }
-  return {{"device", "cpu"},
-          {"instruction_set", report.instruction_set},
-          {"threads", report.threads},
+  return {{"device", report.device},
           {"ceilings",
            {{"read_bytes_per_second", report.ceilings.bytes_per_second},
             {"matmul_flops_per_second", report.ceilings.flops_per_second}}},
           {"kernels", kernels}};
 }
 
-ExitCode RunKernels(bool json, Terminal& terminal) {
+struct BenchKernelsFlags {
+  std::string device = "cpu";
+  int gpu = -1;
+  OutputFlag output;
+};
+
+ExitCode RunKernels(const BenchKernelsFlags& flags, Terminal& terminal) {
   Progress progress(terminal, "kernels");
-  const auto report = BenchKernelsCpu([&](size_t done, size_t total, const std::string& operation) {
+  const KernelProgress show = [&](size_t done, size_t total, const std::string& operation) {
     progress.Update({static_cast<double>(done), static_cast<double>(total), operation});
     return !Interrupted();
-  });
+  };
+  const auto report =
+      flags.device == "cuda" ? BenchKernelsCuda(flags.gpu, show) : BenchKernelsCpu(show);
+  const bool json = flags.output.json();
   if (!report.ok()) return Fail(report.status());
   const absl::Status printed =
       json ? PrintJson(KernelJson(*report)) : PrintText(KernelText(*report));
@@ -71,13 +81,16 @@ ExitCode RunKernels(bool json, Terminal& terminal) {
 }  // namespace
 
 void AddBenchKernelsCommand(CommandLine& cli, CLI::App* bench) {
-  auto output = std::make_shared<OutputFlag>();
+  auto flags = std::make_shared<BenchKernelsFlags>();
   CLI::App* command = bench->add_subcommand(
       "kernels", "What each kernel reaches of what this machine can do, in about half a minute");
-  AddOutputFlag(command, output.get());
-  command->callback([&cli, output] {
-    cli.action = [&cli, output] { return RunKernels(output->json(), cli.terminal); };
-  });
+  command->add_option("--device", flags->device, "cpu or cuda")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
+  command->add_option("--gpu", flags->gpu, "Which GPU, counted from 0")->check(CLI::Range(0, 1023));
+  AddOutputFlag(command, &flags->output);
+  command->callback(
+      [&cli, flags] { cli.action = [&cli, flags] { return RunKernels(*flags, cli.terminal); }; });
 }
 
 }  // namespace headlong

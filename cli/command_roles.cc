@@ -151,7 +151,8 @@ void AddWorkerCommand(CommandLine& cli) {
   command->add_option("--model", options.model_dir, "Model folder, the same as the coordinator's");
   command->add_option("--host", options.host, "Where other workers reach this one")
       ->capture_default_str();
-  AddDeviceFlags(command, {&options.device, &options.gpu, &options.threads});
+  AddDeviceFlags(command, {&options.device, &options.gpu, &options.threads, &options.cuda_graphs,
+                           &options.sums});
   AddLoadFormatFlag(command, &options.load_format);
   command->add_option("--sharing", options.sharing)->check(CLI::Range(1, 1024))->group("");
   command

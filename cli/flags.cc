@@ -91,6 +91,17 @@ void AddDeviceFlags(CLI::App* command, const DeviceFlags& flags) {
                    "Threads of each worker (default: the cores, shared)")
       ->check(CLI::Range(1, 4096))
       ->group(kClusterGroup);
+  command
+      ->add_option("--cuda-graphs", *flags.cuda_graphs,
+                   "on (default): a GPU replays decode steps; off: it launches every kernel")
+      ->option_text("on|off")
+      ->group(kClusterGroup);
+  command
+      ->add_option("--sums", *flags.sums,
+                   "How GPUs sum few numbers: push (through each other's memory), nccl, or auto "
+                   "(push where they can)")
+      ->check(CLI::IsMember({"auto", "nccl", "push"}))
+      ->group(kClusterGroup);
 }
 
 void AddLoadFormatFlag(CLI::App* command, std::string* load_format) {
@@ -106,7 +117,8 @@ void AddLocalWorkerFlags(CLI::App* command, LocalWorkerFlags* flags, bool embedd
       ->check(CLI::Range(1, 1024))
       ->capture_default_str()
       ->group(kClusterGroup);
-  AddDeviceFlags(command, {&flags->device, &flags->gpu, &flags->threads});
+  AddDeviceFlags(command,
+                 {&flags->device, &flags->gpu, &flags->threads, &flags->cuda_graphs, &flags->sums});
   command
       ->add_option("--memory-limit", flags->memory_limit,
                    "Memory of a worker, e.g. 2GiB; or one size per worker: 2GiB,8GiB")
@@ -114,7 +126,8 @@ void AddLocalWorkerFlags(CLI::App* command, LocalWorkerFlags* flags, bool embedd
       ->group(kClusterGroup);
   if (!embedded) return;
   CLI::Option* model = command->get_option("--model");
-  for (const char* name : {"--workers", "--device", "--gpu", "--threads", "--memory-limit"}) {
+  for (const char* name : {"--workers", "--device", "--gpu", "--threads", "--cuda-graphs", "--sums",
+                           "--memory-limit"}) {
     command->get_option(name)->needs(model);
   }
 }

@@ -40,7 +40,9 @@ struct LocalWorkerFlags {
   int workers = 1;
   int threads = 0;
   std::string device = "auto";
-  int gpu = -1;              // -1: not given
+  int gpu = -1;  // -1: not given
+  bool cuda_graphs = true;
+  std::string sums = "auto";
   std::string memory_limit;  // sizes, one for all or one each
 };
 
@@ -65,6 +67,8 @@ struct DeviceFlags {
   std::string* device = nullptr;
   int* gpu = nullptr;
   int* threads = nullptr;
+  bool* cuda_graphs = nullptr;
+  std::string* sums = nullptr;
 };
 void AddDeviceFlags(CLI::App* command, const DeviceFlags& flags);
 void AddLoadFormatFlag(CLI::App* command, std::string* load_format);

@@ -123,6 +123,8 @@ absl::StatusOr<LocalClusterOptions> ClusterOptionsFrom(const EngineFlags& engine
   options.threads = local.threads;
   options.device = local.device;
   options.gpu = local.gpu;
+  options.cuda_graphs = local.cuda_graphs;
+  options.sums = local.sums;
   if (!local.memory_limit.empty()) {
     ASSIGN_OR_RETURN(options.memory_limits, ParseByteList(local.memory_limit));
   }
@@ -177,6 +179,10 @@ std::vector<SupervisedCommand> WorkerCommands(const LocalClusterOptions& options
       const int sharing = (options.workers + gpus - 1) / gpus;
       command.argv.insert(command.argv.end(), {"--gpu", absl::StrCat(gpu)});
       command.argv.insert(command.argv.end(), {"--sharing", absl::StrCat(sharing)});
+      command.argv.insert(command.argv.end(), {"--sums", options.sums});
+      if (!options.cuda_graphs) {
+        command.argv.insert(command.argv.end(), {"--cuda-graphs", "off"});
+      }
     }
     if (options.coordinator.load_format != "auto") {
       command.argv.insert(command.argv.end(), {"--load-format", options.coordinator.load_format});

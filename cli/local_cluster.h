@@ -23,7 +23,9 @@ struct LocalClusterOptions {
   int workers = 1;
   int threads = 0;  // of each; 0: the cores shared out
   std::string device = "auto";
-  int gpu = -1;                        // of the first worker; -1: not given
+  int gpu = -1;  // of the first worker; -1: not given
+  bool cuda_graphs = true;
+  std::string sums = "auto";
   std::vector<int64_t> memory_limits;  // none, one for all, or one per worker
   std::string log_level = "info";      // of the workers
   bool quiet = false;                  // keep what workers write for errors, do not show it

@@ -1,5 +1,6 @@
 #include "worker/attention_cuda.h"
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <utility>
@@ -25,9 +26,10 @@ struct LayerDecode {
 };
 
 // Layers whose heads have the same classes and the same window: their decode rows are cut alike.
+// The items made on the host are the first one's.
 struct LayerKind {
+  int first_layer = 0;
   DecodePlan plan;
-  int layer = -1;  // whose lanes the items are; -1: not planned for this batch
   LayerDecode decode;
 };
 
@@ -59,7 +61,7 @@ struct AttentionCuda::State {
   void FindKinds();
   LayerHeads Heads(int layer) const;
   cuda::LayerLanes Lanes(int layer) const;
-  void PlanDecodeRows(int layer);
+  void PlanDecodeRows(int rows);
   void AttendDecodeRows(int layer, float* out) const;
 
   const AttentionShape shape;
@@ -69,10 +71,14 @@ struct AttentionCuda::State {
 
   // The batch: lists on the host, and where they are on the device.
   AttentionStep step;
+  std::vector<uint32_t> tokens;
+  std::vector<int32_t> sampled;
   std::vector<DecodeLane> decode_lanes;
-  std::vector<int> kind_of;          // [layer]
-  std::vector<LayerKind> kinds;      // one per kind
+  std::vector<int> kind_of;  // [layer]
+  std::vector<LayerKind> kinds;
   std::vector<LayerDecode> decodes;  // [layer]
+  cuda::MoveItems moves;
+  bool merges = false;  // some lane is cut
   const int32_t* positions = nullptr;
   const int32_t* row_chunks = nullptr;
   const int32_t* page_ids = nullptr;
@@ -89,9 +95,11 @@ void AttentionCuda::State::FindKinds() {
     for (const HeadPlace& place : memory.places[layer]) classes.push_back(place.lane_class);
     const auto entry = known.try_emplace({std::move(classes), Heads(layer).window},
                                          static_cast<int>(known.size()));
+    if (entry.second) kinds.push_back({layer, {}, {}});
     kind_of.push_back(entry.first->second);
+    const LayerHeads first = Heads(kinds[kind_of[layer]].first_layer);
+    memory.WriteShifts(layer, LaneShifts(first, Heads(layer)));
   }
-  kinds.resize(known.size());
   decodes.resize(kind_of.size());
 }
 
@@ -120,21 +128,49 @@ cuda::LayerLanes AttentionCuda::State::Lanes(int layer) const {
   return lanes;
 }
 
-void AttentionCuda::State::PlanDecodeRows(int layer) {
-  LayerKind& kind = kinds[kind_of[layer]];
-  const LayerHeads heads = Heads(layer);
-  if (kind.layer < 0) {
-    DecodeLanes(step, heads, page_ids, decode_lanes);
-    PlanDecode(decode_lanes, memory.kernels.decode_ctas, kind.plan);
-    kind.decode.cta_items = upload.Put<int32_t>(kind.plan.cta_items);
-    kind.decode.merges = upload.Put<DecodeMerge>(kind.plan.merges);
-    kind.decode.merge_count = static_cast<int>(kind.plan.merges.size());
-  } else {
-    MoveItems(Heads(kind.layer), heads, kind.plan.items);
+// Cuts the decode rows of every kind of layer. What varies from step to step is on the device; the
+// page ids, whose number varies most, come last.
+void AttentionCuda::State::PlanDecodeRows(int rows) {
+  struct KindRooms {
+    Upload::Room<DecodeItem> items;
+    Upload::Room<int32_t> cta_items;
+    Upload::Room<DecodeMerge> merges;
+  };
+  const int ctas = memory.kernels.decode_ctas;
+  std::vector<cuda::MovedItems> moved;
+  std::vector<KindRooms> rooms;
+  for (LayerKind& kind : kinds) {
+    const int lanes = rows * static_cast<int>(memory.places[kind.first_layer].size());
+    KindRooms& room = rooms.emplace_back();
+    room.items = upload.Reserve<DecodeItem>(MaxDecodeItems(lanes, ctas));
+    room.cta_items = upload.Reserve<int32_t>(ctas + 1);
+    room.merges = upload.Reserve<DecodeMerge>(MaxDecodeMerges(lanes, ctas));
+    kind.decode = {room.items.device, room.cta_items.device, room.merges.device,
+                   MaxDecodeMerges(lanes, ctas)};
   }
-  kind.layer = layer;
-  kind.decode.items = upload.Put<DecodeItem>(kind.plan.items);
-  decodes[layer] = kind.decode;
+  moves.most_items = 0;
+  for (size_t layer = 0; layer < kind_of.size(); ++layer) {
+    const LayerKind& kind = kinds[kind_of[layer]];
+    decodes[layer] = kind.decode;
+    const auto heads = static_cast<int32_t>(memory.places[layer].size());
+    if (kind.first_layer == static_cast<int>(layer) || heads == 0) continue;
+    decodes[layer].items = memory.layer_items[layer];
+    moved.push_back({kind.decode.items, kind.decode.cta_items + ctas, memory.layer_shifts[layer],
+                     memory.layer_items[layer], heads});
+    moves.most_items = std::max(moves.most_items, MaxDecodeItems(rows * heads, ctas));
+  }
+  moves.layers = upload.Put<cuda::MovedItems>(moved);
+  moves.layer_count = static_cast<int>(moved.size());
+  moves.group = shape.group;
+  page_ids = upload.Put<int32_t>(step.page_ids);
+  for (size_t i = 0; i < kinds.size(); ++i) {
+    DecodeLanes(step, Heads(kinds[i].first_layer), page_ids, decode_lanes);
+    PlanDecode(decode_lanes, ctas, kinds[i].plan);
+    std::ranges::copy(kinds[i].plan.items, rooms[i].items.host);
+    std::ranges::copy(kinds[i].plan.cta_items, rooms[i].cta_items.host);
+    const auto end = std::ranges::copy(kinds[i].plan.merges, rooms[i].merges.host).out;
+    std::fill(end, rooms[i].merges.host + kinds[i].decode.merge_count, DecodeMerge{});
+  }
 }
 
 void AttentionCuda::State::AttendDecodeRows(int layer, float* out) const {
@@ -149,7 +185,7 @@ void AttentionCuda::State::AttendDecodeRows(int layer, float* out) const {
   decode.cta_items = work.cta_items;
   decode.ctas = memory.kernels.decode_ctas;
   decode.merges = work.merges;
-  decode.merge_count = work.merge_count;
+  decode.merge_count = merges ? work.merge_count : 0;
   decode.part_out = memory.part_out;
   decode.part_lse = memory.part_lse;
   CheckCuda(cuda::LaunchDecode(decode, stream), "attention of decode rows");
@@ -209,12 +245,20 @@ void AttentionCuda::ResetSums(int slot) {
   }
 }
 
-void AttentionCuda::BeginBatch(const Batch& batch, const LaneTables& tables) {
+AttentionCuda::OnDevice AttentionCuda::BeginBatch(const Batch& batch, const LaneTables& tables,
+                                                  int rows) {
   State& state = *state_;
   AttentionStep& step = state.step;
   PlanAttention(batch, tables, state.memory.kernels.tile_positions, step);
+  OnDevice result;
+  result.padded = rows > 0 && PadDecodeStep(rows, state.memory.block_tokens(), step);
   state.upload.Begin();
-  state.page_ids = state.upload.Put<int32_t>(step.page_ids);
+  state.tokens = batch.tokens;
+  state.tokens.resize(step.positions.size());
+  result.tokens = state.upload.Put<uint32_t>(state.tokens);
+  state.sampled = batch.sampled_rows();
+  state.sampled.resize(step.positions.size());
+  result.sampled = state.upload.Put<int32_t>(state.sampled);
   state.positions = state.upload.Put<int32_t>(step.positions);
   state.row_chunks = state.upload.Put<int32_t>(step.row_chunks);
   state.chunks = state.upload.Put<ChunkLanes>(step.lanes);
@@ -224,21 +268,31 @@ void AttentionCuda::BeginBatch(const Batch& batch, const LaneTables& tables) {
   state.folds.block_count = static_cast<int32_t>(step.folds.size());
   state.folds.chunks = state.upload.Put<int32_t>(step.summed);
   state.folds.chunk_count = static_cast<int32_t>(step.summed.size());
-  for (LayerKind& kind : state.kinds) kind.layer = -1;
-  if (!step.decode_rows.empty()) {
-    for (int layer = batch.layer_begin; layer < batch.layer_end; ++layer) {
-      if (!state.memory.places[layer].empty()) state.PlanDecodeRows(layer);
-    }
+  state.moves.layer_count = 0;
+  state.merges = false;
+  if (step.decode_rows.empty()) {
+    state.page_ids = state.upload.Put<int32_t>(step.page_ids);
+  } else {
+    state.PlanDecodeRows(static_cast<int>(result.padded ? rows : std::ssize(step.decode_rows)));
+    for (const LayerKind& kind : state.kinds) state.merges |= !kind.plan.merges.empty();
   }
   state.upload.Send(state.stream);
+  result.launches = {static_cast<int>(step.positions.size()), static_cast<int>(step.folds.size()),
+                     static_cast<int>(step.keeps.size()), state.merges, batch.best_only};
+  return result;
+}
+
+void AttentionCuda::Prepare() {
+  const State& state = *state_;
   cuda::RopeTable table;
   table.positions = state.positions;
   table.inverse_frequencies = state.memory.inverse_frequencies;
   table.scale = state.shape.rope_scale;
-  table.rows = batch.rows();
+  table.rows = static_cast<int32_t>(state.step.positions.size());
   table.half = state.shape.head_dim / 2;
   table.cos_sin = state.memory.cos_sin;
   CheckCuda(cuda::LaunchRopeTable(table, state.stream), "the rotary table");
+  CheckCuda(cuda::LaunchMoveItems(state.moves, state.stream), "the work of each layer");
 }
 
 void AttentionCuda::Run(int layer, const float* qkv, float* out) {

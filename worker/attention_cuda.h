@@ -25,9 +25,29 @@ class AttentionCuda {
   ~AttentionCuda();
 
   void ResetSums(int slot);
-  // Makes the batch's rotary table and work lists, with one upload. Neither argument is read
-  // afterwards.
-  void BeginBatch(const Batch& batch, const LaneTables& tables);
+
+  // What of a batch is on the device, and what the launches for it depend on: two batches with
+  // equal Launches need the same launches, with the same arguments.
+  struct Launches {
+    int rows = 0;   // that the lists have room for
+    int folds = 0;  // jobs
+    int keeps = 0;
+    bool merges = false;
+    bool best_only = false;  // as Batch
+    auto operator<=>(const Launches&) const = default;
+  };
+  struct OnDevice {
+    const uint32_t* tokens = nullptr;  // [rows]
+    const int32_t* sampled = nullptr;  // [rows]: sampled rows, then zeros
+    Launches launches;
+    bool padded = false;
+  };
+  // Makes the batch's work lists, with one upload, which brings tokens and sampled rows, too.
+  // Neither argument is read afterwards. `rows`: 0, or for a batch of decode rows how many of them
+  // the lists shall have room for; where they need more, they come as they are.
+  OnDevice BeginBatch(const Batch& batch, const LaneTables& tables, int rows);
+  // Before the first layer: the rotary table, and the work of each layer.
+  void Prepare();
   // qkv: device, [rows][q of held heads | k | v] fp32 before rotation; not changed.
   // out: device, [rows][q of held heads] fp32.
   void Run(int layer, const float* qkv, float* out);

@@ -156,6 +156,20 @@ void PlanAttention(const Batch& batch, const LaneTables& tables, int tile_positi
   });
 }
 
+bool PadDecodeStep(int rows, int block_tokens, AttentionStep& step) {
+  const size_t count = rows, folds = count * (block_tokens / kBlockTokens);
+  if (step.folds.size() > folds || step.keeps.size() > count) return false;
+  const size_t classes = step.lanes.size() / std::max<size_t>(step.positions.size(), 1);
+  step.positions.resize(count, 0);
+  step.row_chunks.resize(count, kNoChunk);
+  step.lanes.resize(count * classes);
+  if (!step.keeps.empty()) step.keeps.resize(count, {kNoChunk, 0});
+  if (step.folds.empty()) return true;  // most steps: nothing leaves
+  step.folds.resize(folds, {kNoChunk, 0});
+  step.summed.resize(count, kNoChunk);
+  return true;
+}
+
 int64_t MaxBlockJobs(const StepLimits& limits) {
   // Blocks that a chunk of n rows touches, or that leave meanwhile: at most n / 16 and, at the
   // ends, what a step of the window's start and two blocks cut through add.
@@ -194,15 +208,14 @@ void DecodeLanes(const AttentionStep& step, const LayerHeads& heads, const int32
   }
 }
 
-void MoveItems(const LayerHeads& from, const LayerHeads& to, std::span<DecodeItem> items) {
-  const auto held = static_cast<int32_t>(to.places.size());
-  for (DecodeItem& item : items) {
-    const int32_t head = item.lane.query / to.group % held;
-    const DeviceClass& lane_class = to.classes[to.places[head].lane_class];
+std::vector<LaneShift> LaneShifts(const LayerHeads& from, const LayerHeads& to) {
+  std::vector<LaneShift> shifts;
+  for (size_t head = 0; head < to.places.size(); ++head) {
     const int64_t lanes = to.places[head].lane - from.places[head].lane;
-    item.lane.pages += lanes * 2 * lane_class.half_bytes;
-    if (item.lane.dropped_sums != nullptr) item.lane.dropped_sums += lanes * 2 * to.head_dim;
+    const DeviceClass& lane_class = to.classes[to.places[head].lane_class];
+    shifts.push_back({lanes * 2 * lane_class.half_bytes, lanes * 2 * to.head_dim});
   }
+  return shifts;
 }
 
 }  // namespace headlong

@@ -33,6 +33,11 @@ struct AttentionStep {
 void PlanAttention(const Batch& batch, const LaneTables& tables, int tile_positions,
                    AttentionStep& step);
 
+// Lengthens the lists of a step of decode rows to what any step of `rows` of them may need, with
+// entries that mean nothing. False, and `step` as it was, where they need more. REQUIRES: no tiles,
+// at most `rows` chunks.
+bool PadDecodeStep(int rows, int block_tokens, AttentionStep& step);
+
 // Bounds on what a step needs.
 struct StepLimits {
   int rows = 0;
@@ -56,7 +61,7 @@ struct LayerHeads {
 void DecodeLanes(const AttentionStep& step, const LayerHeads& heads, const int32_t* page_ids,
                  std::vector<DecodeLane>& lanes);
 
-// Turns items of a layer into those of another whose heads have the same classes and window.
-void MoveItems(const LayerHeads& from, const LayerHeads& to, std::span<DecodeItem> items);
+// By head: from the lanes of a layer to those of another whose heads have the same classes.
+std::vector<LaneShift> LaneShifts(const LayerHeads& from, const LayerHeads& to);
 
 }  // namespace headlong

@@ -53,14 +53,26 @@ class Upload {
     used_ = 0;
   }
 
-  // Where the values will be on the device. More than the capacity ends the process.
+  // Room for `count` values, to be filled until Send. More than the capacity ends the process.
+  template <typename T>
+  struct Room {
+    T* host = nullptr;
+    const T* device = nullptr;
+  };
+  template <typename T>
+  Room<T> Reserve(int64_t count) {
+    const int64_t begin = used_;
+    used_ += DeviceAligned(count * static_cast<int64_t>(sizeof(T)));
+    if (used_ > capacity_) std::abort();  // the bounds of the lists are wrong
+    return {reinterpret_cast<T*>(host_ + begin), reinterpret_cast<const T*>(device_ + begin)};
+  }
+
+  // Where the values will be on the device.
   template <typename T>
   const T* Put(std::span<const T> values) {
-    const int64_t begin = used_;
-    used_ += DeviceAligned(static_cast<int64_t>(values.size_bytes()));
-    if (used_ > capacity_) std::abort();  // the bounds of the lists are wrong
-    if (!values.empty()) std::memcpy(host_ + begin, values.data(), values.size_bytes());
-    return reinterpret_cast<const T*>(device_ + begin);
+    const Room<T> room = Reserve<T>(std::ssize(values));
+    if (!values.empty()) std::memcpy(room.host, values.data(), values.size_bytes());
+    return room.device;
   }
 
   void Send(cudaStream_t stream) {

@@ -58,6 +58,8 @@ AttentionMemory::AttentionMemory(const AttentionShape& attention, const CacheSha
   classes.resize(class_shapes_.size());
   device_places.resize(places.size());
   device_parts.resize(stripes_.size());
+  layer_shifts.resize(places.size());
+  layer_items.resize(places.size());
 }
 
 AttentionMemory::~AttentionMemory() { cudaFree(memory_); }
@@ -86,7 +88,11 @@ void AttentionMemory::Lay(Arena& arena) {
   }
   device_classes = arena.Take<DeviceClass>(std::ssize(classes));
   for (size_t layer = 0; layer < places.size(); ++layer) {
-    device_places[layer] = arena.Take<HeadPlace>(std::ssize(places[layer]));
+    const auto heads = static_cast<int>(places[layer].size());
+    device_places[layer] = arena.Take<HeadPlace>(heads);
+    layer_shifts[layer] = arena.Take<LaneShift>(heads);
+    layer_items[layer] =
+        arena.Take<DecodeItem>(MaxDecodeItems(limits_.chunks * heads, kernels.decode_ctas));
   }
   for (size_t layer = 0; layer < stripes_.size(); ++layer) {
     device_parts[layer] = arena.Take<StripePart>(std::ssize(stripes_[layer].own));
@@ -114,11 +120,12 @@ int64_t AttentionMemory::upload_bytes() const {
   const int64_t tiles = limits_.rows / kernels.tile_positions + limits_.chunks;
   const int64_t layer = lists(lanes + kernels.decode_ctas, sizeof(DecodeItem)) +
                         lists(kernels.decode_ctas + 1, sizeof(int32_t)) +
-                        lists(lanes, sizeof(DecodeMerge));
-  return lists(2 * pages, sizeof(int32_t)) + 2 * lists(limits_.rows, sizeof(int32_t)) +
+                        lists(lanes, sizeof(DecodeMerge)) + sizeof(cuda::MovedItems);
+  return lists(2 * pages, sizeof(int32_t)) + 4 * lists(limits_.rows, sizeof(int32_t)) +
          lists(limits_.chunks * std::ssize(classes), sizeof(ChunkLanes)) +
          lists(limits_.chunks, sizeof(int32_t)) + lists(tiles, sizeof(PrefillTile)) +
-         2 * lists(MaxBlockJobs(limits_), sizeof(BlockJob)) + std::ssize(places) * layer;
+         2 * lists(MaxBlockJobs(limits_), sizeof(BlockJob)) + std::ssize(places) * layer +
+         kDeviceAlignment;
 }
 
 absl::Status AttentionMemory::Take() {
@@ -148,6 +155,12 @@ absl::Status AttentionMemory::Take() {
   }
   write(inverse_frequencies, frequencies_);
   return absl::OkStatus();
+}
+
+void AttentionMemory::WriteShifts(int layer, std::span<const LaneShift> shifts) {
+  cuda::CheckCuda(
+      cudaMemcpy(layer_shifts[layer], shifts.data(), shifts.size_bytes(), cudaMemcpyHostToDevice),
+      "writing");
 }
 
 }  // namespace headlong

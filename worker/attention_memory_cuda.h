@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -31,7 +32,11 @@ class AttentionMemory {
   // RESOURCE_EXHAUSTED with the bytes asked and free. Sums are not zeroed.
   absl::Status Take();
 
+  // By held head of a layer. REQUIRES: Take.
+  void WriteShifts(int layer, std::span<const LaneShift> shifts);
+
   int64_t bytes() const { return bytes_; }
+  int block_tokens() const { return limits_.block_tokens; }
   int64_t upload_bytes() const;
   int slots(size_t lane_class) const { return class_shapes_[lane_class].sum_slots; }
 
@@ -43,6 +48,8 @@ class AttentionMemory {
   DeviceClass* device_classes = nullptr;
   std::vector<HeadPlace*> device_places;  // [layer]
   std::vector<StripePart*> device_parts;  // [layer]; empty where no head is split
+  std::vector<LaneShift*> layer_shifts;   // [layer][held head]
+  std::vector<DecodeItem*> layer_items;   // [layer][lanes of all decode rows + CTAs]
   float* inverse_frequencies = nullptr;   // [head_dim / 2]
   cuda::FreshRows batch_rows;             // [head][K|V][max_rows][head_dim]
   cuda::FreshRows prompt_rows;            // [head][K|V][max_context][head_dim], exact prefill only

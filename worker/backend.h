@@ -37,6 +37,13 @@ class DeviceVector {
   virtual ~DeviceVector() = default;
 };
 
+// How the calls of a batch are to be made. What rows behind the batch's own hold is of no meaning.
+struct BatchCalls {
+  int rows = 0;           // of every call: at least the batch's
+  int samples = 0;        // rows of GatherSampled, and of what follows it
+  bool replayed = false;  // all of them are under way already, out of a graph: make none
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -64,11 +71,17 @@ class Backend {
   virtual void ResetSums(int slot) = 0;
 
   // ---- one batch ----
-  // Makes the rotary table of the batch and keeps what Attend needs of it.
-  virtual void BeginBatch(const Batch& batch, const LaneTables& tables) = 0;
-  // out[r] = embedding of tokens[r] where this worker has it, else 0.   out: [rows][hidden]
-  virtual void Embed(const DeviceMatrix& embedding, int first_token,
-                     std::span<const uint32_t> tokens, Activations out) = 0;
+  // Takes what the calls need of the batch, which is not read afterwards. `recordable`: the calls
+  // up to EndBatch are the same for every batch with as many rows, and none of them waits. The
+  // backend may then keep a graph of them and replay that when such a batch comes again.
+  virtual BatchCalls BeginBatch(const Batch& batch, const LaneTables& tables, bool recordable) = 0;
+  // All calls of the batch are made. Not called where they were replayed or one of them failed.
+  virtual void EndBatch() {}
+  // Forgets all graphs, also one in the making. They may run: what they wait for may never come.
+  virtual void DropGraphs() {}
+  // out[r] = embedding of the batch's token r where this worker has it, else 0.
+  // out: [rows][hidden]
+  virtual void Embed(const DeviceMatrix& embedding, int first_token, Activations out) = 0;
   virtual void RmsNorm(Activations x, const DeviceVector& weight, float eps, int rows,
                        Activations out) = 0;
   // x += y, then out = RmsNorm of x.   x, y, out: [rows][size of weight]
@@ -92,9 +105,10 @@ class Backend {
   virtual void ScaleStripes(int layer, int rows, Activations parts, Activations out) = 0;
   virtual void SiluMul(Activations gate_up, int rows, int columns, Activations out) = 0;
   virtual void Add(Activations x, Activations y, int rows, int columns) = 0;
-  // out[i] = x[rows[i]]
-  virtual void GatherRows(Activations x, std::span<const int> rows, int columns,
-                          Activations out) = 0;
+  // out[i] = x[i-th sampled row of the batch]
+  virtual void GatherSampled(Activations x, int columns, Activations out) = 0;
+  // out[r] = {largest of x[r], first_token + its first column}; -inf of no columns. out: [rows][2]
+  virtual void BestTokens(Activations x, int rows, int first_token, Activations out) = 0;
   // Saves rows to / loads them from the hidden states of the exact prefill in progress.
   virtual void SaveHidden(Activations x, const Chunk& chunk) = 0;
   virtual void LoadHidden(const Chunk& chunk, Activations x) = 0;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <new>
 #include <utility>
 
@@ -115,8 +116,10 @@ class CpuBackend final : public Backend {
 
   void ResetSums(int slot) override { attention_->ResetSums(slot); }
 
-  void BeginBatch(const Batch& batch, const LaneTables& tables) override {
+  BatchCalls BeginBatch(const Batch& batch, const LaneTables& tables, bool) override {
     rows_ = batch.rows();
+    tokens_ = batch.tokens;
+    sampled_ = batch.sampled_rows();
     cpu::RopeTable(batch.positions.data(), rows_, shape_.inverse_frequencies.data(),
                    shape_.head_dim / 2, cos_sin_.data());
     if (shape_.rope_scale != 1) {
@@ -124,13 +127,13 @@ class CpuBackend final : public Backend {
       for (int64_t i = 0; i < count; ++i) cos_sin_[i] *= shape_.rope_scale;
     }
     attention_->BeginBatch(batch, tables);
+    return {rows_, static_cast<int>(sampled_.size()), false};
   }
 
-  void Embed(const DeviceMatrix& embedding, int first_token, std::span<const uint32_t> tokens,
-             Activations out) override {
+  void Embed(const DeviceMatrix& embedding, int first_token, Activations out) override {
     const auto& table = static_cast<const CpuEmbedding&>(embedding);
     float* row = Floats(out);
-    for (uint32_t token : tokens) {
+    for (uint32_t token : tokens_) {
       const int64_t index = int64_t{token} - first_token;
       if (index >= 0 && index < table.rows) {
         table.CopyRow(index, row);
@@ -197,10 +200,20 @@ class CpuBackend final : public Backend {
     cpu::Add(Floats(x), Floats(y), int64_t{rows} * columns);
   }
 
-  void GatherRows(Activations x, std::span<const int> rows, int columns, Activations out) override {
-    for (size_t i = 0; i < rows.size(); ++i) {
-      std::copy_n(Floats(x) + int64_t{rows[i]} * columns, columns,
+  void GatherSampled(Activations x, int columns, Activations out) override {
+    for (size_t i = 0; i < sampled_.size(); ++i) {
+      std::copy_n(Floats(x) + int64_t{sampled_[i]} * columns, columns,
                   Floats(out) + static_cast<int64_t>(i) * columns);
+    }
+  }
+
+  void BestTokens(Activations x, int rows, int first_token, Activations out) override {
+#pragma omp parallel for if (rows > 1)
+    for (int row = 0; row < rows; ++row) {
+      const float* begin = Floats(x) + int64_t{row} * x.columns;
+      const float* best = std::max_element(begin, begin + x.columns);
+      Floats(out)[2 * row] = x.columns == 0 ? -std::numeric_limits<float>::infinity() : *best;
+      Floats(out)[2 * row + 1] = static_cast<float>(first_token + (best - begin));
     }
   }
 
@@ -242,6 +255,8 @@ class CpuBackend final : public Backend {
   const Storage number_type_;
   AttentionShape shape_;
   int rows_ = 0;
+  std::vector<uint32_t> tokens_;  // of the batch
+  std::vector<int32_t> sampled_;
   std::vector<std::unique_ptr<float[]>> buffers_;
   std::vector<float> cos_sin_;  // [rows][2][head_dim / 2]
   std::vector<float> hidden_;   // [max_context][hidden], taken at the first exact prefill

@@ -11,6 +11,7 @@
 #include "worker/kernels/few_rows_cuda.h"
 #include "worker/kernels/matmul_cuda.h"
 #include "worker/kernels/op_cuda.h"
+#include "worker/step_graphs.h"
 #include "worker/weight_stage.h"
 
 namespace headlong {
@@ -56,8 +57,9 @@ int64_t RoundUp(int64_t value, int64_t step) { return (value + step - 1) / step 
 
 class CudaBackend final : public Backend {
  public:
-  CudaBackend(Storage storage, int gpu)
-      : storage_(storage),
+  CudaBackend(Storage storage, int gpu, bool graphs)
+      : uses_graphs_(graphs),
+        storage_(storage),
         type_(storage == Storage::kFloat32 ? ElementType::kFloat32 : ElementType::kBfloat16),
         gpu_(gpu) {}
   ~CudaBackend() override { Activate(); }
@@ -67,6 +69,7 @@ class CudaBackend final : public Backend {
     stream_.emplace();
     ASSIGN_OR_RETURN(matmul_, cuda::MatMul::Create(stream()));
     stage_.emplace(stream());
+    graphs_.emplace(stream());
     return absl::OkStatus();
   }
 
@@ -115,8 +118,7 @@ class CudaBackend final : public Backend {
     Activate();
     DropCaches();  // the old ones go before the new ones come
     shape_ = attention;
-    tokens_.emplace(attention.max_rows);
-    indices_.emplace(attention.max_rows);
+    most_graph_rows_ = std::min(attention.max_rows, cache.max_sequences);
     ASSIGN_OR_RETURN(attention_, AttentionCuda::Create(attention, cache, stream()));
     return absl::OkStatus();
   }
@@ -126,22 +128,37 @@ class CudaBackend final : public Backend {
     attention_->ResetSums(slot);
   }
 
-  void BeginBatch(const Batch& batch, const LaneTables& tables) override {
+  BatchCalls BeginBatch(const Batch& batch, const LaneTables& tables, bool recordable) override {
     Activate();
-    rows_ = batch.rows();
-    attention_->BeginBatch(batch, tables);
+    input_of_ = nullptr;
+    const int graph_rows =
+        recordable && uses_graphs_ ? GraphRows(batch.rows(), most_graph_rows_) : 0;
+    batch_ = attention_->BeginBatch(batch, tables, graph_rows);
+    BatchCalls calls;
+    calls.rows = batch_.launches.rows;
+    calls.samples = static_cast<int>(batch.sampled_rows().size());
+    if (batch_.padded) {
+      calls.samples = calls.rows;
+      calls.replayed = graphs_->Begin(batch_.launches);
+    }
+    samples_ = calls.samples;
+    if (!calls.replayed) attention_->Prepare();
+    return calls;
   }
 
-  void Embed(const DeviceMatrix& embedding, int first_token, std::span<const uint32_t> tokens,
-             Activations out) override {
+  void EndBatch() override { graphs_->End(); }
+
+  void DropGraphs() override { graphs_->Drop(); }
+
+  void Embed(const DeviceMatrix& embedding, int first_token, Activations out) override {
     const auto& table = static_cast<const CudaMatrix&>(embedding);
     cuda::EmbedCall call;
     call.table = table.memory.get();
     call.type = type_;
     call.table_rows = table.outputs;
     call.first_token = first_token;
-    call.tokens = tokens_->Send(tokens, stream());
-    call.rows = static_cast<int>(tokens.size());
+    call.tokens = batch_.tokens;
+    call.rows = batch_.launches.rows;
     call.columns = out.columns;
     call.out = Written(out);
     cuda::Embed(call, stream());
@@ -187,7 +204,7 @@ class CudaBackend final : public Backend {
     cuda::NormHeadsCall call;
     call.x = Written(qkv);
     call.row_stride = int64_t{heads} * (shape_.group + 2) * shape_.head_dim;
-    call.rows = rows_;
+    call.rows = batch_.launches.rows;
     call.q_heads = heads * shape_.group;
     call.k_heads = heads;
     call.dim = shape_.head_dim;
@@ -218,10 +235,12 @@ class CudaBackend final : public Backend {
     cuda::Add(Written(x), Floats(y), int64_t{rows} * columns, stream());
   }
 
-  void GatherRows(Activations x, std::span<const int> rows, int columns, Activations out) override {
-    const int* indices = indices_->Send(rows, stream());
-    cuda::GatherRows({Floats(x), indices, static_cast<int>(rows.size()), columns, Written(out)},
-                     stream());
+  void GatherSampled(Activations x, int columns, Activations out) override {
+    cuda::GatherRows({Floats(x), batch_.sampled, samples_, columns, Written(out)}, stream());
+  }
+
+  void BestTokens(Activations x, int rows, int first_token, Activations out) override {
+    cuda::BestTokens({Floats(x), rows, x.columns, first_token, Written(out)}, stream());
   }
 
   void SaveHidden(Activations x, const Chunk& chunk) override {
@@ -269,6 +288,7 @@ class CudaBackend final : public Backend {
   void Activate() const { CheckCuda(cudaSetDevice(gpu_), "choosing the GPU"); }
 
   void DropCaches() {
+    graphs_->Drop();
     stream_->Wait();
     buffers_.clear();
     input_ = {};
@@ -337,6 +357,7 @@ class CudaBackend final : public Backend {
               "copying");
   }
 
+  const bool uses_graphs_;
   const Storage storage_;
   const ElementType type_;
   const int gpu_;
@@ -344,21 +365,22 @@ class CudaBackend final : public Backend {
   std::unique_ptr<cuda::MatMul> matmul_;
   std::optional<WeightStage> stage_;
   AttentionShape shape_;
-  int rows_ = 0;
+  int most_graph_rows_ = 0;
+  AttentionCuda::OnDevice batch_;
+  int samples_ = 0;  // of the batch
   std::vector<DeviceArray<float>> buffers_;
   DeviceArray<uint16_t> input_;     // bf16 [rows][pitch]: the rounded copy of input_of_
   const void* input_of_ = nullptr;  // activations
   DeviceArray<float> hidden_;       // [max_context][hidden], taken at the first exact prefill
-  std::optional<cuda::Upload<uint32_t>> tokens_;
-  std::optional<cuda::Upload<int>> indices_;
   cuda::PinnedArray<float> read_back_;
   std::unique_ptr<AttentionCuda> attention_;
+  std::optional<StepGraphs> graphs_;  // of all of the above: goes first
 };
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(Storage storage, int gpu) {
-  auto backend = std::make_unique<CudaBackend>(storage, gpu);
+absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(Storage storage, int gpu, bool graphs) {
+  auto backend = std::make_unique<CudaBackend>(storage, gpu, graphs);
   RETURN_IF_ERROR(backend->Start());
   return backend;
 }

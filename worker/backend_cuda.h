@@ -11,8 +11,8 @@
 namespace headlong {
 
 // `gpu`: index as the CUDA runtime counts. `storage` is the type of caches and weights; fp32 sums
-// products without TF32. NOT_FOUND when cuBLASLt is not installed, naming where it was looked for;
-// UNIMPLEMENTED in a build without GPU support.
-absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(Storage storage, int gpu);
+// products without TF32. `graphs`: decode steps are replayed from graphs. NOT_FOUND when cuBLASLt
+// is not installed, naming where it was looked for; UNIMPLEMENTED in a build without GPU support.
+absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(Storage storage, int gpu, bool graphs);
 
 }  // namespace headlong

@@ -25,8 +25,18 @@ struct Batch {
   std::vector<Chunk> chunks;
   int layer_begin = 0;  // a unit of an exact prefill covers one layer; else all
   int layer_end = 0;
+  bool best_only = false;  // of every sampled row only the likeliest token is wanted
 
   int rows() const { return static_cast<int>(tokens.size()); }
+
+  // The rows after which logits are wanted, in the order of the chunks.
+  std::vector<int32_t> sampled_rows() const {
+    std::vector<int32_t> rows;
+    for (const Chunk& chunk : chunks) {
+      if (chunk.sample) rows.push_back(chunk.first_row + chunk.count - 1);
+    }
+    return rows;
+  }
 };
 
 }  // namespace headlong

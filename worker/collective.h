@@ -16,6 +16,12 @@
 
 namespace headlong {
 
+// How GPUs sum few numbers: through NCCL, as they sum many, through each other's memory, or so
+// where it can be.
+enum class Sums { kAuto, kNccl, kPush };
+// "auto" | "nccl" | "push".
+absl::StatusOr<Sums> SumsFromName(const std::string& name);
+
 class Collective {
  public:
   virtual ~Collective() = default;
@@ -23,14 +29,27 @@ class Collective {
   // x = sum over ranks of x, `count` numbers.
   virtual absl::Status Sum(Activations x, int64_t count) = 0;
 
-  // Brings each rank's [rows][columns of the rank] together on rank 0 as [rows][total columns] in
-  // host memory. `columns` by rank; `out` is used on rank 0 only. Waits for the result.
-  virtual absl::Status GatherToLeader(Activations x, int rows, const std::vector<int>& columns,
-                                      std::vector<float>& out) = 0;
+  // Memory for gathers of at most so many numbers of all ranks: once, before the first.
+  virtual absl::Status PrepareGather(int64_t most) = 0;
+
+  // Sends each rank's [rows][columns of the rank] to rank 0. `columns` by rank.
+  virtual absl::Status GatherToLeader(Activations x, int rows, const std::vector<int>& columns) = 0;
+
+  // Waits for a gather of `sent` rows of `x`. On rank 0 `out` becomes its first `rows` rows, of the
+  // columns of all ranks, in host memory; elsewhere it is left alone.
+  virtual absl::Status ReadGathered(Activations x, int sent, int rows,
+                                    const std::vector<int>& columns, std::vector<float>& out) = 0;
 
   // Waits for what was only enqueued.
   virtual absl::Status Wait() { return absl::OkStatus(); }
+
+  // Whether sums and gathers only enqueue, so that a graph can hold them.
+  virtual bool recordable() const { return false; }
 };
+
+// parts: rank by rank [sent][columns of the rank]. out: [rows][all columns], rows <= sent.
+void PlaceParts(const float* parts, const std::vector<int>& columns, int sent, int rows,
+                std::vector<float>& out);
 
 // Where ranks find each other: a key-value store per epoch.
 class Rendezvous {

@@ -23,9 +23,15 @@ class StagedCollective final : public Collective {
     return absl::OkStatus();
   }
 
-  absl::Status GatherToLeader(Activations x, int rows, const std::vector<int>& columns,
-                              std::vector<float>& out) override {
-    return host_->GatherToLeader(Read(x, int64_t{rows} * x.columns), rows, columns, out);
+  absl::Status PrepareGather(int64_t most) override { return host_->PrepareGather(most); }
+
+  absl::Status GatherToLeader(Activations x, int rows, const std::vector<int>& columns) override {
+    return host_->GatherToLeader(Read(x, int64_t{rows} * x.columns), rows, columns);
+  }
+
+  absl::Status ReadGathered(Activations x, int sent, int rows, const std::vector<int>& columns,
+                            std::vector<float>& out) override {
+    return host_->ReadGathered(x, sent, rows, columns, out);
   }
 
  private:
@@ -68,7 +74,7 @@ std::unique_ptr<Collective> MakeStagedCollective(std::unique_ptr<Collective> hos
 }
 
 absl::StatusOr<std::unique_ptr<Collective>> ConnectWorkers(const GlooOptions& options,
-                                                           const DeviceChoice& device,
+                                                           const DeviceChoice& device, Sums sums,
                                                            Rendezvous& rendezvous,
                                                            Backend& backend) {
   if (options.world == 1) return MakeSingleCollective(backend);
@@ -77,9 +83,13 @@ absl::StatusOr<std::unique_ptr<Collective>> ConnectWorkers(const GlooOptions& op
     NcclOptions of_gpus;
     of_gpus.rank = options.rank;
     of_gpus.world = options.world;
+    of_gpus.sums = sums;
     of_gpus.timeout = options.timeout;
     of_gpus.connect_timeout = options.connect_timeout;
     return MakeNcclCollective(of_gpus, rendezvous, backend);
+  }
+  if (device.cuda() && sums == Sums::kPush) {
+    return absl::FailedPreconditionError("--sums push: not every worker has a GPU of its own");
   }
   ASSIGN_OR_RETURN(std::unique_ptr<Collective> host, MakeGlooCollective(options, rendezvous));
   return device.cuda() ? MakeStagedCollective(std::move(host), backend) : std::move(host);

@@ -16,9 +16,9 @@ std::unique_ptr<Collective> MakeStagedCollective(std::unique_ptr<Collective> hos
 
 // Every rank says through `rendezvous` where it computes. NCCL where each has a GPU of its own and
 // can open the library; else Gloo, staged where this rank computes on a GPU. One rank: no traffic.
-// All ranks come to the same choice.
+// All ranks come to the same choice. `sums` is for GPUs.
 absl::StatusOr<std::unique_ptr<Collective>> ConnectWorkers(const GlooOptions& options,
-                                                           const DeviceChoice& device,
+                                                           const DeviceChoice& device, Sums sums,
                                                            Rendezvous& rendezvous,
                                                            Backend& backend);
 

@@ -18,29 +18,6 @@ namespace {
 
 constexpr uint64_t kGatherSlot = 1;  // tag of gather traffic; Gloo's own collectives use others
 
-// Lays [rows][columns] into columns [first, first + columns) of [rows][total].
-void PlaceColumns(const float* part, int rows, int columns, int first, int total, float* out) {
-  for (int row = 0; row < rows; ++row) {
-    std::copy_n(part + int64_t{row} * columns, columns, out + int64_t{row} * total + first);
-  }
-}
-
-class SingleCollective final : public Collective {
- public:
-  explicit SingleCollective(Backend& backend) : backend_(backend) {}
-
-  absl::Status Sum(Activations, int64_t) override { return absl::OkStatus(); }
-  absl::Status GatherToLeader(Activations x, int rows, const std::vector<int>& columns,
-                              std::vector<float>& out) override {
-    out.resize(int64_t{rows} * columns[0]);
-    backend_.ReadFloats(x, std::ssize(out), out.data());
-    return absl::OkStatus();
-  }
-
- private:
-  Backend& backend_;
-};
-
 // Gloo's store interface over the coordinator's rendezvous.
 class RendezvousStore final : public gloo::rendezvous::Store {
  public:
@@ -87,11 +64,12 @@ class GlooCollective final : public Collective {
     });
   }
 
-  absl::Status GatherToLeader(Activations x, int rows, const std::vector<int>& columns,
-                              std::vector<float>& out) override {
+  absl::Status PrepareGather(int64_t) override { return absl::OkStatus(); }
+
+  absl::Status GatherToLeader(Activations x, int rows, const std::vector<int>& columns) override {
     return Guarded("gather", [&] {
       if (options_.rank == 0) {
-        Receive(static_cast<const float*>(x.data), rows, columns, out);
+        Receive(static_cast<const float*>(x.data), rows, columns);
       } else if (rows * columns[options_.rank] > 0) {
         auto buffer = context_->createUnboundBuffer(
             x.data, sizeof(float) * int64_t{rows} * columns[options_.rank]);
@@ -101,23 +79,24 @@ class GlooCollective final : public Collective {
     });
   }
 
+  absl::Status ReadGathered(Activations, int sent, int rows, const std::vector<int>& columns,
+                            std::vector<float>& out) override {
+    if (options_.rank == 0) PlaceParts(parts_.data(), columns, sent, rows, out);
+    return absl::OkStatus();
+  }
+
  private:
-  void Receive(const float* own, int rows, const std::vector<int>& columns,
-               std::vector<float>& out) {
-    const int total = std::accumulate(columns.begin(), columns.end(), 0);
-    out.resize(int64_t{rows} * total);
-    PlaceColumns(own, rows, columns[0], 0, total, out.data());
-    int first = columns[0];
+  void Receive(const float* own, int rows, const std::vector<int>& columns) {
+    const int64_t total = std::accumulate(columns.begin(), columns.end(), int64_t{0});
+    parts_.resize(rows * total);
+    float* part = std::copy_n(own, int64_t{rows} * columns[0], parts_.data());
     for (int rank = 1; rank < options_.world; ++rank) {
-      received_.resize(int64_t{rows} * columns[rank]);
-      if (!received_.empty()) {
-        auto buffer =
-            context_->createUnboundBuffer(received_.data(), sizeof(float) * received_.size());
-        buffer->recv(rank, kGatherSlot);
-        buffer->waitRecv(options_.timeout);
-        PlaceColumns(received_.data(), rows, columns[rank], first, total, out.data());
-      }
-      first += columns[rank];
+      const int64_t count = int64_t{rows} * columns[rank];
+      if (count == 0) continue;
+      auto buffer = context_->createUnboundBuffer(part, sizeof(float) * count);
+      buffer->recv(rank, kGatherSlot);
+      buffer->waitRecv(options_.timeout);
+      part += count;
     }
   }
 
@@ -133,14 +112,10 @@ class GlooCollective final : public Collective {
 
   const GlooOptions options_;
   const std::shared_ptr<gloo::rendezvous::Context> context_;
-  std::vector<float> received_;
+  std::vector<float> parts_;  // leader: what every rank sent, rank by rank
 };
 
 }  // namespace
-
-std::unique_ptr<Collective> MakeSingleCollective(Backend& backend) {
-  return std::make_unique<SingleCollective>(backend);
-}
 
 absl::StatusOr<std::unique_ptr<Collective>> MakeGlooCollective(const GlooOptions& options,
                                                                Rendezvous& rendezvous) {

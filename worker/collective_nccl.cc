@@ -1,6 +1,7 @@
 #include "worker/collective_nccl.h"
 
 #include <nccl.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -11,6 +12,7 @@
 #include "common/status.h"
 #include "worker/kernels/cuda_handles.h"
 #include "worker/kernels/cuda_library.h"
+#include "worker/push_sums.h"
 
 namespace headlong {
 namespace {
@@ -67,9 +69,7 @@ class NcclCollective final : public Collective {
   NcclCollective(const Nccl& nccl, const NcclOptions& options, Rendezvous& rendezvous,
                  Backend& backend)
       : nccl_(nccl), options_(options), rendezvous_(rendezvous), backend_(backend) {}
-  ~NcclCollective() override {
-    if (comm_ != nullptr) nccl_.abort(comm_);  // unlike a destroy it waits for no peer
-  }
+  ~NcclCollective() override { Abort(); }
 
   absl::Status Connect() {
     ncclUniqueId id;
@@ -83,59 +83,82 @@ class NcclCollective final : public Collective {
     }
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     config.blocking = 0;
-    return Settle(nccl_.init(&comm_, options_.world, id, options_.rank, &config), "connecting",
-                  options_.connect_timeout);
+    RETURN_IF_ERROR(Settle(nccl_.init(&comm_, options_.world, id, options_.rank, &config),
+                           "connecting", options_.connect_timeout));
+    return ConnectPush();
   }
 
   absl::Status Sum(Activations x, int64_t count) override {
     if (count == 0) return absl::OkStatus();
+    if (push_ != nullptr && push_->Takes(count)) {
+      push_->Sum(static_cast<float*>(x.data), count);
+      return absl::OkStatus();
+    }
     return Settle(
         nccl_.all_reduce(x.data, x.data, count, ncclFloat, ncclSum, comm_, backend_.stream()),
         "sum", options_.timeout);
   }
 
-  absl::Status GatherToLeader(Activations x, int rows, const std::vector<int>& columns,
-                              std::vector<float>& out) override {
-    if (options_.rank != 0) {
-      const int64_t count = int64_t{rows} * columns[options_.rank];
-      if (count > 0) {
-        RETURN_IF_ERROR(Settle(nccl_.send(x.data, count, ncclFloat, 0, comm_, backend_.stream()),
-                               "gather", options_.timeout));
-      }
-      return WaitForStream("gather");
-    }
-    return Receive(x, rows, columns, out);
+  absl::Status PrepareGather(int64_t most) override {
+    if (options_.rank != 0) return absl::OkStatus();
+    if (cuda::DeviceArray<float>::Take(most, parts_)) return absl::OkStatus();
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no memory on the GPU for ", most, " logits of all workers"));
   }
 
-  absl::Status Wait() override { return WaitForStream("sum"); }
-
- private:
-  absl::Status Receive(Activations x, int rows, const std::vector<int>& columns,
-                       std::vector<float>& out) {
-    const int total = std::accumulate(columns.begin(), columns.end(), 0);
-    const int64_t others = int64_t{rows} * (total - columns[0]);
-    if (others > parts_.size()) parts_ = cuda::DeviceArray<float>(others);
+  absl::Status GatherToLeader(Activations x, int rows, const std::vector<int>& columns) override {
+    const int64_t own = int64_t{rows} * columns[options_.rank];
+    if (options_.rank != 0) {
+      if (own == 0) return absl::OkStatus();
+      return Settle(nccl_.send(x.data, own, ncclFloat, 0, comm_, backend_.stream()), "gather",
+                    options_.timeout);
+    }
+    cuda::CheckCuda(cudaMemcpyAsync(parts_.get(), x.data, own * sizeof(float),
+                                    cudaMemcpyDeviceToDevice, backend_.stream()),
+                    "gather");
     RETURN_IF_ERROR(Check(nccl_.group_start(), "gather"));
-    int64_t at = 0;
+    float* part = parts_.get() + own;
     for (int rank = 1; rank < options_.world; ++rank) {
       const int64_t count = int64_t{rows} * columns[rank];
       if (count == 0) continue;
       RETURN_IF_ERROR(
-          Check(nccl_.receive(parts_.get() + at, count, ncclFloat, rank, comm_, backend_.stream()),
-                "gather"));
-      at += count;
+          Check(nccl_.receive(part, count, ncclFloat, rank, comm_, backend_.stream()), "gather"));
+      part += count;
     }
-    RETURN_IF_ERROR(Settle(nccl_.group_end(), "gather", options_.timeout));
+    return Settle(nccl_.group_end(), "gather", options_.timeout);
+  }
+
+  absl::Status ReadGathered(Activations, int sent, int rows, const std::vector<int>& columns,
+                            std::vector<float>& out) override {
     RETURN_IF_ERROR(WaitForStream("gather"));
-    out.resize(int64_t{rows} * total);
-    host_.resize(int64_t{rows} * columns[0] + others);
-    backend_.ReadFloats(x, int64_t{rows} * columns[0], host_.data());
-    backend_.ReadFloats({parts_.get(), 0}, others, host_.data() + int64_t{rows} * columns[0]);
-    const float* part = host_.data();
-    for (int rank = 0, first = 0; rank < options_.world; first += columns[rank++]) {
-      for (int row = 0; row < rows; ++row, part += columns[rank]) {
-        std::copy_n(part, columns[rank], out.data() + int64_t{row} * total + first);
-      }
+    if (options_.rank != 0) return absl::OkStatus();
+    host_.resize(int64_t{sent} * std::accumulate(columns.begin(), columns.end(), 0));
+    backend_.ReadFloats({parts_.get(), 0}, std::ssize(host_), host_.data());
+    PlaceParts(host_.data(), columns, sent, rows, out);
+    return absl::OkStatus();
+  }
+
+  absl::Status Wait() override { return WaitForStream("sum"); }
+
+  bool recordable() const override { return true; }
+
+ private:
+  absl::Status ConnectPush() {
+    PushOptions push;
+    push.rank = options_.rank;
+    push.world = options_.world;
+    push.wanted = options_.sums != Sums::kNccl;
+    push.connect_timeout = options_.connect_timeout;
+    push.stream = backend_.stream();
+    absl::StatusOr<std::unique_ptr<PushSums>> connected = PushSums::Connect(push, rendezvous_);
+    if (connected.ok()) {
+      push_ = *std::move(connected);
+    } else if (!absl::IsFailedPrecondition(connected.status())) {
+      return connected.status();
+    } else if (options_.sums == Sums::kPush) {
+      return Annotate(connected.status(), "--sums push");
+    } else if (push.wanted) {
+      spdlog::info("all sums go through NCCL: {}", connected.status().ToString());
     }
     return absl::OkStatus();
   }
@@ -181,9 +204,18 @@ class NcclCollective final : public Collective {
   }
 
   absl::Status Fail(const std::string& why) {
-    if (comm_ != nullptr) nccl_.abort(comm_);
-    comm_ = nullptr;
+    Abort();
     return absl::UnavailableError(why);
+  }
+
+  // Unlike a destroy this waits for no peer. An abort would wait for graphs that hold the
+  // communicator.
+  void Abort() {
+    if (comm_ == nullptr) return;
+    if (push_ != nullptr) push_->Abandon();
+    backend_.DropGraphs();
+    nccl_.abort(comm_);
+    comm_ = nullptr;
   }
 
   const Nccl& nccl_;
@@ -191,7 +223,8 @@ class NcclCollective final : public Collective {
   Rendezvous& rendezvous_;
   Backend& backend_;
   ncclComm_t comm_ = nullptr;
-  cuda::DeviceArray<float> parts_;  // leader: the other ranks' rows
+  std::unique_ptr<PushSums> push_;  // null: all sums through NCCL
+  cuda::DeviceArray<float> parts_;  // leader: what every rank sent, rank by rank
   std::vector<float> host_;
 };
 

@@ -14,7 +14,7 @@ absl::Status Device::Use(Storage storage) {
   weights_ = Weights();
   backend_.reset();  // the memory of the old one goes before the new one comes
   if (choice_.cuda()) {
-    ASSIGN_OR_RETURN(backend_, MakeCudaBackend(storage, choice_.gpu));
+    ASSIGN_OR_RETURN(backend_, MakeCudaBackend(storage, choice_.gpu, graphs_));
   } else {
     backend_ = MakeCpuBackend(storage);
   }

@@ -15,7 +15,9 @@ namespace headlong {
 
 class Device {
  public:
-  explicit Device(DeviceChoice choice) : choice_(std::move(choice)) {}
+  // `graphs`: a GPU replays decode steps from graphs.
+  explicit Device(DeviceChoice choice, bool graphs = true)
+      : choice_(std::move(choice)), graphs_(graphs) {}
 
   absl::Status Use(Storage storage);
   // REQUIRES: Use was called.
@@ -25,6 +27,7 @@ class Device {
 
  private:
   const DeviceChoice choice_;
+  const bool graphs_;
   std::optional<Storage> storage_;
   std::unique_ptr<Backend> backend_;
   Weights weights_;  // after the backend: goes first

@@ -105,8 +105,8 @@ absl::Status Epoch::Connect() {
   peers.rank = share_.rank;
   peers.world = share_.world;
   peers.host = resources_.host;
-  ASSIGN_OR_RETURN(collective_, ConnectWorkers(peers, device.choice(), *resources_.rendezvous,
-                                               device.backend()));
+  ASSIGN_OR_RETURN(collective_, ConnectWorkers(peers, device.choice(), resources_.sums,
+                                               *resources_.rendezvous, device.backend()));
   ForwardOptions options;
   options.config = resources_.config;
   options.share = &share_;
@@ -142,8 +142,8 @@ absl::StatusOr<v1::StepDone> Epoch::Run(const v1::Step& step) {
     unit.layer_end = static_cast<int>(entry.layer_end());
     RETURN_IF_ERROR(AddEntry(entry, unit));
   }
-  if (main.rows() > 0) RETURN_IF_ERROR(RunBatch(main, done));
-  for (const Batch& unit : units) RETURN_IF_ERROR(RunBatch(unit, done));
+  if (main.rows() > 0) RETURN_IF_ERROR(RunBatch(std::move(main), done));
+  for (Batch& unit : units) RETURN_IF_ERROR(RunBatch(std::move(unit), done));
   done.set_cache_bytes_used(
       tables_->UsedBytes(resources_.config->head_dim, ElementBytes(storage_)));
   done.set_collective_ms(forward_->collective_ms() - collective_before);
@@ -212,11 +212,19 @@ absl::Status Epoch::AddEntry(const v1::BatchEntry& entry, Batch& batch) const {
   return absl::OkStatus();
 }
 
-absl::Status Epoch::RunBatch(const Batch& batch, v1::StepDone& done) {
+bool Epoch::WantsBestOnly(const Batch& batch) const {
+  return !resources_.keeps_logits &&
+         std::all_of(batch.chunks.begin(), batch.chunks.end(), [&](const Chunk& chunk) {
+           return !chunk.sample || IsGreedy(sequences_.at(chunk.sequence_id).sampling);
+         });
+}
+
+absl::Status Epoch::RunBatch(Batch batch, v1::StepDone& done) {
   for (const Chunk& chunk : batch.chunks) {
     RETURN_IF_ERROR(tables_->Advance(chunk, batch.layer_begin));
   }
-  RETURN_IF_ERROR(forward_->Run(batch, *tables_, logits_));
+  batch.best_only = WantsBestOnly(batch);
+  RETURN_IF_ERROR(forward_->Run(batch, *tables_, sampled_));
   const bool last_layer = batch.layer_end == resources_.config->layers;
   for (const Chunk& chunk : batch.chunks) {
     const bool prompt_done =
@@ -235,9 +243,13 @@ void Epoch::Sample(const Batch& batch, v1::StepDone& done) {
     if (chunk.sample) rows.push_back(&chunk);
   }
   std::vector<SampledToken> tokens(rows.size());
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (rows.size() > 1 && !batch.best_only)
   for (size_t row = 0; row < rows.size(); ++row) {
-    tokens[row] = SampleToken(std::span(&logits_[row * vocab], vocab),
+    if (batch.best_only) {
+      tokens[row].token = sampled_.best[row];
+      continue;
+    }
+    tokens[row] = SampleToken(std::span(&sampled_.logits[row * vocab], vocab),
                               sequences_.at(rows[row]->sequence_id).sampling, rows[row]->end());
   }
   for (size_t row = 0; row < rows.size(); ++row) {

@@ -32,6 +32,8 @@ struct EpochResources {
   Rendezvous* rendezvous = nullptr;
   std::atomic<uint64_t>* progress = nullptr;
   std::string host;
+  Sums sums = Sums::kAuto;
+  bool keeps_logits = false;  // logits come to the leader also where the best token is all it needs
 };
 
 class Epoch {
@@ -49,7 +51,7 @@ class Epoch {
   uint64_t number() const { return number_; }
   const SumProfile& sums() const { return sums_; }  // zeros where there is one worker
   // Leader: logits of the last batch's sampled rows, [sampled rows][vocab_size].
-  const std::vector<float>& logits() const { return logits_; }
+  const std::vector<float>& logits() const { return sampled_.logits; }
 
  private:
   struct Sequence {
@@ -64,7 +66,8 @@ class Epoch {
   absl::Status Connect();
   absl::Status StartAndEnd(const v1::Step& step);
   absl::Status AddEntry(const v1::BatchEntry& entry, Batch& batch) const;
-  absl::Status RunBatch(const Batch& batch, v1::StepDone& done);
+  absl::Status RunBatch(Batch batch, v1::StepDone& done);
+  bool WantsBestOnly(const Batch& batch) const;
   void Sample(const Batch& batch, v1::StepDone& done);
   bool Exact(const Sequence& sequence, const v1::BatchEntry& entry) const;
 
@@ -82,7 +85,7 @@ class Epoch {
   SumProfile sums_;
   std::unique_ptr<Forward> forward_;
   std::unordered_map<uint64_t, Sequence> sequences_;
-  std::vector<float> logits_;  // leader: [sampled rows][vocab]
+  Forward::Sampled sampled_;  // leader
 };
 
 }  // namespace headlong

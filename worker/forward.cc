@@ -9,11 +9,7 @@ namespace headlong {
 
 Forward::Forward(const ForwardOptions& options, Weights& weights, Backend& backend,
                  Collective& collective)
-    : options_(options), weights_(weights), backend_(backend), collective_(collective) {
-  for (const IndexRange& rows : options.share->vocab_by_rank) {
-    vocab_columns_.push_back(rows.size());
-  }
-}
+    : options_(options), weights_(weights), backend_(backend), collective_(collective) {}
 
 absl::StatusOr<std::unique_ptr<Forward>> Forward::Create(const ForwardOptions& options,
                                                          Weights& weights, Backend& backend,
@@ -50,7 +46,11 @@ absl::Status Forward::TakeMemory() {
   RETURN_IF_ERROR(take(mlp_, columns));
   ASSIGN_OR_RETURN(last_, backend_.NewActivations(options_.max_samples, config.hidden_size));
   ASSIGN_OR_RETURN(logits_, backend_.NewActivations(options_.max_samples, share.vocab_rows.size()));
-  return absl::OkStatus();
+  ASSIGN_OR_RETURN(best_, backend_.NewActivations(options_.max_samples, 2));
+  for (const IndexRange& range : share.vocab_by_rank) vocab_columns_.push_back(range.size());
+  best_columns_.assign(vocab_columns_.size(), 2);
+  const int64_t gathered = std::max<int64_t>(config.vocab_size, 2 * std::ssize(best_columns_));
+  return collective_.PrepareGather(options_.max_samples * gathered);
 }
 
 absl::StatusOr<SumProfile> Forward::MeasureSums() {
@@ -58,29 +58,49 @@ absl::StatusOr<SumProfile> Forward::MeasureSums() {
                                int64_t{options_.max_rows} * options_.config->hidden_size);
 }
 
-absl::Status Forward::Run(const Batch& batch, const LaneTables& tables,
-                          std::vector<float>& logits) {
-  backend_.BeginBatch(batch, tables);
-  RETURN_IF_ERROR(Enter(batch));
-  for (int layer = batch.layer_begin; layer < batch.layer_end; ++layer) {
-    RETURN_IF_ERROR(RunLayer(layer, layer == batch.layer_begin, batch.rows()));
-    options_.progress->fetch_add(1, std::memory_order_relaxed);
-  }
-  backend_.Add(x_, y_, batch.rows(), options_.config->hidden_size);
-  RETURN_IF_ERROR(Leave(batch, logits));
+absl::Status Forward::Run(const Batch& batch, const LaneTables& tables, Sampled& sampled) {
+  const BatchCalls calls = backend_.BeginBatch(batch, tables, Recordable(batch));
+  if (!calls.replayed) RETURN_IF_ERROR(Compute(batch, calls));
+  options_.progress->fetch_add(1, std::memory_order_relaxed);
+  if (Samples(batch)) RETURN_IF_ERROR(Read(batch, calls.samples, sampled));
   RETURN_IF_ERROR(collective_.Wait());
   backend_.Wait();
   return absl::OkStatus();
 }
 
+// A decode step: one new token of each sequence through all layers.
+bool Forward::Recordable(const Batch& batch) const {
+  return collective_.recordable() && batch.layer_begin == 0 && Samples(batch) &&
+         std::all_of(batch.chunks.begin(), batch.chunks.end(),
+                     [](const Chunk& chunk) { return chunk.count == 1 && !chunk.exact; });
+}
+
+bool Forward::Samples(const Batch& batch) const {
+  return batch.layer_end == options_.config->layers &&
+         std::any_of(batch.chunks.begin(), batch.chunks.end(),
+                     [](const Chunk& chunk) { return chunk.sample; });
+}
+
+absl::Status Forward::Compute(const Batch& batch, const BatchCalls& calls) {
+  RETURN_IF_ERROR(Enter(batch, calls.rows));
+  for (int layer = batch.layer_begin; layer < batch.layer_end; ++layer) {
+    RETURN_IF_ERROR(RunLayer(layer, layer == batch.layer_begin, calls.rows));
+    options_.progress->fetch_add(1, std::memory_order_relaxed);
+  }
+  backend_.Add(x_, y_, calls.rows, options_.config->hidden_size);
+  RETURN_IF_ERROR(Leave(batch, calls.samples));
+  backend_.EndBatch();
+  return absl::OkStatus();
+}
+
 // The residual stream at the first layer: embeddings, or what the layer before left.
-absl::Status Forward::Enter(const Batch& batch) {
+absl::Status Forward::Enter(const Batch& batch, int rows) {
   if (batch.layer_begin > 0) {
     for (const Chunk& chunk : batch.chunks) backend_.LoadHidden(chunk, x_);
     return absl::OkStatus();
   }
-  backend_.Embed(weights_.embedding(), options_.share->vocab_rows.begin, batch.tokens, x_);
-  return Sum(x_, int64_t{batch.rows()} * options_.config->hidden_size);
+  backend_.Embed(weights_.embedding(), options_.share->vocab_rows.begin, x_);
+  return Sum(x_, int64_t{rows} * options_.config->hidden_size);
 }
 
 // The residual stream gets what the layer before made (the first one's is whole), and y_ holds
@@ -124,23 +144,41 @@ absl::Status Forward::CombineStripes(int layer, int rows) {
 }
 
 // After the last layer: logits of the sampled rows. Before it: the residual stream is kept.
-absl::Status Forward::Leave(const Batch& batch, std::vector<float>& logits) {
+absl::Status Forward::Leave(const Batch& batch, int samples) {
   const ModelConfig& config = *options_.config;
   if (batch.layer_end < config.layers) {
     for (const Chunk& chunk : batch.chunks) backend_.SaveHidden(x_, chunk);
     return absl::OkStatus();
   }
-  std::vector<int> rows;
-  for (const Chunk& chunk : batch.chunks) {
-    if (chunk.sample) rows.push_back(chunk.first_row + chunk.count - 1);
-  }
-  if (rows.empty()) return absl::OkStatus();
-  const int count = static_cast<int>(rows.size());
-  backend_.GatherRows(x_, rows, config.hidden_size, last_);
-  backend_.RmsNorm(last_, weights_.final_norm(), static_cast<float>(config.rms_norm_eps), count,
+  if (samples == 0) return absl::OkStatus();
+  backend_.GatherSampled(x_, config.hidden_size, last_);
+  backend_.RmsNorm(last_, weights_.final_norm(), static_cast<float>(config.rms_norm_eps), samples,
                    last_);
-  backend_.MatMul(weights_.output(), last_, count, logits_);
-  return collective_.GatherToLeader(logits_, count, vocab_columns_, logits);
+  backend_.MatMul(weights_.output(), last_, samples, logits_);
+  if (!batch.best_only) return collective_.GatherToLeader(logits_, samples, vocab_columns_);
+  backend_.BestTokens(logits_, samples, options_.share->vocab_rows.begin, best_);
+  return collective_.GatherToLeader(best_, samples, best_columns_);
+}
+
+// Waits for what was gathered. Of equal logits the lowest token is the best.
+absl::Status Forward::Read(const Batch& batch, int sent, Sampled& sampled) {
+  const int rows = static_cast<int>(batch.sampled_rows().size());
+  if (!batch.best_only) {
+    return collective_.ReadGathered(logits_, sent, rows, vocab_columns_, sampled.logits);
+  }
+  RETURN_IF_ERROR(collective_.ReadGathered(best_, sent, rows, best_columns_, best_tokens_));
+  if (!options_.share->leader()) return absl::OkStatus();
+  sampled.best.clear();
+  const int world = options_.share->world;
+  for (int row = 0; row < rows; ++row) {
+    const float* best = &best_tokens_[int64_t{row} * world * 2];
+    for (const float* other = best + 2; other < &best_tokens_[0] + int64_t{row + 1} * world * 2;
+         other += 2) {
+      if (other[0] > best[0] || (other[0] == best[0] && other[1] < best[1])) best = other;
+    }
+    sampled.best.push_back(static_cast<uint32_t>(best[1]));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Forward::Sum(Activations x, int64_t count) {

@@ -33,10 +33,16 @@ class Forward {
                                                          Weights& weights, Backend& backend,
                                                          Collective& collective);
 
-  // Runs `batch` through its layers. On the leader `logits` holds afterwards one row of
-  // [vocab_size] for each chunk with `sample`, in order; it is left alone where no chunk samples.
-  // UNAVAILABLE when a peer vanished.
-  absl::Status Run(const Batch& batch, const LaneTables& tables, std::vector<float>& logits);
+  // Of the rows that are sampled, in the order of the chunks: logits, or the tokens of the largest
+  // ones where the batch wants only the best.
+  struct Sampled {
+    std::vector<float> logits;   // [rows][vocab_size]
+    std::vector<uint32_t> best;  // [rows]
+  };
+
+  // Runs `batch` through its layers. On the leader `sampled` holds afterwards what it wants; it is
+  // left alone where no chunk samples. UNAVAILABLE when a peer vanished.
+  absl::Status Run(const Batch& batch, const LaneTables& tables, Sampled& sampled);
 
   // As the function of that name, over the residual stream: before the first Run.
   absl::StatusOr<SumProfile> MeasureSums();
@@ -49,11 +55,15 @@ class Forward {
           Collective& collective);
 
   absl::Status TakeMemory();
-  absl::Status Enter(const Batch& batch);
+  bool Recordable(const Batch& batch) const;
+  bool Samples(const Batch& batch) const;
+  absl::Status Compute(const Batch& batch, const BatchCalls& calls);
+  absl::Status Enter(const Batch& batch, int rows);
   absl::Status RunLayer(int layer, bool first, int rows);
   absl::Status CombineStripes(int layer, int rows);
-  absl::Status Leave(const Batch& batch, std::vector<float>& logits);
+  absl::Status Leave(const Batch& batch, int samples);
   absl::Status Sum(Activations x, int64_t count);
+  absl::Status Read(const Batch& batch, int sent, Sampled& sampled);
 
   const ForwardOptions options_;
   Weights& weights_;
@@ -61,6 +71,8 @@ class Forward {
   Collective& collective_;
   double collective_ms_ = 0;
   std::vector<int> vocab_columns_;  // by rank
+  std::vector<int> best_columns_;   // by rank: 2 each
+  std::vector<float> best_tokens_;  // leader: [rows][rank]{logit, token}
 
   Activations x_;        // [rows][hidden]: the residual stream
   Activations normed_;   // [rows][hidden]
@@ -72,6 +84,7 @@ class Forward {
   Activations mlp_;      // [rows][held columns]
   Activations last_;     // [sampled rows][hidden]
   Activations logits_;   // [sampled rows][held vocabulary rows]
+  Activations best_;     // [sampled rows]{largest logit, its token}
 };
 
 }  // namespace headlong

@@ -2,6 +2,7 @@
 #include "worker/backend_cuda.h"
 #include "worker/collective_nccl.h"
 #include "worker/gpu.h"
+#include "worker/kernel_bench.h"
 
 namespace headlong {
 namespace {
@@ -15,7 +16,8 @@ absl::Status NotBuilt() {
 absl::StatusOr<std::vector<Gpu>> FindGpus() { return NotBuilt(); }
 absl::StatusOr<WorkerProfile> MeasureGpu(int) { return NotBuilt(); }
 GpuMemory GpuMemoryNow(int) { return {}; }
-absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(Storage, int) { return NotBuilt(); }
+absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(Storage, int, bool) { return NotBuilt(); }
+absl::StatusOr<KernelReport> BenchKernelsCuda(int, const KernelProgress&) { return NotBuilt(); }
 absl::Status CheckNccl() { return NotBuilt(); }
 absl::StatusOr<std::unique_ptr<Collective>> MakeNcclCollective(const NcclOptions&, Rendezvous&,
                                                                Backend&) {

@@ -71,9 +71,10 @@ bool IsMemoryBound(const KernelRate& rate, const Ceilings& ceilings) {
 
 absl::StatusOr<KernelReport> BenchKernelsCpu(const KernelProgress& progress) {
   KernelReport report;
-  report.instruction_set = cpu::AttentionIsa();
-  report.threads = omp_get_max_threads();
-  const std::vector<cpu::KernelCaseMaker> cases = AllCases(report.threads);
+  const int threads = omp_get_max_threads();
+  report.device = absl::StrCat("cpu ", cpu::AttentionIsa(), ", ", threads, " threads");
+  report.matmul_ceiling = "oneDNN in fp32";
+  const std::vector<cpu::KernelCaseMaker> cases = AllCases(threads);
   for (size_t i = 0; i < cases.size(); ++i) {
     if (!progress(i, cases.size(), absl::StrCat(cases[i].operation, ", ", cases[i].shape))) {
       return absl::CancelledError("interrupted");

@@ -11,21 +11,21 @@
 namespace headlong {
 
 struct Ceilings {
-  double bytes_per_second = 0;  // reading memory far larger than the caches, all threads
-  double flops_per_second = 0;  // oneDNN, fp32, 512 x 1024 by 1024 x 1024, all threads
+  double bytes_per_second = 0;  // reading memory far larger than the caches
+  double flops_per_second = 0;  // a library's product of matrices: oneDNN in fp32, cuBLASLt in bf16
 };
 
 struct KernelRate {
   std::string operation;  // "decode attention"
   std::string shape;
-  double bytes = 0;  // that must be read or written
-  double flops = 0;
+  double bytes = 0;    // that must be read or written
+  double flops = 0;    // both 0: nothing of which this machine has a ceiling
   double seconds = 0;  // median of one call
 };
 
 struct KernelReport {
-  std::string instruction_set;
-  int threads = 0;
+  std::string device;          // for people: "cpu avx2, 2 threads", "cuda:0 NVIDIA H200"
+  std::string matmul_ceiling;  // what makes the product that is a ceiling
   Ceilings ceilings;
   std::vector<KernelRate> rates;
 };
@@ -42,5 +42,9 @@ using KernelProgress = std::function<bool(size_t done, size_t total, const std::
 
 // CANCELLED when `progress` says so; RESOURCE_EXHAUSTED when memory for the data is missing.
 absl::StatusOr<KernelReport> BenchKernelsCpu(const KernelProgress& progress);
+
+// On a GPU, kernels in CUDA graphs; `gpu` as ChooseDevice takes it. Sums between GPUs where there
+// are two.
+absl::StatusOr<KernelReport> BenchKernelsCuda(int gpu, const KernelProgress& progress);
 
 }  // namespace headlong

@@ -95,6 +95,10 @@ uint32_t Choose(std::span<const float> logits, const v1::SamplingParams& params,
 
 }  // namespace
 
+bool IsGreedy(const v1::SamplingParams& params) {
+  return params.temperature() <= kGreedyTemperature && !params.want_logprobs();
+}
+
 SampledToken SampleToken(std::span<const float> logits, const v1::SamplingParams& params,
                          int64_t position) {
   SampledToken sampled;

@@ -10,6 +10,9 @@
 
 namespace headlong {
 
+// Nothing but the token of the largest logit is wanted: no draw, no logprobs.
+bool IsGreedy(const v1::SamplingParams& params);
+
 struct SampledToken {
   uint32_t token = 0;
   float logprob = 0;  // of the model's own distribution, before everything

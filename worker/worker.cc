@@ -49,7 +49,8 @@ class WorkerProcess {
 
   absl::Status Prepare() {
     ASSIGN_OR_RETURN(const DeviceChoice choice, Choose(options_.device, options_.gpu));
-    device_ = std::make_unique<Device>(choice);
+    device_ = std::make_unique<Device>(choice, options_.cuda_graphs);
+    ASSIGN_OR_RETURN(sums_, SumsFromName(options_.sums));
     omp_set_num_threads(options_.threads > 0 ? options_.threads : omp_get_num_procs());
     ASSIGN_OR_RETURN(config_, LoadModelConfig(options_.model_dir));
     if (options_.load_format == "dummy") {
@@ -134,6 +135,7 @@ class WorkerProcess {
     resources.device = device_.get();
     resources.progress = &progress_;
     resources.host = options_.host;
+    resources.sums = sums_;
     Session session(link, resources, stop_);
     return session.Run(
         std::chrono::milliseconds(std::clamp(registered.heartbeat_interval_ms(), 20u, 1000u)));
@@ -141,6 +143,7 @@ class WorkerProcess {
 
   const WorkerOptions& options_;
   const std::atomic<bool>& stop_;
+  Sums sums_ = Sums::kAuto;
   ModelConfig config_;
   std::shared_ptr<const Checkpoint> checkpoint_;
   v1::Register registration_;

@@ -19,6 +19,8 @@ struct WorkerOptions {
   std::string device = "auto";                 // "auto" | "cpu" | "cuda"
   int gpu = -1;                                // index; -1: the first that can be used
   int sharing = 1;                   // workers of this machine that share the device's memory
+  bool cuda_graphs = true;           // a GPU replays decode steps from graphs
+  std::string sums = "auto";         // of GPUs: "auto" | "nccl" | "push"
   std::string load_format = "auto";  // "auto": the model's files | "dummy": none
   int threads = 0;                   // 0: all cores
   int64_t memory_limit_bytes = 0;    // 0: half of the free memory, most of a GPU's

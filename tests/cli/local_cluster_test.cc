@@ -84,6 +84,11 @@ TEST(WorkerCommands, GpusAreTakenInTurnAndShared) {
   EXPECT_THAT(on(2, "--gpu"), testing::ElementsAre("0", "1", "0"));
   EXPECT_THAT(on(2, "--sharing"), testing::ElementsAre("2", "2", "2"));
   EXPECT_THAT(on(8, "--sharing"), testing::ElementsAre("1", "1", "1"));
+  EXPECT_THAT(on(0, "--sums"), testing::ElementsAre("", "", ""));
+  EXPECT_THAT(on(3, "--sums"), testing::ElementsAre("auto", "auto", "auto"));
+  EXPECT_THAT(on(3, "--cuda-graphs"), testing::ElementsAre("", "", ""));  // on by default
+  options.cuda_graphs = false;
+  EXPECT_THAT(on(3, "--cuda-graphs"), testing::ElementsAre("off", "off", "off"));
   // The machine's memory says nothing of a GPU's.
   EXPECT_THAT(on(2, "--memory-limit"), testing::ElementsAre("", "", ""));
   options.gpu = 1;

@@ -170,6 +170,36 @@ TEST_F(AttentionCudaPlanTest, ListsSayWhatTablesAndPoliciesSay) {
   }
 }
 
+// Lists of decode rows have a length that depends on the number of rows and on nothing else.
+TEST_F(AttentionCudaPlanTest, PaddedListsHoldWhatTheyHeldAndThenNothing) {
+  MakeTables();
+  const size_t classes = tables_->classes().size();
+  for (int position = 0; position < 300; ++position) {
+    Batch batch;
+    for (int s = 0; s < 3; ++s) {
+      batch.chunks.push_back({static_cast<uint64_t>(s), s, 1, position, true, false});
+      batch.tokens.push_back(0);
+      ASSERT_TRUE(tables_->Advance(batch.chunks[s], 0).ok());
+    }
+    PlanAttention(batch, *tables_, 8, step_);
+    const AttentionStep plain = step_;
+    ASSERT_TRUE(PadDecodeStep(4, block_, step_));
+    EXPECT_EQ(step_.positions.size(), 4u);
+    EXPECT_EQ(step_.row_chunks, (std::vector<int32_t>{0, 1, 2, kNoChunk}));
+    EXPECT_EQ(step_.lanes.size(), 4 * classes);
+    EXPECT_EQ(step_.keeps.size(), 4u);
+    EXPECT_EQ(step_.folds.size(), plain.folds.empty() ? 0 : 4u * block_ / 16);
+    EXPECT_EQ(step_.summed.size(), plain.folds.empty() ? 0 : 4u);
+    for (size_t i = 0; i < step_.folds.size(); ++i) {
+      EXPECT_EQ(step_.folds[i].chunk, i < plain.folds.size() ? plain.folds[i].chunk : kNoChunk);
+    }
+    for (size_t i = 0; i < step_.keeps.size(); ++i) {
+      EXPECT_EQ(step_.keeps[i].chunk, i < plain.keeps.size() ? plain.keeps[i].chunk : kNoChunk);
+    }
+    for (const Chunk& chunk : batch.chunks) tables_->Commit(chunk.sequence_id);
+  }
+}
+
 // A layer's items moved to another layer are those that the other layer would have been given.
 TEST_F(AttentionCudaPlanTest, ItemsMoveBetweenLayersOfAKind) {
   MakeTables();
@@ -191,7 +221,12 @@ TEST_F(AttentionCudaPlanTest, ItemsMoveBetweenLayersOfAKind) {
     DecodeLanes(step_, first, ids, lanes);
     EXPECT_EQ(lanes.size(), step_.decode_rows.size() * 4);
     PlanDecode(lanes, 5, moved);
-    MoveItems(first, second, moved.items);
+    const std::vector<LaneShift> shifts = LaneShifts(first, second);
+    for (DecodeItem& item : moved.items) {
+      const LaneShift& shift = shifts[item.lane.query / 2 % 4];
+      item.lane.pages += shift.page_bytes;
+      if (item.lane.dropped_sums != nullptr) item.lane.dropped_sums += shift.sums;
+    }
     DecodeLanes(step_, second, ids, lanes);
     PlanDecode(lanes, 5, planned);
     ASSERT_EQ(moved.items.size(), planned.items.size());

@@ -15,6 +15,8 @@ namespace {
 
 constexpr int kMaxRows = 300;
 constexpr int kHeads = 3, kGroup = 2, kHeadDim = 64;
+constexpr int kRows = 7;  // of the batch, of which rows 0, 3 and 6 are sampled
+constexpr uint32_t kTokens[kRows] = {100, 149, 99, 150, 120, 0, 110};
 
 // What a test body gets: a backend with caches, and ways to bring numbers to it and back.
 class Bench {
@@ -41,18 +43,19 @@ class Bench {
     const std::vector<LaneClass> classes = BuildLaneClasses(*plan_, lanes);
     const std::vector<int32_t> pages(classes.size(), 8);
     const absl::Status caches =
-        backend_->NewCaches(attention, {plan_.get(), &classes, pages, 1, Storage::kFloat32});
+        backend_->NewCaches(attention, {plan_.get(), &classes, pages, kRows, Storage::kFloat32});
     if (!caches.ok()) return caches;
-    LaneTables tables(*plan_, classes, pages, 1);
-    if (const auto slot = tables.Start(1, kMaxRows); !slot.ok()) return slot.status();
+    LaneTables tables(*plan_, classes, pages, kRows);
     Batch batch;
-    batch.chunks = {{1, 0, 7, 0, false, false}};
-    for (int row = 0; row < 7; ++row) {
-      batch.tokens.push_back(row);
-      batch.positions.push_back(row);
+    batch.tokens.assign(std::begin(kTokens), std::end(kTokens));
+    batch.positions.assign(kRows, 0);
+    for (int row = 0; row < kRows; ++row) {
+      batch.chunks.push_back({static_cast<uint64_t>(row), row, 1, 0, row % 3 == 0, false});
+      if (const auto slot = tables.Start(row, kMaxRows); !slot.ok()) return slot.status();
+      const absl::Status opened = tables.Advance(batch.chunks[row], 0);
+      if (!opened.ok()) return opened;
     }
-    if (const absl::Status opened = tables.Advance(batch.chunks[0], 0); !opened.ok()) return opened;
-    backend_->BeginBatch(batch, tables);
+    backend_->BeginBatch(batch, tables, false);
     return absl::OkStatus();
   }
 
@@ -104,7 +107,7 @@ class BackendTwins : public ::testing::TestWithParam<Storage> {
   }
 
   void ExpectSame(const Body& body, const std::string& what) {
-    auto on_gpu = MakeCudaBackend(GetParam(), gpu_);
+    auto on_gpu = MakeCudaBackend(GetParam(), gpu_, true);
     ASSERT_TRUE(on_gpu.ok()) << on_gpu.status();
     Bench cpu(MakeCpuBackend(GetParam()), 17), cuda(*std::move(on_gpu), 17);
     ASSERT_TRUE(cpu.Begin().ok());
@@ -209,8 +212,7 @@ TEST_P(BackendTwins, HeadsBiasesAndRows) {
         const Activations qkv = bench.Make(7, width), last = bench.Make(4, width);
         bench->AddBias(qkv, *bias, 7);
         bench->NormHeads(0, qkv, *q, *k, 1e-6f);
-        const std::vector<int> rows = {6, 0, 3};
-        bench->GatherRows(qkv, rows, width, last);
+        bench->GatherSampled(qkv, width, last);
         return bench.Read(last, 3 * width);
       },
       "heads");
@@ -221,12 +223,27 @@ TEST_P(BackendTwins, EmbeddingsOfHeldTokens) {
       [](Bench& bench) {
         const auto rows = bench.Numbers(50 * 48);
         const auto table = *bench->LoadEmbedding(rows.data(), 50, 48);
-        const Activations out = bench.Make(5, 48);
-        const std::vector<uint32_t> tokens = {100, 149, 99, 150, 120};  // two of others
-        bench->Embed(*table, 100, tokens, out);
-        return bench.Read(out, 5 * 48);
+        const Activations out = bench.Make(kRows, 48);
+        bench->Embed(*table, 100, out);  // some tokens are others'
+        return bench.Read(out, kRows * 48);
       },
       "embedding");
+}
+
+TEST_P(BackendTwins, BestTokensAndTheFirstOfEquals) {
+  for (const int columns : {1, 5, 1000, 40000}) {
+    ExpectSame(
+        [&](Bench& bench) {
+          std::vector<float> numbers = bench.Numbers(3 * columns);
+          for (float& x : numbers) x = std::round(2 * x);  // many are equal
+          const Activations x = bench.Bring(numbers, 3, columns), out = bench.Make(3, 2);
+          bench->BestTokens(x, 3, 1000000, out);
+          std::vector<float> best = bench.Read(out, 6);
+          for (int row = 0; row < 3; ++row) best[2 * row + 1] -= 1000000;
+          return best;
+        },
+        std::to_string(columns));
+  }
 }
 
 TEST_P(BackendTwins, HiddenStatesAreKept) {

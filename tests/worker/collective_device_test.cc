@@ -48,8 +48,9 @@ void OnEveryRank(bool staged, const std::function<void(int, HostBackend&, Collec
       options.world = kWorld;
       options.host = "127.0.0.1";
       HostBackend backend;
-      auto collective = staged ? MakeGlooCollective(options, rendezvous)
-                               : ConnectWorkers(options, {-1, "cpu", ""}, rendezvous, *backend);
+      auto collective =
+          staged ? MakeGlooCollective(options, rendezvous)
+                 : ConnectWorkers(options, {-1, "cpu", ""}, Sums::kAuto, rendezvous, *backend);
       ASSERT_TRUE(collective.ok()) << collective.status();
       if (staged) collective = MakeStagedCollective(*std::move(collective), *backend);
       work(rank, backend, **collective);
@@ -75,10 +76,25 @@ TEST_P(Collectives, RowsComeTogetherOnTheLeader) {
   OnEveryRank(GetParam(), [&](int rank, HostBackend& backend, Collective& collective) {
     const Activations x = backend.Make(2, columns[rank], 10.0f * rank);
     std::vector<float> out;
-    ASSERT_TRUE(collective.GatherToLeader(x, 2, columns, out).ok());
+    ASSERT_TRUE(collective.PrepareGather(25).ok());
+    ASSERT_TRUE(collective.GatherToLeader(x, 2, columns).ok());
+    ASSERT_TRUE(collective.ReadGathered(x, 2, 2, columns, out).ok());
     const std::vector<float> all = {0, 1, 20, 21, 22, 2, 3, 23, 24, 25};
     EXPECT_EQ(out, rank == 0 ? all : std::vector<float>());
   });
+}
+
+TEST(PlacePartsTest, OfRowsThatWereSentTheFirstAreTaken) {
+  std::vector<float> out;
+  PlaceParts(std::vector<float>{1, 2, 3, 4, 5, 6, 7, 8, 9}.data(), {2, 0, 1}, 3, 2, out);
+  EXPECT_EQ(out, (std::vector<float>{1, 2, 7, 3, 4, 8}));
+}
+
+TEST(SumsTest, Names) {
+  EXPECT_EQ(*SumsFromName("auto"), Sums::kAuto);
+  EXPECT_EQ(*SumsFromName("push"), Sums::kPush);
+  EXPECT_EQ(*SumsFromName("nccl"), Sums::kNccl);
+  EXPECT_FALSE(SumsFromName("gloo").ok());
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Collectives, ::testing::Bool());

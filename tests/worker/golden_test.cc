@@ -77,6 +77,39 @@ TEST_P(Golden, TransformersLogitsAndGreedyTokens) {
   }
 }
 
+// Tokens where each worker sends its best one, beside those taken from gathered logits.
+TEST_P(Golden, TheBestTokenAloneIsThatOfTheLogits) {
+  std::vector<uint32_t> tokens[2];
+  for (const bool keeps_logits : {false, true}) {
+    LocalOptions options;
+    options.model_dir = NeedleModel();
+    options.workers = GetParam().first;
+    options.devices = devices_;
+    options.max_context = 256;
+    options.keeps_logits = keeps_logits;
+    auto workers = Begin(options);
+    ASSERT_NE(workers, nullptr);
+    v1::Step step;
+    step.add_started()->set_sequence_id(1);
+    step.mutable_started(0)->set_prompt_tokens(40);
+    v1::BatchEntry* entry = step.add_entries();
+    for (int i = 0; i < 40; ++i) entry->add_tokens(5 + i * 37);
+    for (int position = 40; position < 70; ++position) {
+      entry->set_sequence_id(1);
+      entry->set_sample(true);
+      const auto done = workers->Run(step);
+      ASSERT_TRUE(done.ok()) << done.status();
+      tokens[keeps_logits].push_back(done->samples(0).token_id());
+      EXPECT_EQ(workers->logits().empty(), !keeps_logits);
+      step.Clear();
+      entry = step.add_entries();
+      entry->set_position(position);
+      entry->add_tokens(tokens[keeps_logits].back());
+    }
+  }
+  EXPECT_EQ(tokens[0], tokens[1]);
+}
+
 INSTANTIATE_TEST_SUITE_P(Cpu, Golden,
                          ::testing::Values(std::pair(1, On::kCpu), std::pair(2, On::kCpu),
                                            std::pair(3, On::kCpu)));

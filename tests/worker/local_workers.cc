@@ -113,7 +113,8 @@ absl::StatusOr<std::unique_ptr<LocalWorkers>> LocalWorkers::Begin(const LocalOpt
       omp_set_num_threads(options.workers == 1 ? 2 : 1);
       const size_t devices = options.devices.size();
       workers->devices_[rank] = std::make_unique<Device>(
-          devices == 0 ? DeviceChoice{-1, "cpu", ""} : options.devices[rank % devices]);
+          devices == 0 ? DeviceChoice{-1, "cpu", ""} : options.devices[rank % devices],
+          options.cuda_graphs);
       EpochResources resources;
       resources.config = &workers->config_;
       resources.checkpoint = workers->checkpoint_.get();
@@ -121,6 +122,8 @@ absl::StatusOr<std::unique_ptr<LocalWorkers>> LocalWorkers::Begin(const LocalOpt
       resources.rendezvous = &workers->rendezvous_;
       resources.progress = &workers->progress_;
       resources.host = "127.0.0.1";
+      resources.sums = options.sums;
+      resources.keeps_logits = options.keeps_logits;
       auto epoch =
           Epoch::Begin(workers->MakeConfigure(options, rank), resources, [](int64_t, int64_t) {});
       statuses[rank] = epoch.status();
@@ -200,7 +203,8 @@ absl::StatusOr<v1::StepDone> LocalWorkers::Run(v1::Step step) {
 absl::StatusOr<std::vector<float>> LocalWorkers::Feed(v1::Step step) {
   RETURN_IF_ERROR(Run(std::move(step)).status());
   const std::vector<float>& logits = epochs_[0]->logits();
-  return std::vector<float>(logits.begin(), logits.begin() + config_.vocab_size);
+  const auto size = std::min<int64_t>(std::ssize(logits), config_.vocab_size);
+  return std::vector<float>(logits.begin(), logits.begin() + size);
 }
 
 absl::StatusOr<std::vector<float>> LocalWorkers::Prefill(uint64_t id,

@@ -44,6 +44,9 @@ struct LocalOptions {
   // Stripes that each rank holds of most retrieval heads; a rank without any holds no head at all.
   // Empty: no head is split.
   std::vector<int> stripes;
+  bool cuda_graphs = true;
+  bool keeps_logits = true;
+  Sums sums = Sums::kAuto;
   int max_sequences = 4;
   int max_context = 0;  // 0: the model's
   int max_batch_tokens = 512;
@@ -73,6 +76,8 @@ class LocalWorkers {
   absl::Status End(uint64_t id);
 
   const ModelConfig& config() const { return config_; }
+  // Of the last batch's sampled rows.
+  const std::vector<float>& logits() const { return epochs_[0]->logits(); }
   const Plan& plan() const { return *plan_; }
   int64_t cache_bytes_used() const { return cache_bytes_used_; }
 

@@ -54,7 +54,7 @@ __global__ void __launch_bounds__(kThreads) RotateAndStore(LayerLanes lanes, Sto
   const int vectors = lanes.heads * (lanes.shape.group + 2);
   const int64_t index = blockIdx.x * int64_t{kWarps} + threadIdx.x / 32;
   const int row = static_cast<int>(index / vectors), vector = static_cast<int>(index % vectors);
-  if (row >= rows.rows) return;
+  if (row >= rows.rows || rows.row_chunks[row] == kNoChunk) return;
   const int d = lanes.shape.head_dim, half = d / 2;
   const bool rotates = vector < lanes.heads * (lanes.shape.group + 1);
   const float* from = rows.qkv + index * d;
@@ -78,6 +78,7 @@ __global__ void __launch_bounds__(kThreads) RotateAndStore(LayerLanes lanes, Sto
 template <typename Element>
 __global__ void __launch_bounds__(kThreads) SumBlocks(LayerLanes lanes, const BlockJob* jobs) {
   const BlockJob job = jobs[blockIdx.x];
+  if (job.chunk == kNoChunk) return;
   const Lane lane = LaneOf(lanes, job.chunk, blockIdx.y);
   const ChunkLanes& chunk = lane.chunk;
   if (job.block >= chunk.fold_blocks) return;
@@ -102,6 +103,7 @@ __global__ void __launch_bounds__(kThreads) SumBlocks(LayerLanes lanes, const Bl
 
 // Running sums over the blocks of a chunk's lane: a thread per element, loads ahead of the adds.
 __global__ void RunSums(LayerLanes lanes, const int32_t* chunks) {
+  if (chunks[blockIdx.x] == kNoChunk) return;
   const HeadPlace place = lanes.places[blockIdx.y];
   const ChunkLanes& chunk = lanes.chunks[chunks[blockIdx.x] * lanes.class_count + place.lane_class];
   if (!chunk.compensates) return;
@@ -130,6 +132,7 @@ __global__ void RunSums(LayerLanes lanes, const int32_t* chunks) {
 
 __global__ void __launch_bounds__(kThreads) KeepRows(LayerLanes lanes, const BlockJob* jobs) {
   const BlockJob job = jobs[blockIdx.x];
+  if (job.chunk == kNoChunk) return;
   const Lane lane = LaneOf(lanes, job.chunk, blockIdx.y);
   const ChunkLanes& chunk = lane.chunk;
   const int quads = lane.row_bytes / 16;

@@ -54,7 +54,7 @@ struct StoreRows {
   const float* qkv = nullptr;      // [rows][q of heads | k | v]
   const float* cos_sin = nullptr;  // [rows][2][head_dim / 2]
   const int32_t* positions = nullptr;
-  const int32_t* row_chunks = nullptr;  // [rows]
+  const int32_t* row_chunks = nullptr;  // [rows], kNoChunk: nothing is stored
   int32_t rows = 0;
   void* q = nullptr;  // [rows][heads * group][head_dim]
 };
@@ -65,7 +65,7 @@ cudaError_t LaunchStore(const LayerLanes& lanes, const StoreRows& rows, cudaStre
 struct FoldJobs {
   const BlockJob* blocks = nullptr;
   int32_t block_count = 0;
-  const int32_t* chunks = nullptr;  // chunks whose tokens are made
+  const int32_t* chunks = nullptr;  // chunks whose tokens are made, or kNoChunk
   int32_t chunk_count = 0;
 };
 cudaError_t LaunchFold(const LayerLanes& lanes, const FoldJobs& jobs, cudaStream_t stream);

@@ -53,9 +53,12 @@ struct ChunkLanes {
 
 inline constexpr int32_t kEverything = 1 << 30;
 
+// Stands in lists where a batch has less to do than they have room for.
+inline constexpr int32_t kNoChunk = -1;
+
 // A block of 16 positions of a chunk: the block-th that leaves, or the positions from 16 * block.
 struct BlockJob {
-  int32_t chunk = 0;
+  int32_t chunk = 0;  // or kNoChunk
   int32_t block = 0;
 };
 

@@ -1,12 +1,10 @@
-// A stream, an event and pinned host memory, owned; and numbers of the host on their way to the
-// GPU. A failed call ends the process. Not thread-safe.
+// A stream, an event and pinned host memory, owned. A failed call ends the process. Not
+// thread-safe.
 #pragma once
 
 #include <cuda_runtime_api.h>
 
-#include <algorithm>
 #include <cstdint>
-#include <span>
 #include <utility>
 
 #include "worker/kernels/device_array.h"
@@ -61,29 +59,6 @@ class PinnedArray {
  private:
   void* memory_ = nullptr;
   int64_t size_ = 0;
-};
-
-// Small arrays that a step brings to the device: copied at once, sent in the stream's order.
-template <typename T>
-class Upload {
- public:
-  explicit Upload(int64_t capacity) : host_(capacity), device_(capacity) {}
-
-  // REQUIRES: at most `capacity` values. The result is read by what `stream` does next.
-  const T* Send(std::span<const T> values, cudaStream_t stream) {
-    sent_.Wait();
-    std::copy(values.begin(), values.end(), host_.get());
-    CheckCuda(cudaMemcpyAsync(device_.get(), host_.get(), values.size_bytes(),
-                              cudaMemcpyHostToDevice, stream),
-              "sending");
-    sent_.Record(stream);
-    return device_.get();
-  }
-
- private:
-  PinnedArray<T> host_;
-  DeviceArray<T> device_;
-  Event sent_;
 };
 
 }  // namespace headlong::cuda

@@ -88,6 +88,19 @@ __global__ void MergeParts(DecodeAttention decode) {
   if (element == 0) decode.lse[row] = total == 0 ? kMinusInfinity : peak + logf(total);
 }
 
+constexpr int kMoveThreads = 128;
+
+__global__ void __launch_bounds__(kMoveThreads) ShiftItems(MoveItems move) {
+  const MovedItems layer = move.layers[blockIdx.y];
+  const int index = blockIdx.x * kMoveThreads + threadIdx.x;
+  if (index >= *layer.count) return;
+  DecodeItem item = layer.from[index];
+  const LaneShift shift = layer.shifts[item.lane.query / move.group % layer.heads];
+  item.lane.pages += shift.page_bytes;
+  if (item.lane.dropped_sums != nullptr) item.lane.dropped_sums += shift.sums;
+  layer.to[index] = item;
+}
+
 DecodeKernel KernelFor(const DecodeShape& shape) {
   if (shape.group < 1 || shape.group > kMaxGroup) return {};
   switch (shape.type) {
@@ -137,6 +150,13 @@ cudaError_t LaunchDecode(const DecodeAttention& decode, cudaStream_t stream) {
   launch.attrs = &early;
   launch.numAttrs = 1;
   return cudaLaunchKernelEx(&launch, MergeParts, decode);
+}
+
+cudaError_t LaunchMoveItems(const MoveItems& move, cudaStream_t stream) {
+  if (move.layer_count == 0 || move.most_items == 0) return cudaSuccess;
+  const dim3 grid((move.most_items + kMoveThreads - 1) / kMoveThreads, move.layer_count);
+  ShiftItems<<<grid, kMoveThreads, 0, stream>>>(move);
+  return cudaGetLastError();
 }
 
 }  // namespace headlong::cuda

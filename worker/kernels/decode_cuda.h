@@ -50,6 +50,22 @@ int PrepareDecode(const DecodeShape& shape);
 // A row that sees no key gets out = 0 and lse = -inf. Launches only; allocates nothing.
 cudaError_t LaunchDecode(const DecodeAttention& decode, cudaStream_t stream);
 
+// The items of a layer, made from those of a layer that is cut alike.
+struct MovedItems {
+  const DecodeItem* from = nullptr;
+  const int32_t* count = nullptr;
+  const LaneShift* shifts = nullptr;  // [heads]
+  DecodeItem* to = nullptr;
+  int32_t heads = 0;
+};
+struct MoveItems {
+  const MovedItems* layers = nullptr;
+  int layer_count = 0;
+  int most_items = 0;
+  int group = 1;
+};
+cudaError_t LaunchMoveItems(const MoveItems& move, cudaStream_t stream);
+
 // ---- pieces, for the files that implement the above ----
 
 // A kernel of one shape: CTAs per multiprocessor, bytes of shared memory, entry.

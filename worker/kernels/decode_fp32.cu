@@ -49,7 +49,7 @@ __device__ void AddTokens(const DecodeAttention& decode, const DecodeItem& item,
 template <int kHeadDim>
 __global__ void __launch_bounds__(kDecodeThreads) AttendLanes(DecodeAttention decode) {
   extern __shared__ __align__(16) std::byte shared[];
-  cudaTriggerProgrammaticLaunchCompletion();
+  LetMergeBegin(decode);
   const WarpStates<kHeadDim, kMaxGroup> states{reinterpret_cast<float*>(shared)};
   for (int i = decode.cta_items[blockIdx.x]; i < decode.cta_items[blockIdx.x + 1]; ++i) {
     const DecodeItem& item = decode.items[i];

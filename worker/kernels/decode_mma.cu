@@ -198,7 +198,7 @@ __global__ void __launch_bounds__(kDecodeThreads, (Layout<kHeadDim, kColumns>::k
     AttendLanes(DecodeAttention decode) {
   using Place = Layout<kHeadDim, kColumns>;
   extern __shared__ __align__(16) std::byte shared[];
-  cudaTriggerProgrammaticLaunchCompletion();
+  LetMergeBegin(decode);
   const int first = decode.cta_items[blockIdx.x];
   const ItemList items{reinterpret_cast<DecodeItem*>(shared), decode.items + first,
                        decode.cta_items[blockIdx.x + 1] - first};

@@ -42,6 +42,12 @@ struct DecodeItem {
   int32_t unused = 0;
 };
 
+// From a lane of one layer to the lane of the same head in another layer.
+struct LaneShift {
+  int64_t page_bytes = 0;
+  int64_t sums = 0;  // floats
+};
+
 // The parts [first, first + count) are one lane's. count 0: nothing to do.
 struct DecodeMerge {
   int32_t query = 0;
@@ -60,6 +66,9 @@ struct DecodePlan {
 
 // Bounds on items, and on parts, for so many lanes.
 inline int MaxDecodeItems(int lanes, int ctas) { return lanes + ctas; }
+
+// On lanes that are cut: each border between two CTAs cuts one at most.
+inline int MaxDecodeMerges(int lanes, int ctas) { return lanes < ctas ? lanes : ctas; }
 
 // Overwrites `plan`, whose memory is reused. REQUIRES: ctas >= 1, slots >= 0. A lane without slots
 // still gets an item, so that its output is written.

@@ -36,10 +36,12 @@ __device__ float BlockSum(float value) {
   return WarpSum(static_cast<int>(threadIdx.x % 32) < warps ? parts[threadIdx.x % 32] : 0.0f);
 }
 
-constexpr int kKept = 16;  // numbers of a row that a thread holds in registers
+constexpr int kMostKept = 16;  // numbers of a row that a thread holds in registers
+constexpr int kNormThreads = 1024;
 
-// One block per row. The weights are read while the kernel before ends.
-__global__ void RmsNormKernel(RmsNormCall call) {
+// One block per row, kKept numbers to a thread. The weights are read while the kernel before ends.
+template <int kKept>
+__global__ void __launch_bounds__(kNormThreads) RmsNormKernel(RmsNormCall call) {
   LetNextBegin();
   const int first = static_cast<int>(threadIdx.x), step = static_cast<int>(blockDim.x);
   float weight[kKept], kept[kKept];
@@ -51,12 +53,19 @@ __global__ void RmsNormKernel(RmsNormCall call) {
   WaitForStream();
   const int64_t row = int64_t{blockIdx.x} * call.columns;
   float* x = call.x + row;
+  float added[kKept];
+#pragma unroll
+  for (int k = 0; k < kKept; ++k) {  // all loads before the first store, which they might follow
+    const int i = first + k * step;
+    kept[k] = i < call.columns ? x[i] : 0.0f;
+    added[k] = call.add != nullptr && i < call.columns ? call.add[row + i] : 0.0f;
+  }
   float sum = 0;
 #pragma unroll
   for (int k = 0; k < kKept; ++k) {
     const int i = first + k * step;
-    kept[k] = i < call.columns ? x[i] : 0.0f;
-    if (call.add != nullptr && i < call.columns) x[i] = kept[k] += call.add[row + i];
+    kept[k] += added[k];
+    if (call.add != nullptr && i < call.columns) x[i] = kept[k];
     sum += kept[k] * kept[k];
   }
   const float inverse = 1.0f / sqrtf(BlockSum(sum) / static_cast<float>(call.columns) + call.eps);
@@ -162,14 +171,54 @@ __global__ void GatherRowsKernel(GatherRowsCall call) {
   for (int i = threadIdx.x; i < call.columns; i += blockDim.x) out[i] = row[i];
 }
 
+constexpr int kBestThreads = 1024;
+
+struct Best {
+  float value;
+  int index;
+};
+__device__ Best Better(Best a, Best b) {
+  const bool second = b.value > a.value || (b.value == a.value && b.index < a.index);
+  return second ? b : a;
+}
+__device__ Best WarpBest(Best best) {
+  for (int lane = 16; lane > 0; lane /= 2) {
+    best = Better(best,
+                  {__shfl_xor_sync(~0u, best.value, lane), __shfl_xor_sync(~0u, best.index, lane)});
+  }
+  return best;
+}
+
+// One block per row.
+__global__ void __launch_bounds__(kBestThreads) BestTokensKernel(BestTokensCall call) {
+  __shared__ Best parts[kBestThreads / 32];
+  LetNextBegin();
+  WaitForStream();
+  const float* row = call.x + int64_t{blockIdx.x} * call.columns;
+  Best best = {-__builtin_huge_valf(), call.columns};
+#pragma unroll 8
+  for (int i = threadIdx.x; i < call.columns; i += kBestThreads) {
+    best = Better(best, {row[i], i});
+  }
+  best = WarpBest(best);
+  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = best;
+  __syncthreads();
+  best = WarpBest(parts[threadIdx.x % 32]);
+  if (threadIdx.x > 0) return;
+  call.out[2 * blockIdx.x] = best.value;
+  call.out[2 * blockIdx.x + 1] = static_cast<float>(call.first_token + best.index);
+}
+
 }  // namespace
 
 void RmsNorm(const RmsNormCall& call, cudaStream_t stream) {
   if (call.rows == 0) return;
-  CheckCuda(call.columns <= 1024 * kKept ? cudaSuccess : cudaErrorInvalidValue,
+  CheckCuda(call.columns <= kNormThreads * kMostKept ? cudaSuccess : cudaErrorInvalidValue,
             "RmsNorm of a row of more than 16384 numbers");
-  const int threads = std::clamp((call.columns / 4 + 31) / 32 * 32, 32, 1024);
-  Launch(RmsNormKernel, {call.rows, threads}, stream, call);
+  constexpr int kFew = 4;
+  const int threads = std::clamp((call.columns / kFew + 31) / 32 * 32, 32, kNormThreads);
+  const bool few = call.columns <= threads * kFew;
+  Launch(few ? RmsNormKernel<kFew> : RmsNormKernel<kMostKept>, {call.rows, threads}, stream, call);
 }
 
 void NormHeads(const NormHeadsCall& call, cudaStream_t stream) {
@@ -214,6 +263,11 @@ void Embed(const EmbedCall& call, cudaStream_t stream) {
 void GatherRows(const GatherRowsCall& call, cudaStream_t stream) {
   if (call.count == 0) return;
   Launch(GatherRowsKernel, {call.count, kThreads}, stream, call);
+}
+
+void BestTokens(const BestTokensCall& call, cudaStream_t stream) {
+  if (call.rows == 0) return;
+  Launch(BestTokensKernel, {call.rows, kBestThreads}, stream, call);
 }
 
 }  // namespace headlong::cuda

@@ -88,4 +88,15 @@ struct GatherRowsCall {
 };
 void GatherRows(const GatherRowsCall& call, cudaStream_t stream);
 
+// out[r] = {the largest of x[r], first_token + where it is}; of equals the first, -inf of none.
+// x: [rows][columns], out: [rows][2]. Bytes: rows * columns * 4.
+struct BestTokensCall {
+  const float* x = nullptr;
+  int rows = 0;
+  int columns = 0;
+  int first_token = 0;
+  float* out = nullptr;
+};
+void BestTokens(const BestTokensCall& call, cudaStream_t stream);
+
 }  // namespace headlong::cuda

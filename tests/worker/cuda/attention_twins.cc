@@ -108,7 +108,7 @@ Twins::Twins(const TwinsCase& c)
   CacheShape cache;
   cache.plan = &plan_;
   cache.classes = &classes_;
-  cache.max_sequences = c.sequences;
+  cache.max_sequences = c.sequences + 1;  // room for a row that is not there
   cache.storage = c.storage;
   for (const LaneClass& lane_class : classes_) {
     const LaneRule rule = plan_.rule(lane_class.policy, c.max_context);
@@ -159,7 +159,13 @@ void Twins::Run(std::vector<Chunk> chunks, const std::vector<const SequenceRows*
   }
   batch.chunks = chunks;
   cpu_->BeginBatch(batch, *tables_);
-  cuda_->BeginBatch(batch, *tables_);
+  const bool decodes = std::all_of(chunks.begin(), chunks.end(), [](const Chunk& chunk) {
+    return chunk.count == 1 && !chunk.exact;
+  });
+  // Lists as a graph of decode steps wants them hold rows that are not there.
+  const int padded = std::min<int>(std::ssize(chunks) + 1, case_.max_rows);
+  cuda_->BeginBatch(batch, *tables_, decodes ? padded : 0);
+  cuda_->Prepare();
   difference_ = 0;
   out_.assign(chunks.size(), std::vector<std::vector<float>>(case_.layers));
   for (int layer = batch.layer_begin; layer < batch.layer_end; ++layer) {
@@ -183,7 +189,9 @@ void Twins::RunLayer(int layer, const std::vector<float>& qkv, const Batch& batc
   const size_t outputs = static_cast<size_t>(batch.rows()) * out_columns();
   std::vector<float> expected(outputs);
   cpu_->Run(layer, rotated.data(), expected.data());
-  const cuda::DeviceArray<float> device_qkv(qkv);
+  std::vector<float> with_spare_row = qkv;
+  with_spare_row.resize(qkv.size() + columns(), 1);
+  const cuda::DeviceArray<float> device_qkv(with_spare_row);
   cuda::DeviceArray<float> device_out(static_cast<int64_t>(outputs));
   device_out.FillBytes(0xff);
   cuda_->Run(layer, device_qkv.get(), device_out.get());

@@ -1,0 +1,317 @@
+#include "worker/kernel_cases_cuda.h"
+
+#include <algorithm>
+#include <numeric>
+#include <random>
+#include <utility>
+
+#include "common/status.h"
+#include "worker/kernels/bench_cuda.h"
+#include "worker/kernels/decode_cuda.h"
+#include "worker/kernels/matmul_cuda.h"
+#include "worker/kernels/op_cuda.h"
+
+namespace headlong::cuda {
+namespace {
+
+constexpr int kHeadDim = 128;
+constexpr int kGroup = 4;
+constexpr int64_t kRowBytes = 2 * kHeadDim;
+constexpr int64_t kFarAboveCaches = int64_t{4} << 30;  // bytes read between two uses of any
+constexpr int kMostCalls = 32;
+constexpr int kReplays = 15, kWarmUps = 3;
+
+// Calls that read far more than caches hold, each `bytes` of its own.
+int CallsFor(double bytes) {
+  return static_cast<int>(
+      std::clamp(static_cast<double>(kFarAboveCaches) / bytes, 1.0, double{kMostCalls}));
+}
+
+// ---- decode attention -------------------------------------------------------------------------
+
+std::vector<int> Repeat(int count, int length, int more = 0, int more_length = 0) {
+  std::vector<int> lengths(count, length);
+  lengths.insert(lengths.end(), more, more_length);
+  return lengths;
+}
+
+// Lanes that share the memory: each has pages of its own in a random order, 64 tokens to a page, 16
+// in lanes that stay whole.
+struct Layers {
+  std::vector<std::vector<DecodeLane>> lanes;  // [layer]
+  std::vector<int32_t> page_ids;
+};
+
+Layers PlaceLanes(const std::vector<int>& lengths, int64_t bytes, int layers) {
+  constexpr int64_t kPage = 2 * kFullPageTokens * kRowBytes, kQuarter = kPage / 4;
+  std::mt19937 random(1);
+  std::vector<int32_t> free(bytes / kPage);
+  std::iota(free.begin(), free.end(), 0);
+  std::shuffle(free.begin(), free.end(), random);
+  Layers placed;
+  for (int layer = 0; layer < layers; ++layer) {
+    placed.lanes.emplace_back();
+    for (const int length : lengths) {
+      DecodeLane lane;
+      const bool local = length <= kWholeLaneSlots;
+      SetKept(local ? LaneRule{false, 4, 100000} : LaneRule{}, length, lane);
+      lane.page_stride = local ? kQuarter : kPage;
+      lane.query = static_cast<int32_t>(placed.lanes.back().size()) * kGroup;
+      lane.page_ids = reinterpret_cast<const int32_t*>(placed.page_ids.size() * sizeof(int32_t));
+      for (int begin = 0; begin < length; begin += kFullPageTokens) {
+        const int32_t page = free.back();
+        free.pop_back();
+        for (int i = 0; i < (local ? 4 : 1); ++i) {
+          placed.page_ids.push_back(local ? page * 4 + i : page);
+        }
+      }
+      placed.lanes.back().push_back(lane);
+    }
+  }
+  return placed;
+}
+
+// One launch and its merge per call, as many layers as keep the L2 from holding any of it.
+struct DecodeLayers {
+  DeviceArray<int32_t> page_ids;
+  DeviceArray<float> out, lse, part_out, part_lse;
+  std::vector<DeviceArray<DecodeItem>> items;
+  std::vector<DeviceArray<int32_t>> cta_items;
+  std::vector<DeviceArray<DecodeMerge>> merges;
+  DecodeAttention decode;
+
+  void Run(int layer, cudaStream_t stream) {
+    decode.items = items[layer].get();
+    decode.cta_items = cta_items[layer].get();
+    decode.merges = merges[layer].get();
+    decode.merge_count = static_cast<int>(merges[layer].size());
+    CheckCuda(LaunchDecode(decode, stream), "launching");
+  }
+};
+
+absl::StatusOr<KernelCase> MakeDecode(const BenchMemory& memory, const std::vector<int>& lengths) {
+  KernelCase one;
+  for (const int length : lengths) one.bytes += 2.0 * static_cast<double>(length * kRowBytes);
+  one.calls = CallsFor(one.bytes * 9 / 8);
+  Layers placed = PlaceLanes(lengths, memory.memory.size(), one.calls);
+  auto layers = std::make_shared<DecodeLayers>();
+  const int64_t rows = std::ssize(lengths) * kGroup;
+  layers->page_ids = DeviceArray<int32_t>(placed.page_ids);
+  layers->out = DeviceArray<float>(rows * kHeadDim);
+  layers->lse = DeviceArray<float>(rows);
+  DecodeAttention& decode = layers->decode;
+  decode.shape = {ElementType::kBfloat16, kHeadDim, kGroup};
+  decode.ctas = PrepareDecode(decode.shape);
+  DecodePlan plan;
+  for (std::vector<DecodeLane>& lanes : placed.lanes) {
+    for (DecodeLane& lane : lanes) {
+      lane.pages = memory.memory.get();
+      lane.page_ids = layers->page_ids.get() + reinterpret_cast<intptr_t>(lane.page_ids) /
+                                                   static_cast<intptr_t>(sizeof(int));
+    }
+    PlanDecode(lanes, decode.ctas, plan);
+    layers->items.emplace_back(plan.items);
+    layers->cta_items.emplace_back(plan.cta_items);
+    layers->merges.emplace_back(plan.merges);
+  }
+  layers->part_out = DeviceArray<float>(int64_t{plan.parts} * kGroup * kHeadDim);
+  layers->part_lse = DeviceArray<float>(int64_t{plan.parts} * kGroup);
+  decode.scale = 0.088388f;
+  decode.q = memory.memory.get();
+  decode.out = layers->out.get();
+  decode.lse = layers->lse.get();
+  decode.part_out = layers->part_out.get();
+  decode.part_lse = layers->part_lse.get();
+  one.run = [layers, stream = memory.stream](int call) { layers->Run(call, stream); };
+  return one;
+}
+
+// ---- products and operations on rows ----------------------------------------------------------
+
+absl::StatusOr<KernelCase> MakeMatMul(const BenchMemory& memory, int rows, int outputs,
+                                      int inputs) {
+  ASSIGN_OR_RETURN(std::shared_ptr<MatMul> matmul, MatMul::Create(memory.stream));
+  const int64_t weight_bytes = 2 * int64_t{outputs} * inputs;
+  const auto y = std::make_shared<DeviceArray<float>>(int64_t{rows} * outputs);
+  KernelCase one;
+  one.bytes = static_cast<double>(weight_bytes + int64_t{rows} * (2 * inputs + 4 * outputs));
+  one.flops = 2.0 * rows * outputs * inputs;
+  one.calls = one.flops > 1e11 ? 1 : CallsFor(static_cast<double>(weight_bytes));
+  Product product;
+  product.x = memory.memory.get();
+  product.y = y->get();
+  product.outputs = outputs;
+  product.inputs = inputs;
+  product.pitch = inputs;
+  product.rows = rows;
+  one.run = [=, weights = memory.memory.get()](int call) mutable {
+    product.weights = weights + call * weight_bytes;
+    matmul->Run(product);
+    y->get();
+  };
+  return one;
+}
+
+// An operation on rows of fp32 that reads `read` and writes `written` bytes a call.
+struct RowsCase {
+  const char* operation;
+  std::string shape;
+  double read = 0, written = 0;
+  int64_t floats = 0;  // of its own memory: read, or written
+  std::function<void(float* own, cudaStream_t)> run;
+};
+
+KernelCaseMaker MakerOf(const BenchMemory& memory, RowsCase rows) {
+  const auto make = [rows, stream = memory.stream]() -> absl::StatusOr<KernelCase> {
+    KernelCase one;
+    one.bytes = rows.read + rows.written;
+    one.calls = kMostCalls;
+    const int64_t floats = (rows.floats + 63) / 64 * 64;
+    const auto own = std::make_shared<DeviceArray<float>>(floats * kMostCalls);
+    CheckCuda(LaunchFillRandom(reinterpret_cast<std::byte*>(own->get()), 4 * own->size(), stream),
+              "filling");
+    one.run = [=](int call) { rows.run(own->get() + call * floats, stream); };
+    return one;
+  };
+  return {rows.operation, rows.shape, make};
+}
+
+RowsCase NormCase(const BenchMemory& memory, int rows) {
+  constexpr int kColumns = 4096;
+  const int64_t count = int64_t{rows} * kColumns;
+  const auto run = [=, weight = reinterpret_cast<const float*>(memory.memory.get())](
+                       float* own, cudaStream_t stream) {
+    RmsNormCall call;
+    call.x = own;
+    call.add = own + count;
+    call.weight = weight;
+    call.out = own + 2 * count;
+    call.rounded = {reinterpret_cast<uint16_t*>(own + 3 * count), kColumns};
+    call.rows = rows;
+    call.columns = kColumns;
+    call.eps = 1e-5f;
+    RmsNorm(call, stream);
+  };
+  const auto bytes = static_cast<double>(count);
+  return {"residual sum, RMS norm",
+          absl::StrCat(rows, " x ", kColumns),
+          8 * bytes,
+          10 * bytes,
+          4 * count,
+          run};
+}
+
+RowsCase SiluCase(int rows) {
+  constexpr int kColumns = 14336;
+  const int64_t count = int64_t{rows} * kColumns;
+  const auto run = [=](float* own, cudaStream_t stream) {
+    SiluMulCall call;
+    call.gate_up = own;
+    call.out = own + 2 * count;
+    call.rounded = {reinterpret_cast<uint16_t*>(own + 3 * count), kColumns};
+    call.rows = rows;
+    call.columns = kColumns;
+    SiluMul(call, stream);
+  };
+  const auto bytes = static_cast<double>(count);
+  return {
+      "SiLU, product", absl::StrCat(rows, " x ", kColumns), 8 * bytes, 6 * bytes, 4 * count, run};
+}
+
+RowsCase HeadsCase(const BenchMemory& memory, int rows) {
+  constexpr int kQ = 32, kK = 8, kStride = (kQ + 2 * kK) * kHeadDim;
+  const auto run = [=, weight = reinterpret_cast<const float*>(memory.memory.get())](
+                       float* own, cudaStream_t stream) {
+    NormHeads({own, kStride, rows, kQ, kK, kHeadDim, weight, weight, 1e-6f}, stream);
+  };
+  const double bytes = 4.0 * rows * (kQ + kK) * kHeadDim;
+  return {"norm of q and k",
+          absl::StrCat(rows, " x ", kQ + kK, " heads of ", kHeadDim),
+          bytes,
+          bytes,
+          int64_t{rows} * kStride,
+          run};
+}
+
+}  // namespace
+
+double GraphSeconds(const KernelCase& one, cudaStream_t stream) {
+  one.run(0);  // what is planned or loaded at the first use, no graph can hold
+  CheckCuda(cudaStreamSynchronize(stream), "warming up");
+  cudaGraph_t graph;
+  cudaGraphExec_t executable;
+  CheckCuda(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "recording");
+  for (int call = 0; call < one.calls; ++call) one.run(call);
+  CheckCuda(cudaStreamEndCapture(stream, &graph), "recording");
+  CheckCuda(cudaGraphInstantiate(&executable, graph, 0), "making a graph");
+  cudaEvent_t begin, end;
+  CheckCuda(cudaEventCreate(&begin), "an event");
+  CheckCuda(cudaEventCreate(&end), "an event");
+  std::vector<double> seconds;
+  for (int i = 0; i < kWarmUps + kReplays; ++i) {
+    CheckCuda(cudaEventRecord(begin, stream), "an event");
+    CheckCuda(cudaGraphLaunch(executable, stream), "replaying");
+    CheckCuda(cudaEventRecord(end, stream), "an event");
+    CheckCuda(cudaEventSynchronize(end), "replaying");
+    float ms = 0;
+    CheckCuda(cudaEventElapsedTime(&ms, begin, end), "measuring");
+    if (i >= kWarmUps) seconds.push_back(ms / 1e3 / one.calls);
+  }
+  cudaEventDestroy(begin);
+  cudaEventDestroy(end);
+  cudaGraphExecDestroy(executable);
+  cudaGraphDestroy(graph);
+  std::nth_element(seconds.begin(), seconds.begin() + kReplays / 2, seconds.end());
+  return seconds[kReplays / 2];
+}
+
+KernelCaseMaker ReadMemoryCase(const BenchMemory& memory, int blocks_per_multiprocessor) {
+  const auto make = [&memory, blocks_per_multiprocessor]() -> absl::StatusOr<KernelCase> {
+    const auto out = std::make_shared<DeviceArray<uint32_t>>(1);
+    KernelCase one;
+    one.bytes = static_cast<double>(memory.memory.size());
+    one.run = [=, &memory](int) {
+      CheckCuda(LaunchReadOnly(memory.memory.get(), memory.memory.size(),
+                               blocks_per_multiprocessor * memory.multiprocessors, out->get(),
+                               memory.stream),
+                "reading");
+    };
+    return one;
+  };
+  return {"read memory", absl::StrCat(memory.memory.size() >> 20, " MiB"), make};
+}
+
+KernelCaseMaker MatMulCase(const BenchMemory& memory, int rows, int outputs, int inputs) {
+  return {"matrix product",
+          absl::StrCat(rows, " x ", inputs, " by ", inputs, " x ", outputs, " bf16"),
+          [=, &memory] { return MakeMatMul(memory, rows, outputs, inputs); }};
+}
+
+std::vector<KernelCaseMaker> DecodeCases(const BenchMemory& memory) {
+  const std::pair<const char*, std::vector<int>> rows[] = {
+      {"64 x 32K", Repeat(64, 32768)},
+      {"32 x 32K + 32 x 512", Repeat(32, 32768, 32, 512)},
+      {"1 x 32K + 63 x 512", Repeat(1, 32768, 63, 512)},
+      {"8 x 128K", Repeat(8, 131072)},
+      {"2 x 128K + 6 x 300", Repeat(2, 131072, 6, 300)},
+      {"512 x 8K", Repeat(512, 8192)},
+      {"64 x 32K + 192 x 300", Repeat(64, 32768, 192, 300)}};
+  std::vector<KernelCaseMaker> cases;
+  for (const auto& [name, lengths] : rows) {
+    cases.push_back({"decode attention", absl::StrCat("lanes of 4 x 128 bf16: ", name),
+                     [lengths = lengths, &memory] { return MakeDecode(memory, lengths); }});
+  }
+  return cases;
+}
+
+std::vector<KernelCaseMaker> ElementwiseCases(const BenchMemory& memory) {
+  std::vector<KernelCaseMaker> cases;
+  for (const int rows : {1, 16, 512}) {
+    cases.push_back(MakerOf(memory, NormCase(memory, rows)));
+    cases.push_back(MakerOf(memory, SiluCase(rows)));
+    cases.push_back(MakerOf(memory, HeadsCase(memory, rows)));
+  }
+  return cases;
+}
+
+}  // namespace headlong::cuda
