@@ -13,29 +13,13 @@
 #include "absl/status/statusor.h"
 #include "worker/attention_shape.h"
 #include "worker/batch.h"
+#include "worker/device_memory.h"
 #include "worker/lane_tables.h"
 #include "worker/matrix_source.h"
 
 struct CUstream_st;
 
 namespace headlong {
-
-// Memory of the backend: activations of max_rows x columns.
-struct Activations {
-  void* data = nullptr;
-  int columns = 0;
-};
-
-// A weight matrix or vector of the backend. Empty: no outputs or no inputs.
-class DeviceMatrix {
- public:
-  virtual ~DeviceMatrix() = default;
-  virtual int64_t bytes() const = 0;
-};
-class DeviceVector {
- public:
-  virtual ~DeviceVector() = default;
-};
 
 // How the calls of a batch are to be made. What rows behind the batch's own hold is of no meaning.
 struct BatchCalls {
