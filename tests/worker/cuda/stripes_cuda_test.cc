@@ -22,7 +22,8 @@ class OnGpu final : public StripeDevice {
     attention_ = *std::move(attention);
   }
   void BeginBatch(const Batch& batch, const LaneTables& tables) override {
-    attention_->BeginBatch(batch, tables);
+    attention_->BeginBatch(batch, tables, /*rows=*/0);
+    attention_->Prepare();
   }
   std::vector<float> Run(const std::vector<float>& qkv, int rows) override {
     out_ = cuda::DeviceArray<float>(rows * out_columns_);
