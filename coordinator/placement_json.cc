@@ -48,8 +48,12 @@ class Reader {
       : config_(config), plan_(plan), source_(source), columns_(config.layers, 0) {}
 
   absl::StatusOr<v1::Placement> Read(const Json& root) {
-    RETURN_IF_ERROR(
-        JsonOnlyFields(root, {"epoch", "step_ms", "lower_bound_ms", "gap", "workers"}, source_));
+    RETURN_IF_ERROR(JsonOnlyFields(
+        root,
+        {"epoch", "step_ms", "lower_bound_ms", "gap", "workload", "max_context", "sequences",
+         "required_sequences", "largest_context", "largest_concurrency", "attention_ms",
+         "exchange_ms", "mlp_ms", "vocabulary_ms", "sums_ms", "striped_heads", "workers"},
+        source_));
     ASSIGN_OR_RETURN(const Json* workers, List(root, "workers", source_));
     v1::Placement placement;
     std::set<std::string> ids;
@@ -84,7 +88,8 @@ class Reader {
     RETURN_IF_ERROR(JsonOnlyFields(
         json,
         {"id", "device", "memory_bytes", "weights_bytes", "cache_bytes", "scratch_bytes", "heads",
-         "mlp_columns", "mlp_column_ranges", "vocab_rows", "vocab_row_range"},
+         "mlp_columns", "mlp_column_ranges", "vocab_rows", "vocab_row_range", "class_pages",
+         "attention_ms", "mlp_ms", "vocabulary_ms"},
         what));
     ASSIGN_OR_RETURN(*share.mutable_worker_id(), JsonString(json, "id", what));
     RETURN_IF_ERROR(ReadHeads(json, what, share));

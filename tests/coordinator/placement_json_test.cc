@@ -43,7 +43,8 @@ Json ThreeWorkers() {
   stripes(0, 2, 1, {0}, 4);
   stripes(1, 2, 1, {1, 2, 3}, 4);
   stripes(2, 2, 3, {0}, 1);
-  return {{"epoch", 3}, {"gap", 0.5}, {"workers", workers}};
+  workers[0]["class_pages"] = {1, 2};  // what describes is not read
+  return {{"epoch", 3}, {"gap", 0.5}, {"workload", {{"context", 9}}}, {"workers", workers}};
 }
 
 absl::StatusOr<v1::Placement> Read(const Json& json) {
