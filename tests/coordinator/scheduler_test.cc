@@ -254,7 +254,7 @@ TEST(SchedulerTest, SuspectsRunOneAtATime) {
     scheduler.Add(id, {1, 2, 3}, 3, {});
     scheduler.Suspect(id);
   }
-  scheduler.BeginEpoch(PageBudget(&plan, {{0, 100}, {1, 100}}));
+  scheduler.BeginEpoch(PageBudget(&plan, {{0, {}, 100}, {1, {}, 100}}));
   ASSERT_TRUE(scheduler.Next().has_value());
   EXPECT_EQ(scheduler.Scheduled(), std::vector<uint64_t>{1});
   scheduler.Finished();
