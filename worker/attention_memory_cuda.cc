@@ -146,6 +146,7 @@ absl::Status AttentionMemory::Take() {
   write(device_classes, classes);
   for (size_t layer = 0; layer < places.size(); ++layer) write(device_places[layer], places[layer]);
   write(inverse_frequencies, frequencies_);
+  cuda::CheckCuda(cudaStreamSynchronize(nullptr), "writing");  // for all streams
   return absl::OkStatus();
 }
 
@@ -153,6 +154,7 @@ void AttentionMemory::WriteShifts(int layer, std::span<const LaneShift> shifts) 
   cuda::CheckCuda(
       cudaMemcpy(layer_shifts[layer], shifts.data(), shifts.size_bytes(), cudaMemcpyHostToDevice),
       "writing");
+  cuda::CheckCuda(cudaStreamSynchronize(nullptr), "writing");  // for all streams
 }
 
 }  // namespace headlong
