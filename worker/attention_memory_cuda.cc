@@ -154,6 +154,7 @@ absl::Status AttentionMemory::Take() {
     write(device_parts[layer], stripes_[layer].own);
   }
   write(inverse_frequencies, frequencies_);
+  cuda::CheckCuda(cudaStreamSynchronize(nullptr), "writing");  // for all streams
   return absl::OkStatus();
 }
 
@@ -161,6 +162,7 @@ void AttentionMemory::WriteShifts(int layer, std::span<const LaneShift> shifts) 
   cuda::CheckCuda(
       cudaMemcpy(layer_shifts[layer], shifts.data(), shifts.size_bytes(), cudaMemcpyHostToDevice),
       "writing");
+  cuda::CheckCuda(cudaStreamSynchronize(nullptr), "writing");  // for all streams
 }
 
 }  // namespace headlong

@@ -58,10 +58,12 @@ class DeviceArray {
   T* get() const { return static_cast<T*>(memory_); }
   int64_t size() const { return size_; }
 
-  // Synchronous. REQUIRES: at most size() values.
+  // The values are there when it returns, whatever stream reads them: a copy from memory that is
+  // not pinned returns before the last of it has arrived. REQUIRES: at most size() values.
   void Write(std::span<const T> values) {
     CheckCuda(cudaMemcpy(memory_, values.data(), values.size_bytes(), cudaMemcpyHostToDevice),
               "writing");
+    CheckCuda(cudaStreamSynchronize(nullptr), "writing");
   }
   std::vector<T> Read() const {
     std::vector<T> values(size_);
