@@ -153,7 +153,13 @@ def test_survivors_are_placed_anew(sandbox):
     assert stream.result() == case["greedy_ids"]
     shown = ask("placement", "show").json()["workers"]
     assert [worker["id"] for worker in shown] == ["w0", "w2", "w3"]
-    assert all(head["stripe"] == [0, 1] for worker in shown for head in worker["heads"])
+    places = {}
+    for worker in shown:
+        for head in worker["heads"]:
+            index, count = head["stripe"]
+            places.setdefault((head["layer"], head["head"], count), []).append(index)
+    assert all(sorted(indices) == list(range(place[2])) for place, indices in places.items())
+    assert len({place[:2] for place in places}) == len(places) == 32, "every head once"
 
 
 @pytest.mark.parametrize("change, message", [
