@@ -4,6 +4,7 @@
 #include <array>
 #include <cctype>
 #include <set>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -180,6 +181,20 @@ std::string DrawPlanMap(const Plan& plan, const MapStyle& style) {
   return absl::StrCat(DrawHeadGrid(PlanGrid(plan), style), "\n", legend.Text());
 }
 
+RoleCounts CountRoles(const v1::WorkerShare& share) {
+  RoleCounts counts;
+  std::set<std::pair<uint32_t, uint32_t>> retrieval;
+  for (const v1::HeadShare& head : share.heads()) {
+    if (head.retrieval()) {
+      retrieval.insert({head.layer(), head.head()});
+    } else {
+      ++counts.local;
+    }
+  }
+  counts.retrieval = static_cast<int>(retrieval.size());
+  return counts;
+}
+
 std::string DrawPlacementMap(const v1::Placement& placement, int layers, int kv_heads,
                              const MapStyle& style) {
   HeadGrid grid{layers, kv_heads, {}};
@@ -188,9 +203,8 @@ std::string DrawPlacementMap(const v1::Placement& placement, int layers, int kv_
   for (int rank = 0; rank < placement.workers_size(); ++rank) {
     const v1::WorkerShare& share = placement.workers(rank);
     const std::string letters = WorkerLetters(rank);
-    int retrieval = 0;
+    const auto [retrieval, local] = CountRoles(share);
     for (const v1::HeadShare& head : share.heads()) {
-      retrieval += head.retrieval();
       const int at = static_cast<int>(head.layer() * kv_heads + head.head());
       if (head.layer() >= static_cast<uint32_t>(layers) ||
           head.head() >= static_cast<uint32_t>(kv_heads)) {
@@ -205,16 +219,16 @@ std::string DrawPlacementMap(const v1::Placement& placement, int layers, int kv_
       cell = {head.retrieval() ? letters : Lower(letters),
               head.retrieval() ? absl::StrCat("1;7;", colour) : colour};
     }
-    legend.Row({letters, share.worker_id(), absl::StrCat(retrieval),
-                absl::StrCat(share.heads_size() - retrieval), FormatBytes(share.cache_bytes()),
-                FormatBytes(share.weights_bytes()), FormatBytes(share.memory_bytes())});
+    legend.Row({letters, share.worker_id(), absl::StrCat(retrieval), absl::StrCat(local),
+                FormatBytes(share.cache_bytes()), FormatBytes(share.weights_bytes()),
+                FormatBytes(share.memory_bytes())});
   }
-  return absl::StrCat(
-      DrawHeadGrid(grid, style), "\n", legend.Text(),
-      absl::StrFormat("upper case: retrieval heads. epoch %u, step %.3f ms modelled, at least "
-                      "%.3f ms (gap %.1f %%)\n",
-                      placement.epoch(), placement.step_ms(), placement.lower_bound_ms(),
-                      100 * placement.gap()));
+  return absl::StrCat(DrawHeadGrid(grid, style), "\n", legend.Text(),
+                      absl::StrFormat("upper case: retrieval heads; +: and on others. epoch %u, "
+                                      "step %.3f ms modelled, at least "
+                                      "%.3f ms (gap %.1f %%)\n",
+                                      placement.epoch(), placement.step_ms(),
+                                      placement.lower_bound_ms(), 100 * placement.gap()));
 }
 
 }  // namespace headlong

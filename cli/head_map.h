@@ -45,6 +45,13 @@ std::string DrawCacheMap(const Plan& plan, const CacheMapParams& params, const M
 // Policies without bytes: for a plan that no sequence runs under.
 std::string DrawPlanMap(const Plan& plan, const MapStyle& style);
 
+// How many heads of each role a share holds; one of which it holds stripes counts once.
+struct RoleCounts {
+  int retrieval = 0;
+  int local = 0;
+};
+RoleCounts CountRoles(const v1::WorkerShare& share);
+
 // Which worker holds each head: a letter per worker, upper case for retrieval heads, '+' behind it
 // where more workers share the head; a legend with bytes below.
 std::string DrawPlacementMap(const v1::Placement& placement, int layers, int kv_heads,

@@ -1,11 +1,11 @@
 #include "cli/placement_output.h"
 
 #include <algorithm>
-#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "cli/head_map.h"
 #include "cli/quantity.h"
 #include "cli/table.h"
 
@@ -74,20 +74,6 @@ void AddReport(const v1::PlacementReport& report, OutputJson& json) {
   json["vocabulary_ms"] = report.vocabulary_ms();
   json["sums_ms"] = report.sums_ms();
   json["striped_heads"] = report.striped_heads();
-}
-
-// Heads of a share, each counted once however many stripes of it are held.
-std::pair<int, int> CountRoles(const v1::WorkerShare& share) {
-  std::set<std::pair<uint32_t, uint32_t>> retrieval;
-  int local = 0;
-  for (const v1::HeadShare& head : share.heads()) {
-    if (head.retrieval()) {
-      retrieval.insert({head.layer(), head.head()});
-    } else {
-      ++local;
-    }
-  }
-  return {static_cast<int>(retrieval.size()), local};
 }
 
 }  // namespace

@@ -16,11 +16,18 @@ constexpr int kRow = 18;
 constexpr int kBar = 640;
 constexpr int kMostRows = 48;  // workers with bars
 
-// Colours far apart for ranks that are close: the golden angle around the circle.
+// Colours far apart for ranks that are close: the golden angle around the circle. In hexadecimal,
+// which every viewer reads.
 std::string Colour(int rank, bool retrieval) {
-  return absl::StrFormat("hsl(%d,%d%%,%d%%)",
-                         static_cast<int>(std::fmod(210 + rank * 137.508, 360.0)),
-                         retrieval ? 70 : 45, retrieval ? 45 : 82);
+  const double hue = std::fmod(210 + rank * 137.508, 360.0) / 30;
+  const double saturation = retrieval ? 0.70 : 0.45, lightness = retrieval ? 0.45 : 0.82;
+  const double spread = saturation * std::min(lightness, 1 - lightness);
+  const auto channel = [&](double offset) {
+    const double at = std::fmod(offset + hue, 12.0);
+    const double level = lightness - spread * std::clamp(std::min(at - 3, 9 - at), -1.0, 1.0);
+    return static_cast<int>(std::lround(255 * level));
+  };
+  return absl::StrFormat("#%02x%02x%02x", channel(0), channel(8), channel(4));
 }
 
 std::string Escaped(const std::string& text) {

@@ -3,6 +3,7 @@
 
 #include "common/status.h"
 #include "coordinator/engine.h"
+#include "coordinator/held_lanes.h"
 
 namespace headlong {
 namespace {
@@ -96,7 +97,7 @@ void Engine::Describe(v1::ListWorkersResponse& out) const {
     worker.set_matmul_flops_one_row(member.registration.matmul_flops_one_row());
     for (const v1::WorkerShare& share : placement_.workers()) {
       if (share.worker_id() == id && member.state != WorkerState::kGone) {
-        worker.set_heads(static_cast<uint32_t>(share.heads_size()));
+        worker.set_heads(static_cast<uint32_t>(HeldLanesOf(share).size()));
       }
     }
   }

@@ -97,7 +97,8 @@ TEST(PlacementMap, Golden) {
             "   worker  retrieval  local     cache   weights    memory\n"
             "A  w0              1      1  1.00 MiB  2.00 MiB  4.00 MiB\n"
             "B  w1              1      1  1.00 MiB  2.00 MiB  4.00 MiB\n"
-            "upper case: retrieval heads. epoch 3, step 1.500 ms modelled, at least 1.200 ms "
+            "upper case: retrieval heads; +: and on others. epoch 3, step 1.500 ms modelled, at "
+            "least 1.200 ms "
             "(gap 25.0 %)\n");
   add(1, 0, 0, true);  // a second owner of (0, 0): a stripe
   EXPECT_THAT(DrawPlacementMap(placement, 2, 2, {false, true, 80}), HasSubstr("head 0   A+  B\n"));
