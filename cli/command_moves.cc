@@ -82,7 +82,8 @@ void AddWorkerMoves(CommandLine& cli, CLI::App* workers) {
 void AddPlacementApply(CommandLine& cli, CLI::App* placement) {
   auto flags = std::make_shared<MoveFlags>();
   CLI::App* command = placement->add_subcommand(
-      "apply", "Put a placement in force, as `placement plan -o json` prints it");
+      "apply",
+      "Put a placement in force, as `placement plan -o plan` prints it; drains who is not named");
   command->add_option("file", flags->file, "Placement")->required();
   command->add_option("--check-epoch", flags->check_epoch,
                       "Refuse unless this is the epoch in force (default: any)");

@@ -61,7 +61,8 @@ class Engine {
   // Takes a worker out of service, or lets it back in: a new epoch once the step in flight is done,
   // where requests go on. NOT_FOUND; FAILED_PRECONDITION when the others cannot hold the model.
   absl::Status Drain(const std::string& worker_id, bool drained);
-  // Puts a placement (PlacementFromJson) in force in the same way; returns the epoch that ends.
+  // Puts a placement (PlacementFromJson) in force in the same way, draining the workers that it
+  // does not name and letting back in those that it does; returns the epoch that ends.
   // ABORTED when that is not `check_epoch` (0: any); else says what is wrong with it.
   absl::StatusOr<uint64_t> ApplyPlacement(const std::string& json, uint64_t check_epoch);
   void Describe(v1::GetClusterResponse& out) const;

@@ -142,7 +142,18 @@ absl::StatusOr<uint64_t> Engine::ApplyPlacement(const std::string& json, uint64_
         absl::StrCat("the cluster does not serve: ", cluster_.reason()));
   }
   ASSIGN_OR_RETURN(const v1::Placement given, PlacementFromJson(json, config_, plan_, "placement"));
-  RETURN_IF_ERROR(Reserve(Problem(cluster_.usable()), given).status());
+  std::vector<LinkId> members;
+  std::map<std::string, bool> drains;  // who is not named goes, who is named returns
+  for (const auto& [id, worker] : cluster_.workers()) {
+    if (worker.state == WorkerState::kGone) continue;
+    const bool named =
+        std::any_of(given.workers().begin(), given.workers().end(),
+                    [&id](const v1::WorkerShare& share) { return share.worker_id() == id; });
+    if (named) members.push_back(worker.link);
+    if (named == cluster_.drained(id)) drains[id] = !named;
+  }
+  RETURN_IF_ERROR(Reserve(Problem(members), given).status());
+  moves_.drains = drains;
   moves_.given = given;
   moves_.given_is_new = true;
   return cluster_.epoch();

@@ -37,6 +37,14 @@ HeldHeads HeadsOf(const PlacementProblem& problem, const v1::WorkerShare& share)
 
 // Workers of `given` in the order of the problem's.
 absl::StatusOr<v1::Placement> InOrder(const PlacementProblem& problem, const v1::Placement& given) {
+  for (const v1::WorkerShare& share : given.workers()) {
+    if (std::none_of(
+            problem.workers.begin(), problem.workers.end(),
+            [&](const PlacementWorker& worker) { return share.worker_id() == worker.id; })) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("the placement names worker ", share.worker_id(), ", which is not here"));
+    }
+  }
   v1::Placement placement;
   uint32_t rows = 0;
   for (const PlacementWorker& worker : problem.workers) {
@@ -59,14 +67,6 @@ absl::StatusOr<v1::Placement> InOrder(const PlacementProblem& problem, const v1:
                        range.begin(), " where those of the workers before it end at ", rows));
     }
     rows = range.end();
-  }
-  for (const v1::WorkerShare& share : given.workers()) {
-    if (std::none_of(
-            problem.workers.begin(), problem.workers.end(),
-            [&](const PlacementWorker& worker) { return share.worker_id() == worker.id; })) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("the placement names worker ", share.worker_id(), ", which is not here"));
-    }
   }
   return placement;
 }

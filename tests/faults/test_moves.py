@@ -100,6 +100,22 @@ def test_placement_is_applied_while_streams_run(server, undisturbed, tmp_path):
     assert place not in {(each["layer"], each["head"]) for each in after["w0"]["heads"]}
 
 
+def test_planned_placement_without_a_worker_drains_it(server, undisturbed, tmp_path):
+    path = tmp_path / "placement.json"
+    planned = server.run("placement", "plan", "--exclude", "w1", "-o", "plan")
+    path.write_text(planned.out)
+    epoch = server.json("cluster", "status")["epoch"]
+    stream = Stream(server.channel, **REQUESTS[0])
+    stream.wait_for_tokens(20)
+    assert server.run("placement", "apply", path, "--check-epoch", epoch).code == 0
+    assert stream.result() == undisturbed[0]
+    assert drained(server) == {"w1"}
+    assert [each["id"] for each in server.json("placement", "show")["workers"]] == ["w0", "w2"]
+    assert server.run("workers", "return", "w1").code == 0
+    assert len(server.json("placement", "show")["workers"]) == 3
+    assert Stream(server.channel, **REQUESTS[0]).result() == undisturbed[0]
+
+
 def test_wrong_placements_are_refused(server, tmp_path):
     path = tmp_path / "placement.json"
     epoch = server.json("cluster", "status")["epoch"]
@@ -119,7 +135,7 @@ def test_wrong_placements_are_refused(server, tmp_path):
     message = refusal(lose_head)
     assert f"layer {lost['layer']} head {lost['head']}" in message, message
     message = refusal(lambda placement: placement["workers"][0].update(id="w9"))
-    assert "does not say what worker w0 holds" in message, message
+    assert "names worker w9" in message, message
     path.write_text("{")
     broken = server.run("placement", "apply", path)
     assert broken.code != 0 and "placement" in broken.err
