@@ -1,7 +1,10 @@
 #include "coordinator/admin_service.h"
 
-#include <functional>
+#include <utility>
 
+#include "common/status.h"
+#include "coordinator/placement.h"
+#include "coordinator/placement_report.h"
 #include "coordinator/stream_queue.h"
 
 namespace headlong {
@@ -16,6 +19,28 @@ grpc::ServerUnaryReactor* OnEngine(Engine& engine, grpc::CallbackServerContext* 
 }
 
 }  // namespace
+
+AdminService::AdminService(Engine* engine) : engine_(*engine) {
+  thread_ = std::thread([this] {
+    while (!stop_) long_works_.Run(absl::Milliseconds(50));
+  });
+}
+
+AdminService::~AdminService() {
+  stop_ = true;
+  thread_.join();
+}
+
+grpc::ServerUnaryReactor* AdminService::OffEngine(
+    grpc::CallbackServerContext* context, std::function<absl::StatusOr<LongWork>()> prepare) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  engine_.Post([this, reactor, prepare = std::move(prepare)] {
+    absl::StatusOr<LongWork> work = prepare();
+    if (!work.ok()) return reactor->Finish(ToGrpc(work.status()));
+    long_works_.Post([reactor, work = *std::move(work)] { reactor->Finish(ToGrpc(work())); });
+  });
+  return reactor;
+}
 
 grpc::ServerUnaryReactor* AdminService::GetCluster(grpc::CallbackServerContext* context,
                                                    const v1::GetClusterRequest*,
@@ -46,7 +71,13 @@ grpc::ServerUnaryReactor* AdminService::DrainWorker(grpc::CallbackServerContext*
 grpc::ServerUnaryReactor* AdminService::GetPlacement(grpc::CallbackServerContext* context,
                                                      const v1::GetPlacementRequest*,
                                                      v1::GetPlacementResponse* response) {
-  return OnEngine(engine_, context, [this, response] { return engine_.Describe(*response); });
+  return OffEngine(context, [this, response]() -> absl::StatusOr<LongWork> {
+    ASSIGN_OR_RETURN(const PlacementProblem problem, engine_.Describe(*response));
+    return LongWork([problem, response] {
+      *response->mutable_report() = FullReport(problem, response->placement());
+      return absl::OkStatus();
+    });
+  });
 }
 
 grpc::ServerUnaryReactor* AdminService::ApplyPlacement(grpc::CallbackServerContext* context,
@@ -63,8 +94,15 @@ grpc::ServerUnaryReactor* AdminService::ApplyPlacement(grpc::CallbackServerConte
 grpc::ServerUnaryReactor* AdminService::PlanPlacement(grpc::CallbackServerContext* context,
                                                       const v1::PlanPlacementRequest* request,
                                                       v1::PlanPlacementResponse* response) {
-  return OnEngine(engine_, context, [this, request = *request, response] {
-    return engine_.PlanNow(request, *response);
+  return OffEngine(context, [this, request, response]() -> absl::StatusOr<LongWork> {
+    ASSIGN_OR_RETURN(const PlacementProblem problem, engine_.ProblemNow(*request, *response));
+    return LongWork([problem, response]() -> absl::Status {
+      const uint64_t epoch = response->placement().epoch();
+      ASSIGN_OR_RETURN(*response->mutable_placement(), Place(problem));
+      response->mutable_placement()->set_epoch(epoch);
+      *response->mutable_report() = FullReport(problem, response->placement());
+      return absl::OkStatus();
+    });
   });
 }
 

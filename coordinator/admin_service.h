@@ -1,7 +1,14 @@
-// headlong.v1.Admin over gRPC: every call is answered on the engine thread.
+// headlong.v1.Admin over gRPC: every call is answered on the engine thread, but what takes long,
+// working out placements, which a thread of this service does with values from there.
 #pragma once
 
+#include <atomic>
+#include <functional>
+#include <thread>
+
+#include "absl/status/statusor.h"
 #include "coordinator/engine.h"
+#include "coordinator/mailbox.h"
 #include "grpcpp/grpcpp.h"
 #include "headlong/v1/admin.grpc.pb.h"
 
@@ -9,7 +16,8 @@ namespace headlong {
 
 class AdminService final : public v1::Admin::CallbackService {
  public:
-  explicit AdminService(Engine* engine) : engine_(*engine) {}
+  explicit AdminService(Engine* engine);
+  ~AdminService() override;
 
   grpc::ServerUnaryReactor* GetCluster(grpc::CallbackServerContext* context,
                                        const v1::GetClusterRequest* request,
@@ -37,7 +45,16 @@ class AdminService final : public v1::Admin::CallbackService {
                                           v1::CancelRequestResponse* response) override;
 
  private:
+  using LongWork = std::function<absl::Status()>;
+
+  // Ends the call with what `prepare`, on the engine thread, or its work, on ours, says.
+  grpc::ServerUnaryReactor* OffEngine(grpc::CallbackServerContext* context,
+                                      std::function<absl::StatusOr<LongWork>()> prepare);
+
   Engine& engine_;
+  Mailbox long_works_;
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
 };
 
 }  // namespace headlong

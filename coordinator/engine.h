@@ -61,15 +61,16 @@ class Engine {
   // Takes a worker out of service, or lets it back in: a new epoch once the step in flight is done,
   // where requests go on. NOT_FOUND; FAILED_PRECONDITION when the others cannot hold the model.
   absl::Status Drain(const std::string& worker_id, bool drained);
-  // Puts a placement (PlacementFromJson) in force in the same way, draining the workers that it
-  // does not name and letting back in those that it does; returns the epoch that ends.
-  // ABORTED when that is not `check_epoch` (0: any); else says what is wrong with it.
+  // Puts a placement (PlacementFromJson) in force so; who it does not name is drained, who it names
+  // returns. The epoch that ends; ABORTED when that is not `check_epoch` (0: any).
   absl::StatusOr<uint64_t> ApplyPlacement(const std::string& json, uint64_t check_epoch);
   void Describe(v1::GetClusterResponse& out) const;
   void Describe(v1::ListWorkersResponse& out) const;
   void Describe(v1::ListRequestsResponse& out) const;
-  absl::Status Describe(v1::GetPlacementResponse& out) const;
-  absl::Status PlanNow(const v1::PlanPlacementRequest& ask, v1::PlanPlacementResponse& out) const;
+  // Without what takes time: placing and figures, for which the problem is all that is needed.
+  absl::StatusOr<PlacementProblem> Describe(v1::GetPlacementResponse& out) const;
+  absl::StatusOr<PlacementProblem> ProblemNow(const v1::PlanPlacementRequest& ask,
+                                              v1::PlanPlacementResponse& out) const;
   std::string dtype() const { return bf16_ ? "bf16" : "fp32"; }  // from any thread
 
  private:
@@ -102,8 +103,7 @@ class Engine {
   std::atomic<bool> stopped_{false};  // work has ended; posted calls are still answered
   std::atomic<bool> bf16_{false};     // chosen with the first epoch: later tokens must not change
   std::function<void(bool)> on_serving_;
-  // Engine thread only.
-  Cluster cluster_;
+  Cluster cluster_;  // from here on: engine thread only
   Scheduler scheduler_;
   std::map<LinkId, std::shared_ptr<WorkerPort>> ports_;
   std::map<uint64_t, LiveRequest> requests_;     // by sequence id: order of arrival

@@ -162,6 +162,7 @@ absl::StatusOr<uint64_t> Engine::ApplyPlacement(const std::string& json, uint64_
 void Engine::Configured(LinkId link, const v1::ConfigureDone& done) {
   const std::vector<LinkId>& members = cluster_.members();
   if (done.epoch() == cluster_.epoch()) {
+    // The leader's figures hold for all: a sum ends for every worker when it ends for one.
     const bool leads = !members.empty() && link == members.front();
     if (leads && done.sum_latency_s() > 0) link_ = {done.sum_latency_s(), done.sum_bytes_per_s()};
     if (done.code() != 0 && !moves_.given.workers().empty()) {

@@ -5,7 +5,6 @@
 
 #include "common/status.h"
 #include "coordinator/engine.h"
-#include "coordinator/placement_report.h"
 
 namespace headlong {
 namespace {
@@ -52,8 +51,7 @@ PlacementProblem Engine::Problem(const std::vector<LinkId>& members) const {
   return problem;
 }
 
-// The leader's figures hold for all: a sum ends for every worker when it ends for one.
-absl::Status Engine::Describe(v1::GetPlacementResponse& out) const {
+absl::StatusOr<PlacementProblem> Engine::Describe(v1::GetPlacementResponse& out) const {
   if (placement_.workers().empty()) {
     return absl::FailedPreconditionError(cluster_.reason().empty()
                                              ? "no placement yet: workers are still missing"
@@ -67,14 +65,11 @@ absl::Status Engine::Describe(v1::GetPlacementResponse& out) const {
   for (const v1::WorkerShare& share : placement_.workers()) {
     members.push_back(cluster_.workers().at(share.worker_id()).link);
   }
-  PlacementProblem problem = Problem(members);
-  problem.link = placed_link_;
-  *out.mutable_report() = FullReport(problem, placement_);
-  return absl::OkStatus();
+  return Problem(members);
 }
 
-absl::Status Engine::PlanNow(const v1::PlanPlacementRequest& ask,
-                             v1::PlanPlacementResponse& out) const {
+absl::StatusOr<PlacementProblem> Engine::ProblemNow(const v1::PlanPlacementRequest& ask,
+                                                    v1::PlanPlacementResponse& out) const {
   for (const std::string& id : ask.exclude()) {
     const auto worker = cluster_.workers().find(id);
     if (worker == cluster_.workers().end() || worker->second.state == WorkerState::kGone) {
@@ -82,11 +77,11 @@ absl::Status Engine::PlanNow(const v1::PlanPlacementRequest& ask,
     }
   }
   std::vector<LinkId> members;
-  for (const auto& [id, worker] : cluster_.workers()) {
-    const bool left_out =
-        std::find(ask.exclude().begin(), ask.exclude().end(), id) != ask.exclude().end();
-    const bool usable = worker.state != WorkerState::kGone && !cluster_.drained(id);
-    if (!left_out && usable) members.push_back(worker.link);
+  for (const LinkId link : cluster_.usable()) {
+    const std::string& id = cluster_.find(link)->registration.worker_id();
+    if (std::find(ask.exclude().begin(), ask.exclude().end(), id) == ask.exclude().end()) {
+      members.push_back(link);
+    }
   }
   PlacementProblem problem = Problem(members);
   if (ask.objective() == "capacity") {
@@ -96,12 +91,10 @@ absl::Status Engine::PlanNow(const v1::PlanPlacementRequest& ask,
   } else if (!ask.objective().empty()) {
     return absl::InvalidArgumentError("objective: must be \"latency\" or \"capacity\"");
   }
-  ASSIGN_OR_RETURN(*out.mutable_placement(), Place(problem));
   out.mutable_placement()->set_epoch(cluster_.epoch());
   out.set_layers(static_cast<uint32_t>(config_.layers));
   out.set_kv_heads(static_cast<uint32_t>(config_.kv_heads));
-  *out.mutable_report() = FullReport(problem, out.placement());
-  return absl::OkStatus();
+  return problem;
 }
 
 }  // namespace headlong

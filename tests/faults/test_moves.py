@@ -4,15 +4,9 @@ import random
 
 import pytest
 
-from support.cluster import GOLDEN, Stream, wait_until
+from support.cluster import Stream, disturbed_requests, wait_until
 
-LONG_PROMPT = json.loads((GOLDEN / "needle-10m.transformers.json").read_text())[4]["prompt_ids"]
-REQUESTS = [
-    dict(text="Once upon a time", temperature=0, max_tokens=120, ignore_eos=True),
-    dict(prompt_ids=LONG_PROMPT, temperature=0, max_tokens=100, ignore_eos=True),
-    dict(text="The treasure was buried", temperature=0.9, top_p=0.95, seed=5, max_tokens=120,
-         ignore_eos=True),
-]
+REQUESTS = disturbed_requests(120)
 MOVES = 50
 
 

@@ -7,15 +7,10 @@ import time
 import grpc
 import pytest
 
-from support.cluster import GOLDEN, Stream, is_alive, wait_until
+from support.cluster import Stream, disturbed_requests, is_alive, wait_until
 
-LONG_PROMPT = json.loads((GOLDEN / "needle-10m.transformers.json").read_text())[4]["prompt_ids"]
-REQUESTS = [
-    dict(text="Once upon a time", temperature=0, max_tokens=240, ignore_eos=True),
-    dict(prompt_ids=LONG_PROMPT, temperature=0, max_tokens=200, ignore_eos=True),
-    dict(text="The treasure was buried", temperature=0.9, top_p=0.95, seed=5, max_tokens=240,
-         ignore_eos=True),
-]
+REQUESTS = disturbed_requests(240)
+LONG_PROMPT = REQUESTS[1]["prompt_ids"]
 TOKENS_BEFORE = 40
 RECOVERY_SECONDS = 10  # to a new epoch; 0.3 on an idle machine
 

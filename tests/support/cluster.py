@@ -204,6 +204,18 @@ def connect(address):
     return grpc.insecure_channel(address, options=options)
 
 
+def disturbed_requests(tokens):
+    """Requests to go on through deaths and moves: short and long prompts, greedy and sampled."""
+    long_prompt = json.loads((GOLDEN / "needle-10m.transformers.json").read_text())[4]
+    return [
+        dict(text="Once upon a time", temperature=0, max_tokens=tokens, ignore_eos=True),
+        dict(prompt_ids=long_prompt["prompt_ids"], temperature=0, max_tokens=tokens * 5 // 6,
+             ignore_eos=True),
+        dict(text="The treasure was buried", temperature=0.9, top_p=0.95, seed=5,
+             max_tokens=tokens, ignore_eos=True),
+    ]
+
+
 class Stream:
     """One Generate call, read by a thread of its own. Checks what must hold of every stream."""
 

@@ -249,4 +249,31 @@ double StripeDifference(const StripeCase& c, const MakeStripeDevice& make,
   return worst;
 }
 
+StripeResult WorstOfRandomCases(Storage storage, const std::vector<int>& head_dims,
+                                const MakeStripeDevice& make) {
+  std::mt19937_64 random(20);
+  StripeResult worst;
+  for (int trial = 0; trial < 30; ++trial) {
+    StripeCase c;
+    c.storage = storage;
+    c.head_dim = head_dims[trial % head_dims.size()];
+    c.group = 1 + trial % 4;
+    c.owners = 1 + trial % 5;
+    c.positions = trial % 4 == 0 ? 1 + trial * 5 : 300 + trial * 17;
+    c.sequences = 1 + trial % 3;
+    const double difference = StripeDifference(c, make, random);
+    if (difference > worst.difference) worst = {difference, Describe(c)};
+  }
+  return worst;
+}
+
+double SevenTwoOneDifference(Storage storage, const MakeStripeDevice& make) {
+  std::mt19937_64 random(21);
+  StripeCase c;
+  c.storage = storage;
+  c.ranges = {{10, 0, 7}, {10, 7, 2}, {10, 9, 1}};
+  c.positions = 1400;
+  return StripeDifference(c, make, random);
+}
+
 }  // namespace headlong

@@ -48,4 +48,15 @@ std::string Describe(const StripeCase& c);
 // the largest |reference| or 1; NaN counts as infinite.
 double StripeDifference(const StripeCase& c, const MakeStripeDevice& make, std::mt19937_64& random);
 
+struct StripeResult {
+  double difference = 0;
+  std::string of;  // the case
+};
+// The worst of 30 cases: one to five owners, short and long lanes, one to three sequences, the
+// head_dims in turn.
+StripeResult WorstOfRandomCases(Storage storage, const std::vector<int>& head_dims,
+                                const MakeStripeDevice& make);
+// Three owners of 7, 2 and 1 of 10 stripes.
+double SevenTwoOneDifference(Storage storage, const MakeStripeDevice& make);
+
 }  // namespace headlong

@@ -73,30 +73,13 @@ class StripesCuda : public ::testing::TestWithParam<Storage> {
 };
 
 TEST_P(StripesCuda, RandomRangesChunksAndBatchesEqualTheUnsplitHead) {
-  std::mt19937_64 random(30);
-  const int head_dims[] = {64, 80, 96, 128, 256};
-  double worst = 0;
-  for (int trial = 0; trial < 30; ++trial) {
-    StripeCase c;
-    c.storage = GetParam();
-    c.head_dim = head_dims[trial % 5];
-    c.group = 1 + trial % 4;
-    c.owners = 1 + trial % 5;
-    c.positions = trial % 4 == 0 ? 1 + trial * 5 : 300 + trial * 17;
-    c.sequences = 1 + trial % 3;
-    worst = std::max(worst, StripeDifference(c, Make, random));
-    ASSERT_LE(worst, Tolerance(c.storage)) << Describe(c) << " in trial " << trial;
-  }
-  std::cout << "largest difference " << worst << "\n";
+  const StripeResult worst = WorstOfRandomCases(GetParam(), {64, 80, 96, 128, 256}, Make);
+  RecordProperty("largest_difference", std::to_string(worst.difference));
+  EXPECT_LE(worst.difference, Tolerance(GetParam())) << worst.of;
 }
 
 TEST_P(StripesCuda, SevenTwoOne) {
-  std::mt19937_64 random(31);
-  StripeCase c;
-  c.storage = GetParam();
-  c.ranges = {{10, 0, 7}, {10, 7, 2}, {10, 9, 1}};
-  c.positions = 2000;
-  EXPECT_LE(StripeDifference(c, Make, random), Tolerance(c.storage));
+  EXPECT_LE(SevenTwoOneDifference(GetParam(), Make), Tolerance(GetParam()));
 }
 
 INSTANTIATE_TEST_SUITE_P(Storages, StripesCuda,
