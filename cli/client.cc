@@ -13,22 +13,34 @@ bool IsLoopback(const std::string& address) {
          absl::StartsWith(address, "[::1]:") || absl::StartsWith(address, "unix:");
 }
 
-absl::Status NoServer(const std::string& address, const std::string& why) {
-  return absl::UnavailableError(
-      absl::StrCat("no server at ", address, why, ": start one with `headlong serve --model DIR`",
-                   ", name another with --server ADDR, or give --model DIR to run without one"));
+absl::Status NoServer(const ClientOptions& options, const std::string& why) {
+  const char* tls =
+      options.tls ? " that speaks TLS with a certificate for this name that the authority signed"
+                  : " without TLS (for one with TLS give --tls or --tls-ca)";
+  return absl::UnavailableError(absl::StrCat(
+      "no server at ", options.address, tls, why, ": start one with `headlong serve --model DIR`",
+      ", name another with --server ADDR, or give --model DIR to run without one"));
+}
+
+std::shared_ptr<grpc::ChannelCredentials> CredentialsOf(const ClientOptions& options) {
+  if (!options.tls) return grpc::InsecureChannelCredentials();
+  auto credentials = MakeChannelCredentials(options.tls_files);
+  if (options.token.empty()) return credentials;
+  return grpc::CompositeChannelCredentials(credentials,
+                                           grpc::AccessTokenCredentials(options.token));
+}
+
+// Loopback is never sent through a proxy.
+std::shared_ptr<grpc::Channel> OpenChannel(const ClientOptions& options) {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(-1);  // the ids of a whole book are one answer
+  if (IsLoopback(options.address)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  // A command that meets an old broken connection of its own process must not wait for its backoff.
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  return grpc::CreateCustomChannel(options.address, CredentialsOf(options), arguments);
 }
 
 }  // namespace
-
-std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address) {
-  grpc::ChannelArguments arguments;
-  arguments.SetMaxReceiveMessageSize(-1);  // the ids of a whole book are one answer
-  if (IsLoopback(address)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  // A command that meets an old broken connection of its own process must not wait for its backoff.
-  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
-}
 
 CallCanceller::CallCanceller() : thread_([this] { Watch(); }) {}
 
@@ -74,20 +86,19 @@ void Client::Unwatch(grpc::ClientContext* context) {
 }
 
 absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const ClientOptions& options) {
-  const std::string& address = options.address;
-  std::shared_ptr<grpc::Channel> channel = OpenChannel(address);
+  std::shared_ptr<grpc::Channel> channel = OpenChannel(options);
   const auto deadline = std::chrono::system_clock::now() + options.connect_timeout;
   while (true) {
     const grpc_connectivity_state state = channel->GetState(/*try_to_connect=*/true);
     if (state == GRPC_CHANNEL_READY) break;
     if (state == GRPC_CHANNEL_TRANSIENT_FAILURE || state == GRPC_CHANNEL_SHUTDOWN) {
-      return NoServer(address, "");
+      return NoServer(options, "");
     }
     if (options.cancel_on_interrupt && Interrupted()) {
       return absl::CancelledError("interrupted");
     }
     const auto now = std::chrono::system_clock::now();
-    if (now >= deadline) return NoServer(address, " (it did not answer in time)");
+    if (now >= deadline) return NoServer(options, " (it did not answer in time)");
     channel->WaitForStateChange(state, std::min(deadline, now + kInterruptPoll));
   }
   return std::unique_ptr<Client>(new Client(options, std::move(channel)));

@@ -16,13 +16,11 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "common/grpc_status.h"
+#include "common/tls.h"
 #include "headlong/v1/admin.grpc.pb.h"
 #include "headlong/v1/inference.grpc.pb.h"
 
 namespace headlong {
-
-// A channel to `address`; loopback is never sent through a proxy.
-std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address);
 
 // Cancels the registered calls when the user interrupts the program.
 class CallCanceller {
@@ -45,6 +43,9 @@ class CallCanceller {
 
 struct ClientOptions {
   std::string address;
+  bool tls = false;
+  TlsFiles tls_files = {};
+  std::string token = {};  // needs TLS
   std::chrono::milliseconds connect_timeout{5000};
   std::chrono::milliseconds call_timeout{60000};  // of everything but Generate
   bool cancel_on_interrupt = true;

@@ -13,7 +13,7 @@ namespace headlong {
 namespace {
 
 struct AdminFlags {
-  std::string server;
+  ServerFlags server;
   OutputFlag output;
   std::string request_id;
 };
@@ -72,7 +72,7 @@ std::pair<CLI::App*, std::shared_ptr<AdminFlags>> AddVerb(CommandLine& cli, CLI:
                                                           Run run) {
   auto flags = std::make_shared<AdminFlags>();
   CLI::App* command = noun->add_subcommand(verb, what);
-  AddServerFlag(command, &flags->server);
+  AddServerFlags(command, &flags->server);
   AddOutputFlag(command, &flags->output);
   command->callback([&cli, flags, run] { cli.action = [flags, run] { return run(*flags); }; });
   return {command, flags};

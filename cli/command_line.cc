@@ -30,6 +30,8 @@ void AddCommands(CommandLine& cli) {
   AddRequestsCommand(cli);
   AddModelCommand(cli);
   AddPlanCommand(cli);
+  AddCertsCommand(cli);
+  AddAuthCommand(cli);
   AddVersionCommand(cli);
 }
 

@@ -14,7 +14,7 @@ namespace headlong {
 namespace {
 
 struct ModelFlags {
-  std::string server;
+  ServerFlags server;
   std::string model;
   std::string plan;
   std::string lengths;
@@ -68,7 +68,7 @@ CLI::App* AddVerb(CommandLine& cli, CLI::App* noun, const char* verb, const char
                   const std::shared_ptr<ModelFlags>& flags,
                   absl::Status (*run)(const ModelFlags&, const Terminal&)) {
   CLI::App* command = noun->add_subcommand(verb, what);
-  AddServerFlag(command, &flags->server);
+  AddServerFlags(command, &flags->server);
   command->add_option("--model", flags->model,
                       "A model folder on this machine, instead of a server");
   AddOutputFlag(command, &flags->output);

@@ -15,7 +15,7 @@ namespace headlong {
 namespace {
 
 struct MoveFlags {
-  std::string server;
+  ServerFlags server;
   OutputFlag output;
   std::string worker_id;
   std::string file;
@@ -25,7 +25,7 @@ struct MoveFlags {
 };
 
 void AddMoveFlags(CLI::App* command, MoveFlags* flags) {
-  AddServerFlag(command, &flags->server);
+  AddServerFlags(command, &flags->server);
   AddOutputFlag(command, &flags->output);
   command->add_flag("--no-wait", flags->no_wait, "Do not wait until it is done");
   command->add_option("--timeout", flags->timeout_s, "Seconds to wait")

@@ -29,8 +29,8 @@ struct PictureFlags {
   std::string svg;
 };
 
-struct ServerFlags {
-  std::string server;
+struct RunningFlags {
+  ServerFlags server;
   PictureFlags picture;
   std::vector<std::string> exclude;
   std::string objective;
@@ -86,13 +86,13 @@ PlacementView ViewOf(const Response& response) {
           static_cast<int>(response.kv_heads())};
 }
 
-absl::Status Show(const ServerFlags& flags, const Terminal& terminal) {
+absl::Status Show(const RunningFlags& flags, const Terminal& terminal) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, ConnectTo(flags.server));
   ASSIGN_OR_RETURN(const v1::GetPlacementResponse response, client->GetPlacement());
   return Print(ViewOf(response), flags.picture, terminal);
 }
 
-absl::Status PlanNow(const ServerFlags& flags, const Terminal& terminal) {
+absl::Status PlanNow(const RunningFlags& flags, const Terminal& terminal) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, ConnectTo(flags.server));
   v1::PlanPlacementRequest request;
   for (const std::string& id : flags.exclude) request.add_exclude(id);
@@ -217,15 +217,15 @@ void SetAction(CommandLine& cli, CLI::App* command, const std::shared_ptr<Flags>
 void AddPlacementCommand(CommandLine& cli) {
   CLI::App* noun = cli.app.add_subcommand("placement", "Which worker holds which heads");
   noun->require_subcommand(1);
-  auto shown = std::make_shared<ServerFlags>();
+  auto shown = std::make_shared<RunningFlags>();
   CLI::App* show = noun->add_subcommand("show", "The placement in force");
-  AddServerFlag(show, &shown->server);
+  AddServerFlags(show, &shown->server);
   AddPictureFlags(show, &shown->picture, {"text", "json"});
   SetAction(cli, show, shown, Show);
 
-  auto planned = std::make_shared<ServerFlags>();
+  auto planned = std::make_shared<RunningFlags>();
   CLI::App* plan = noun->add_subcommand("plan", "What would be placed now; changes nothing");
-  AddServerFlag(plan, &planned->server);
+  AddServerFlags(plan, &planned->server);
   plan->add_option("--exclude", planned->exclude, "Workers to leave out, by id")->delimiter(',');
   plan->add_option("--objective", planned->objective, "latency or capacity (default: the server's)")
       ->check(CLI::IsMember({"latency", "capacity"}));

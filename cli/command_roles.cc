@@ -68,6 +68,10 @@ ExitCode RunCoordinator(CoordinatorFlags& flags, Terminal& terminal) {
   coordinator.listen = flags.listen.listen;
   coordinator.worker_listen =
       flags.listen.worker_listen.empty() ? "127.0.0.1:7001" : flags.listen.worker_listen;
+  coordinator.health_listen = flags.listen.health_listen;
+  coordinator.metrics_listen = flags.listen.metrics_listen;
+  coordinator.tls = flags.listen.tls;
+  coordinator.access_tokens = flags.listen.access_tokens;
   coordinator.insecure = flags.listen.insecure;
   coordinator.expected_workers = flags.expected_workers;
   absl::StatusOr<std::unique_ptr<Coordinator>> started = Coordinator::Start(coordinator);
@@ -126,6 +130,10 @@ void AddCoordinatorCommand(CommandLine& cli) {
   AddEngineFlags(command, &flags->engine, /*embedded=*/false);
   AddListenFlags(command, &flags->listen);
   command
+      ->add_option("--tls-ca", flags->listen.tls.ca,
+                   "What signed the workers' certificates, PEM: workers speak TLS and show one")
+      ->group("Server");
+  command
       ->add_option("--expected-workers", flags->expected_workers,
                    "Workers to wait for before the model is placed")
       ->check(CLI::Range(1, 65536))
@@ -146,6 +154,8 @@ void AddWorkerCommand(CommandLine& cli) {
   command->add_option("--coordinator", options.coordinator, "The coordinator's address for workers")
       ->check(CheckAddress)
       ->capture_default_str();
+  AddHealthFlag(command, &options.health_listen);
+  AddTlsFlags(command, &options.tls, "What signed the coordinator's certificate, PEM");
   command->add_option("--id", options.worker_id, "Name of this worker; its place is kept for it")
       ->required();
   command->add_option("--model", options.model_dir, "Model folder, the same as the coordinator's");

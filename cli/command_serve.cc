@@ -31,6 +31,7 @@ absl::Status AnnounceReady(const LocalCluster& cluster, const ServeFlags& flags,
     OutputJson json = {{"state", "serving"},
                        {"address", address},
                        {"worker_address", cluster.worker_address()},
+                       {"metrics_address", cluster.metrics_address()},
                        {"model", flags.engine.model},
                        {"workers", OutputJson::array()}};
     for (const ChildState& child : cluster.children()) {
@@ -67,6 +68,10 @@ ExitCode RunServe(ServeFlags& flags, Terminal& terminal) {
   if (!flags.listen.worker_listen.empty()) {
     options->coordinator.worker_listen = flags.listen.worker_listen;
   }
+  options->coordinator.health_listen = flags.listen.health_listen;
+  options->coordinator.metrics_listen = flags.listen.metrics_listen;
+  options->coordinator.tls = flags.listen.tls;
+  options->coordinator.access_tokens = flags.listen.access_tokens;
   options->coordinator.insecure = flags.listen.insecure;
   options->log_level = flags.log_level;
 

@@ -20,7 +20,7 @@ namespace headlong {
 namespace {
 
 struct TokenizeFlags {
-  std::string server;
+  ServerFlags server;
   std::string model;
   std::string tokenizer;
   std::optional<std::string> text;
@@ -126,7 +126,7 @@ void AddCommand(CommandLine& cli, const char* name, const char* what, const char
                 absl::Status (*run)(const TokenizeFlags&)) {
   auto flags = std::make_shared<TokenizeFlags>();
   CLI::App* command = cli.app.add_subcommand(name, what);
-  AddServerFlag(command, &flags->server);
+  AddServerFlags(command, &flags->server);
   CLI::Option* model = command->add_option("--model", flags->model, "Use this model's tokenizer");
   command->add_option("--tokenizer", flags->tokenizer, "Use this tokenizer.json or .model")
       ->excludes(model);

@@ -1,8 +1,10 @@
 #include <memory>
 
+#include "absl/strings/str_cat.h"
 #include "cli/commands.h"
 #include "cli/flags.h"
 #include "cli/json_output.h"
+#include "worker/worker.h"
 
 namespace headlong {
 
@@ -12,9 +14,14 @@ void AddVersionCommand(CommandLine& cli) {
   AddOutputFlag(command, output.get());
   command->callback([&cli, output] {
     cli.action = [output] {
-      const OutputJson json = {{"version", HEADLONG_VERSION}, {"cuda", false}};
+      const std::string gpus = BuiltForGpus();
+      const std::string devices = gpus.empty() ? "cpu" : absl::StrCat("cpu, cuda: ", gpus);
+      const OutputJson json = {
+          {"version", HEADLONG_VERSION}, {"cuda", !gpus.empty()}, {"gpu_architectures", gpus}};
       const absl::Status printed =
-          output->json() ? PrintJson(json) : PrintText("headlong " HEADLONG_VERSION " (cpu)\n");
+          output->json()
+              ? PrintJson(json)
+              : PrintText(absl::StrCat("headlong " HEADLONG_VERSION " (", devices, ")\n"));
       return printed.ok() ? ExitCode::kOk : Fail(printed);
     };
   });

@@ -36,6 +36,8 @@ void AddPlacementApply(CommandLine& cli, CLI::App* placement);
 void AddRequestsCommand(CommandLine& cli);
 void AddModelCommand(CommandLine& cli);
 void AddPlanCommand(CommandLine& cli);
+void AddCertsCommand(CommandLine& cli);
+void AddAuthCommand(CommandLine& cli);
 void AddVersionCommand(CommandLine& cli);
 
 // Parses the arguments (argv[0] is skipped) and runs the command they name.

@@ -132,12 +132,34 @@ void AddLocalWorkerFlags(CLI::App* command, LocalWorkerFlags* flags, bool embedd
   }
 }
 
+void AddHealthFlag(CLI::App* command, std::string* listen) {
+  command
+      ->add_option("--health-listen", *listen,
+                   "Address for probes, gRPC health without TLS: startup, liveness, readiness "
+                   "(default: none)")
+      ->check(CheckAddress)
+      ->group(kServerGroup);
+}
+
 void AddListenFlags(CLI::App* command, ListenFlags* flags) {
+  const auto file = [command](const char* flag, std::string& path, const char* what) {
+    command->add_option(flag, path, what)->group(kServerGroup);
+  };
+  file("--tls-cert", flags->tls.cert, "Certificate of the coordinator, PEM: clients speak TLS");
+  file("--tls-key", flags->tls.key, "Key of the certificate, PEM");
+  file("--access-tokens", flags->access_tokens,
+       "File of the tokens that clients show, as `headlong auth create` writes it; needs TLS");
   command->add_option("--listen", flags->listen, "Address for clients; port 0: any free one")
       ->check(CheckAddress)
       ->capture_default_str()
       ->group(kServerGroup);
   command->add_option("--worker-listen", flags->worker_listen, "Address for workers")
+      ->check(CheckAddress)
+      ->group(kServerGroup);
+  AddHealthFlag(command, &flags->health_listen);
+  command
+      ->add_option("--metrics-listen", flags->metrics_listen,
+                   "Address for Prometheus, plain HTTP: GET /metrics (default: none)")
       ->check(CheckAddress)
       ->group(kServerGroup);
   command
@@ -151,17 +173,36 @@ void AddLogLevelFlag(CLI::App* command, std::string* level) {
       ->capture_default_str();
 }
 
-void AddServerFlag(CLI::App* command, std::string* server) {
-  *server = kDefaultServer;
-  command->add_option("--server", *server, "Server to ask")
+void AddTlsFlags(CLI::App* command, TlsFiles* files, const char* whose_ca) {
+  const auto add = [command](const char* flag, std::string& file, const std::string& what) {
+    return command->add_option(flag, file, what)->group(kServerGroup);
+  };
+  add("--tls-ca", files->ca, whose_ca)->envname("HEADLONG_TLS_CA");
+  add("--tls-cert", files->cert, "Certificate of this end, PEM");
+  add("--tls-key", files->key, "Key of the certificate, PEM");
+}
+
+void AddServerFlags(CLI::App* command, ServerFlags* flags) {
+  command->add_option("--server", flags->address, "Server to ask")
       ->envname("HEADLONG_SERVER")
       ->check(CheckAddress)
       ->capture_default_str()
       ->group(kServerGroup);
+  command->add_flag("--tls", flags->tls, "Speak TLS; the system's authorities vouch for the server")
+      ->group(kServerGroup);
+  command
+      ->add_option("--tls-ca", flags->files.ca,
+                   "Speak TLS; this file's certificates vouch for the server")
+      ->envname("HEADLONG_TLS_CA")
+      ->group(kServerGroup);
+  command
+      ->add_option("--token-file", flags->token_file, "File that holds the access token; needs TLS")
+      ->envname("HEADLONG_TOKEN_FILE")
+      ->group(kServerGroup);
 }
 
 void AddTargetFlags(CLI::App* command, TargetFlags* flags) {
-  AddServerFlag(command, &flags->server);
+  AddServerFlags(command, &flags->server);
   AddEngineFlags(command, &flags->engine, /*embedded=*/true);
   AddLocalWorkerFlags(command, &flags->local, /*embedded=*/true);
 }

@@ -9,6 +9,7 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
+#include "common/tls.h"
 
 namespace headlong {
 
@@ -49,12 +50,24 @@ struct LocalWorkerFlags {
 struct ListenFlags {
   std::string listen = kDefaultServer;
   std::string worker_listen;
+  std::string metrics_listen;
+  std::string health_listen;
+  TlsFiles tls;
+  std::string access_tokens;
   bool insecure = false;
+};
+
+// A server to ask, and how it and the caller know each other.
+struct ServerFlags {
+  std::string address = kDefaultServer;
+  bool tls = false;
+  TlsFiles files;          // any of them: TLS
+  std::string token_file;  // holds the access token
 };
 
 // Where a command's requests go: to a server, or to a cluster of its own when a model is named.
 struct TargetFlags {
-  std::string server;
+  ServerFlags server;
   EngineFlags engine;
   LocalWorkerFlags local;
   bool embedded() const { return !engine.model.empty(); }
@@ -72,9 +85,12 @@ struct DeviceFlags {
 };
 void AddDeviceFlags(CLI::App* command, const DeviceFlags& flags);
 void AddLoadFormatFlag(CLI::App* command, std::string* load_format);
+// `--health-listen`, of any role.
+void AddHealthFlag(CLI::App* command, std::string* listen);
 void AddListenFlags(CLI::App* command, ListenFlags* flags);
 void AddLogLevelFlag(CLI::App* command, std::string* level);
-void AddServerFlag(CLI::App* command, std::string* server);
+void AddServerFlags(CLI::App* command, ServerFlags* flags);
+void AddTlsFlags(CLI::App* command, TlsFiles* files, const char* whose_ca);
 void AddTargetFlags(CLI::App* command, TargetFlags* flags);
 
 // Checks for options: an error text, or empty.

@@ -77,6 +77,7 @@ class LocalCluster {
 
   std::string client_address() const { return coordinator_->client_address(); }
   std::string worker_address() const { return coordinator_->worker_address(); }
+  std::string metrics_address() const { return coordinator_->metrics_address(); }
   std::vector<ChildState> children() const { return supervisor_->children(); }
 
  private:

@@ -24,6 +24,9 @@ int main(int argc, char** argv) {
   RestartWithShortSpins(argv);
   // What gRPC logs of its own accord (a port in use, a lost peer) is said again in words of ours.
   setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
+  // Names are what the system says they are. gRPC's own resolver asks for more than addresses, and
+  // where no name server answers that takes longer than a worker waits for its coordinator.
+  setenv("GRPC_DNS_RESOLVER", "native", /*overwrite=*/0);
   headlong::InstallInterruptHandlers();
   headlong::Terminal terminal(headlong::ProbeTerminal());
   return static_cast<int>(headlong::RunCommandLine(argc, argv, terminal));

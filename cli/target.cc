@@ -1,6 +1,9 @@
 #include "cli/target.h"
 
+#include "absl/strings/strip.h"
 #include "cli/logging.h"
+#include "common/json.h"
+#include "common/status.h"
 
 namespace headlong {
 namespace {
@@ -14,7 +17,7 @@ absl::StatusOr<Target> OpenEmbedded(const LocalClusterOptions& options, Terminal
   const absl::Status serving = target.cluster->WaitUntilServing();
   if (!serving.ok()) return serving;
   absl::StatusOr<std::unique_ptr<Client>> client =
-      ConnectTo(DialAddress(target.cluster->client_address()));
+      Client::Connect({DialAddress(target.cluster->client_address())});
   if (!client.ok()) return client.status();
   target.client = *std::move(client);
   return target;
@@ -22,9 +25,20 @@ absl::StatusOr<Target> OpenEmbedded(const LocalClusterOptions& options, Terminal
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Client>> ConnectTo(const std::string& server) {
+absl::StatusOr<std::unique_ptr<Client>> ConnectTo(const ServerFlags& server) {
   ClientOptions options;
-  options.address = server;
+  options.address = server.address;
+  RETURN_IF_ERROR(CheckTlsFiles(server.files));
+  options.tls = server.tls || server.files.any();
+  options.tls_files = server.files;
+  if (!server.token_file.empty()) {
+    if (!options.tls) {
+      return absl::InvalidArgumentError(
+          "--token-file: the token would cross the network in the clear; give --tls or --tls-ca");
+    }
+    ASSIGN_OR_RETURN(const std::string text, ReadFile(server.token_file));
+    options.token = std::string(absl::StripAsciiWhitespace(text));
+  }
   return Client::Connect(options);
 }
 

@@ -27,8 +27,8 @@ struct TargetOrExit {
 // `max_sequences` is for an own cluster whose flags do not say: as many as the command has at once.
 TargetOrExit OpenTarget(const TargetFlags& flags, int max_sequences, Terminal& terminal);
 
-// Connects to `server`.
-absl::StatusOr<std::unique_ptr<Client>> ConnectTo(const std::string& server);
+// Errors name the flag or file that is wrong.
+absl::StatusOr<std::unique_ptr<Client>> ConnectTo(const ServerFlags& server);
 
 // Exit code of a cluster that did not come up: the addresses are ours, so nothing is "unreachable".
 ExitCode FailToStart(const absl::Status& status);

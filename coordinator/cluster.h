@@ -44,6 +44,7 @@ struct Member {
   uint64_t bytes_done = 0;
   uint64_t bytes_total = 0;
   uint64_t cache_bytes_used = 0;
+  double compute_ms = 0, collective_ms = 0;  // of all its steps
 };
 
 // What the engine has to do after an event.

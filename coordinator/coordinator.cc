@@ -8,12 +8,15 @@
 #include <mutex>
 #include <utility>
 
+#include "common/health_server.h"
 #include "common/json.h"
 #include "common/status.h"
 #include "coordinator/admin_service.h"
 #include "coordinator/engine.h"
+#include "coordinator/gate.h"
 #include "coordinator/inference_service.h"
 #include "coordinator/listen_address.h"
+#include "coordinator/metrics_server.h"
 #include "coordinator/placement_json.h"
 #include "coordinator/worker_link_service.h"
 #include "model/checkpoint.h"
@@ -38,9 +41,34 @@ struct ServedModel {
   v1::GetModelResponse description;
 };
 
+absl::Status CheckAddresses(const CoordinatorOptions& options) {
+  RETURN_IF_ERROR(CheckTlsFiles(options.tls));
+  const bool clients_known = !options.access_tokens.empty();
+  const bool workers_known = !options.tls.ca.empty();
+  if (clients_known && options.tls.cert.empty()) {
+    return absl::InvalidArgumentError(
+        "--access-tokens: would cross the network in the clear; give --tls-cert and --tls-key");
+  }
+  if (workers_known && options.tls.cert.empty()) {
+    return absl::InvalidArgumentError("--tls-cert: --tls-ca needs it, and --tls-key");
+  }
+  RETURN_IF_ERROR(CheckListenAddress(options.listen, "--listen", options.insecure || clients_known,
+                                     "--tls-cert, --tls-key and --access-tokens"));
+  RETURN_IF_ERROR(CheckListenAddress(options.worker_listen, "--worker-listen",
+                                     options.insecure || workers_known,
+                                     "--tls-cert, --tls-key and --tls-ca"));
+  // Numbers about the service, no content: strangers may read them.
+  if (!options.metrics_listen.empty()) {
+    RETURN_IF_ERROR(CheckListenAddress(options.metrics_listen, "--metrics-listen", true, ""));
+  }
+  if (!options.health_listen.empty()) {
+    RETURN_IF_ERROR(CheckListenAddress(options.health_listen, "--health-listen", true, ""));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckOptions(const CoordinatorOptions& options) {
-  RETURN_IF_ERROR(CheckListenAddress(options.listen, "--listen", options.insecure));
-  RETURN_IF_ERROR(CheckListenAddress(options.worker_listen, "--worker-listen", options.insecure));
+  RETURN_IF_ERROR(CheckAddresses(options));
   const auto positive = [](int64_t value, const char* flag) {
     if (value >= 1) return absl::OkStatus();
     return absl::InvalidArgumentError(absl::StrCat(flag, ": must be at least 1, is ", value));
@@ -158,10 +186,31 @@ void ConfigureServer(grpc::ServerBuilder& builder, int max_message_bytes) {
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
 }
 
+using Credentials = std::shared_ptr<grpc::ServerCredentials>;
+
+Credentials WorkerCredentials(const CoordinatorOptions& options) {
+  if (options.tls.ca.empty()) return grpc::InsecureServerCredentials();
+  Credentials credentials = MakeServerCredentials(options.tls);
+  credentials->SetAuthMetadataProcessor(MakeWorkerGate());
+  return credentials;
+}
+
+absl::StatusOr<Credentials> ClientCredentials(const CoordinatorOptions& options) {
+  if (options.tls.cert.empty()) return grpc::InsecureServerCredentials();
+  TlsFiles files = options.tls;
+  files.ca.clear();  // clients show tokens
+  Credentials credentials = MakeServerCredentials(files);
+  if (options.access_tokens.empty()) return credentials;
+  ASSIGN_OR_RETURN(auto tokens, TokenFile::Open(options.access_tokens));
+  credentials->SetAuthMetadataProcessor(MakeClientGate(std::move(tokens)));
+  return credentials;
+}
+
 absl::StatusOr<std::unique_ptr<grpc::Server>> Bind(grpc::ServerBuilder& builder,
                                                    const std::string& address,
-                                                   const std::string& flag, int& port) {
-  builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
+                                                   const std::string& flag,
+                                                   const Credentials& credentials, int& port) {
+  builder.AddListeningPort(address, credentials, &port);
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server != nullptr && port > 0) return server;
   return absl::UnavailableError(absl::StrCat(
@@ -189,32 +238,46 @@ class CoordinatorServer final : public Coordinator {
   ~CoordinatorServer() override { Shutdown(Millis(0)); }
 
   absl::Status Listen() {
+    if (!options_.metrics_listen.empty()) {
+      ASSIGN_OR_RETURN(metrics_, MetricsServer::Start(options_.metrics_listen, &engine_));
+      inference_context_.metrics = &metrics_->requests();
+    }
+    if (!options_.health_listen.empty()) {
+      ASSIGN_OR_RETURN(health_, HealthServer::Start(options_.health_listen));
+    }
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     grpc::ServerBuilder workers;
     ConfigureServer(workers, kMaxWorkerMessageBytes);
     workers.RegisterService(&link_);
-    ASSIGN_OR_RETURN(worker_server_,
-                     Bind(workers, options_.worker_listen, "--worker-listen", worker_port_));
+    ASSIGN_OR_RETURN(worker_server_, Bind(workers, options_.worker_listen, "--worker-listen",
+                                          WorkerCredentials(options_), worker_port_));
+    ASSIGN_OR_RETURN(const Credentials credentials, ClientCredentials(options_));
     grpc::ServerBuilder clients;
     ConfigureServer(clients, kMaxClientMessageBytes);
     clients.RegisterService(&inference_);
     clients.RegisterService(&admin_);
-    ASSIGN_OR_RETURN(client_server_, Bind(clients, options_.listen, "--listen", client_port_));
+    ASSIGN_OR_RETURN(client_server_,
+                     Bind(clients, options_.listen, "--listen", credentials, client_port_));
     auto* health = client_server_->GetHealthCheckService();
     health->SetServingStatus("startup", true);
     health->SetServingStatus("liveness", true);
+    if (health_ != nullptr) health_->SetStarted();
     SetHealth(false);
     engine_.OnServing([this](bool serving) { SetHealth(serving); });
     engine_.Start();
     spdlog::info("serving {} on {}, workers on {}", model_.description.name(), client_address(),
                  worker_address());
+    if (metrics_ != nullptr) spdlog::info("metrics on http://{}/metrics", metrics_address());
     return absl::OkStatus();
   }
 
   std::string client_address() const override { return WithPort(options_.listen, client_port_); }
   std::string worker_address() const override {
     return WithPort(options_.worker_listen, worker_port_);
+  }
+  std::string metrics_address() const override {
+    return metrics_ == nullptr ? "" : WithPort(options_.metrics_listen, metrics_->port());
   }
 
   void Shutdown(std::chrono::milliseconds drain) override {
@@ -233,11 +296,14 @@ class CoordinatorServer final : public Coordinator {
     for (const char* name : {"", "readiness", "headlong.v1.Inference"}) {
       health->SetServingStatus(name, serving);
     }
+    if (health_ != nullptr) health_->SetReady(serving);
   }
 
   const CoordinatorOptions options_;
   const ServedModel model_;
   Engine engine_;
+  std::unique_ptr<MetricsServer> metrics_;
+  std::unique_ptr<HealthServer> health_;
   InferenceContext inference_context_;
   InferenceService inference_;
   AdminService admin_;

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "common/tls.h"
 
 namespace headlong {
 
@@ -23,12 +24,17 @@ struct CoordinatorOptions {
   std::string load_format = "auto";             // "auto" | "dummy": config.json without weights
   std::string listen = "127.0.0.1:7000";  // Inference, Admin, health, reflection; port 0: any free
   std::string worker_listen = "127.0.0.1:7001";
-  bool insecure = false;                         // allow listening beyond loopback without TLS
-  int expected_workers = 1;                      // the first epoch waits for so many
-  int64_t max_context = 0;                       // 0: the model's
-  int max_sequences = 16;                        // running at once
-  int max_batch_tokens = 512;                    // rows of one step
-  int max_waiting = 1024;                        // queued requests; more: RESOURCE_EXHAUSTED
+  std::string health_listen;   // grpc.health.v1 without TLS; empty: nowhere
+  std::string metrics_listen;  // GET /metrics; empty: nowhere
+  // With cert and key clients speak TLS; with `ca`, too, workers do and show a certificate of it.
+  TlsFiles tls;
+  std::filesystem::path access_tokens;  // of clients, as ParseTokens; needs TLS; empty: none
+  bool insecure = false;                // strangers may reach what neither of these protects
+  int expected_workers = 1;             // the first epoch waits for so many
+  int64_t max_context = 0;              // 0: the model's
+  int max_sequences = 16;               // running at once
+  int max_batch_tokens = 512;           // rows of one step
+  int max_waiting = 1024;               // queued requests; more: RESOURCE_EXHAUSTED
   std::chrono::milliseconds rejoin_grace{3000};  // after a death, wait so long for a replacement
 };
 
@@ -41,6 +47,7 @@ class Coordinator {
 
   virtual std::string client_address() const = 0;  // with the real port
   virtual std::string worker_address() const = 0;
+  virtual std::string metrics_address() const = 0;  // empty without one
 
   // Stops taking requests, waits up to `drain` for running ones, tells the workers to stop and
   // closes the ports. Idempotent.

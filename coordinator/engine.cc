@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/name_rule.h"
 #include "common/status.h"
 #include "common/wire.h"
-#include "coordinator/name_rule.h"
 
 namespace headlong {
 namespace {
@@ -269,6 +269,7 @@ void Engine::MaybeStep() {
   step_.sampling.clear();
   for (const v1::BatchEntry& entry : step->entries()) {
     if (entry.sample()) step_.sampling.push_back(entry.sequence_id());
+    step_.total_tokens += static_cast<uint64_t>(entry.tokens_size());
   }
   v1::WorkerCommand command;
   *command.mutable_step() = *std::move(step);
@@ -284,10 +285,15 @@ void Engine::StepDone(LinkId link, const v1::StepDone& done) {
   if (done.epoch() != cluster_.epoch() || done.step() != step_.number ||
       step_.awaited.erase(link) == 0)
     return;
-  if (Member* member = cluster_.find(link)) member->cache_bytes_used = done.cache_bytes_used();
+  if (Member* member = cluster_.find(link)) {
+    member->cache_bytes_used = done.cache_bytes_used();
+    member->compute_ms += done.compute_ms();
+    member->collective_ms += done.collective_ms();
+  }
   if (link == cluster_.members().front()) step_.leader_done = done;
   if (step_.open()) return;
   step_.last_ms = MillisBetween(step_.sent, Now());
+  step_.total_ms += step_.last_ms;
   if (!Answers(step_.leader_done, step_.sampling, static_cast<uint32_t>(config_.vocab_size))) {
     v1::Fault fault;
     fault.set_epoch(cluster_.epoch());

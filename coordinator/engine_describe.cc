@@ -78,6 +78,9 @@ void Engine::Describe(v1::GetClusterResponse& out) const {
   out.set_model(options_.model_name);
   out.set_steps(step_.total);
   out.set_last_step_ms(step_.last_ms);
+  out.set_step_seconds(step_.total_ms / 1e3);
+  out.set_step_tokens(step_.total_tokens);
+  out.set_preemptions(scheduler_.preemptions());
 }
 
 void Engine::Describe(v1::ListWorkersResponse& out) const {
@@ -95,6 +98,8 @@ void Engine::Describe(v1::ListWorkersResponse& out) const {
     worker.set_read_bytes_per_s(member.registration.read_bytes_per_s());
     worker.set_matmul_flops(member.registration.matmul_flops());
     worker.set_matmul_flops_one_row(member.registration.matmul_flops_one_row());
+    worker.set_compute_seconds(member.compute_ms / 1e3);
+    worker.set_collective_seconds(member.collective_ms / 1e3);
     for (const v1::WorkerShare& share : placement_.workers()) {
       if (share.worker_id() == id && member.state != WorkerState::kGone) {
         worker.set_heads(static_cast<uint32_t>(HeldLanesOf(share).size()));

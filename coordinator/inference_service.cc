@@ -145,14 +145,16 @@ class GenerateReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer> 
   GenerateReactor(const InferenceContext& context, std::chrono::system_clock::time_point deadline,
                   const grpc::ByteBuffer& request)
       : engine_(*context.engine), stream_(std::make_shared<ClientStream>(this)) {
+    std::shared_ptr<ClientPort> port = stream_;
+    if (context.metrics != nullptr) port = context.metrics->Meter(port);
     absl::StatusOr<Request> made = Make(context, request);
     if (!made.ok()) {
-      stream_->Failed(made.status());
+      port->Failed(made.status());
       return;
     }
     stream_->set_request_id(made->id);
-    engine_.Post([engine = &engine_, stream = stream_, deadline, made = *std::move(made)] {
-      engine->Submit(made, stream, deadline);
+    engine_.Post([engine = &engine_, port, deadline, made = *std::move(made)] {
+      engine->Submit(made, port, deadline);
     });
   }
 

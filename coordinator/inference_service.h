@@ -3,6 +3,7 @@
 #pragma once
 
 #include "coordinator/engine.h"
+#include "coordinator/request_metrics.h"
 #include "grpcpp/grpcpp.h"
 #include "headlong/v1/inference.grpc.pb.h"
 
@@ -11,6 +12,7 @@ namespace headlong {
 struct InferenceContext {  // outlives the service
   Engine* engine = nullptr;
   const Tokenizer* tokenizer = nullptr;
+  RequestMetrics* metrics = nullptr;  // null: nobody reads them
   RequestLimits limits;
   v1::GetModelResponse model;  // dtype is filled in per call
 };

@@ -19,7 +19,8 @@ bool IsLoopback(std::string_view address) {
   return (dotted && host.starts_with("127.")) || host == "localhost" || host == "[::1]";
 }
 
-absl::Status CheckListenAddress(std::string_view address, std::string_view flag, bool insecure) {
+absl::Status CheckListenAddress(std::string_view address, std::string_view flag,
+                                bool fit_for_strangers, std::string_view remedy) {
   const size_t colon = address.rfind(':');
   int port = 0;
   if (colon == std::string_view::npos || colon == 0 ||
@@ -27,10 +28,11 @@ absl::Status CheckListenAddress(std::string_view address, std::string_view flag,
     return absl::InvalidArgumentError(
         absl::StrCat(Av(flag), ": must be HOST:PORT, is \"", Av(address), "\""));
   }
-  if (insecure || IsLoopback(address)) return absl::OkStatus();
+  if (fit_for_strangers || IsLoopback(address)) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
       Av(flag), ": ", Av(address), " is reachable from other machines and nothing is encrypted or ",
-      "authenticated; listen on 127.0.0.1, or give --insecure if the network is trusted"));
+      "authenticated; listen on 127.0.0.1, give ", Av(remedy),
+      ", or --insecure if the network is trusted"));
 }
 
 std::string WithPort(std::string_view address, int port) {

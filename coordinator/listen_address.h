@@ -12,8 +12,9 @@ namespace headlong {
 bool IsLoopback(std::string_view address);
 
 // INVALID_ARGUMENT naming `flag` when `address` is no host:port, or is beyond loopback although
-// `insecure` was not given.
-absl::Status CheckListenAddress(std::string_view address, std::string_view flag, bool insecure);
+// nothing makes it fit for strangers: `remedy` names the flags that would.
+absl::Status CheckListenAddress(std::string_view address, std::string_view flag,
+                                bool fit_for_strangers, std::string_view remedy);
 
 // `address` with its port replaced by the one that was bound.
 std::string WithPort(std::string_view address, int port);

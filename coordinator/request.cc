@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/name_rule.h"
 #include "common/status.h"
-#include "coordinator/name_rule.h"
 
 namespace headlong {
 namespace {

@@ -190,6 +190,7 @@ bool Scheduler::MakeRoom(uint64_t id, const std::vector<int64_t>& demand, bool m
 }
 
 void Scheduler::Preempt(uint64_t id) {
+  ++preemptions_;
   Sequence& sequence = sequences_.at(id);
   DropPlan(id);
   budget_->Return(sequence.demand);

@@ -61,6 +61,7 @@ class Scheduler {
   int64_t progress(uint64_t id) const;
   int running() const { return static_cast<int>(running_.size()); }
   int waiting() const { return static_cast<int>(waiting_.size()); }
+  uint64_t preemptions() const { return preemptions_; }  // of all epochs
   // Ids in the step in flight.
   std::vector<uint64_t> Scheduled() const;
 
@@ -108,6 +109,7 @@ class Scheduler {
   std::map<uint64_t, Planned> planned_;
   std::vector<uint64_t> order_;  // of planned_
   int64_t rows_left_ = 0;
+  uint64_t preemptions_ = 0;
 };
 
 }  // namespace headlong

@@ -19,6 +19,8 @@ struct StepInFlight {
   TimePoint sent;
   uint64_t total = 0;  // of all epochs
   double last_ms = 0;  // what the last one took
+  double total_ms = 0;
+  uint64_t total_tokens = 0;
 
   bool open() const { return !awaited.empty(); }
 };

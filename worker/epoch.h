@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -33,6 +34,8 @@ struct EpochResources {
   std::atomic<uint64_t>* progress = nullptr;
   std::string host;
   Sums sums = Sums::kAuto;
+  std::function<void(bool)>
+      on_ready;               // told, again and again, whether steps are computed; may be null
   bool keeps_logits = false;  // logits come to the leader also where the best token is all it needs
 };
 

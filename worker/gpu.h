@@ -23,6 +23,9 @@ struct Gpu {
 // message says which.
 absl::StatusOr<std::vector<Gpu>> FindGpus();
 
+// What GPU code this build holds, as CMake names architectures; empty: none.
+std::string GpuArchitectures();
+
 // What a worker runs on.
 struct DeviceChoice {
   int gpu = -1;      // -1: the CPU

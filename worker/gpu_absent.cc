@@ -14,6 +14,7 @@ absl::Status NotBuilt() {
 }  // namespace
 
 absl::StatusOr<std::vector<Gpu>> FindGpus() { return NotBuilt(); }
+std::string GpuArchitectures() { return ""; }
 absl::StatusOr<WorkerProfile> MeasureGpu(int) { return NotBuilt(); }
 GpuMemory GpuMemoryNow(int) { return {}; }
 absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(Storage, int, bool) { return NotBuilt(); }

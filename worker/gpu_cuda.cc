@@ -46,6 +46,8 @@ std::string Hex(const cudaUUID_t& uuid) {
 
 }  // namespace
 
+std::string GpuArchitectures() { return HEADLONG_CUDA_ARCHITECTURES; }
+
 absl::StatusOr<std::vector<Gpu>> FindGpus() {
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);

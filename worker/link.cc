@@ -11,7 +11,7 @@ namespace {
 constexpr std::chrono::milliseconds kCallTimeout{2000};  // one rendezvous call
 constexpr std::chrono::milliseconds kPollInterval{5};
 
-std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address) {
+std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address, const TlsFiles& tls) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(-1);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 2000);
@@ -21,13 +21,15 @@ std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address) {
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   // Each link is a connection of its own: a stale one must not be found again.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  return grpc::CreateCustomChannel(
+      address, tls.any() ? MakeChannelCredentials(tls) : grpc::InsecureChannelCredentials(),
+      arguments);
 }
 
 }  // namespace
 
-CoordinatorLink::CoordinatorLink(const std::string& address)
-    : stub_(v1::WorkerLink::NewStub(OpenChannel(address))) {}
+CoordinatorLink::CoordinatorLink(const std::string& address, const TlsFiles& tls)
+    : stub_(v1::WorkerLink::NewStub(OpenChannel(address, tls))) {}
 
 CoordinatorLink::~CoordinatorLink() { Cancel(); }
 

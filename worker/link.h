@@ -9,6 +9,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "common/tls.h"
 #include "grpcpp/grpcpp.h"
 #include "headlong/v1/worker.grpc.pb.h"
 #include "worker/collective.h"
@@ -17,8 +18,9 @@ namespace headlong {
 
 class CoordinatorLink {
  public:
-  // `address`: host:port of the coordinator's worker port. Does not connect yet.
-  explicit CoordinatorLink(const std::string& address);
+  // `address`: host:port of the coordinator's worker port. Does not connect yet. Without files: no
+  // TLS.
+  CoordinatorLink(const std::string& address, const TlsFiles& tls);
   ~CoordinatorLink();
 
   // Opens the stream and registers. UNAVAILABLE when the coordinator is not reached within

@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <thread>
 #include <utility>
 
@@ -12,6 +13,7 @@ namespace headlong {
 namespace {
 
 constexpr std::chrono::seconds kStuckAfter{2};
+constexpr std::chrono::seconds kStallAfter{10};
 constexpr int kStuckExitCode = 75;  // EX_TEMPFAIL: start me again
 
 }  // namespace
@@ -50,7 +52,8 @@ Session::Session(CoordinatorLink& link, const EpochResources& resources,
       resources_(resources),
       stop_(stop),
       rendezvous_(link.stub(), newest_epoch_),
-      moved_at_(std::chrono::steady_clock::now()) {
+      moved_at_(std::chrono::steady_clock::now()),
+      wanted_at_(moved_at_) {
   resources_.rendezvous = &rendezvous_;
 }
 
@@ -71,6 +74,7 @@ Session::End Session::Run(std::chrono::milliseconds heartbeat_interval) {
   link_.Cancel();
   reader.join();
   beat.join();
+  if (resources_.on_ready) resources_.on_ready(false);
   if (end == End::kDisconnected && stop_) end = End::kStopped;
   return end;
 }
@@ -96,6 +100,7 @@ void Session::Beat(std::chrono::milliseconds interval) {
     beat.set_progress(resources_.progress->load());
     link_.Send(event);
     EndIfStuck();
+    ReportReady();
     if (stop_) link_.Cancel();
     std::this_thread::sleep_for(interval);
   }
@@ -104,21 +109,29 @@ void Session::Beat(std::chrono::milliseconds interval) {
 void Session::EndIfStuck() {
   const auto now = std::chrono::steady_clock::now();
   const uint64_t progress = resources_.progress->load();
-  const bool unwanted = newest_epoch_ > current_epoch_ || queue_.closed();
-  if (!busy_ || !unwanted || progress != seen_progress_) {
+  if (!busy_ || progress != seen_progress_) {
     seen_progress_ = progress;
     moved_at_ = now;
-    return;
   }
-  if (now - moved_at_ < kStuckAfter) return;
+  const bool unwanted = newest_epoch_ > current_epoch_ || queue_.closed();
+  if (!unwanted) wanted_at_ = now;
+  if (now - std::max(moved_at_, wanted_at_) < kStuckAfter) return;
   spdlog::error("stuck in epoch {} while epoch {} waits: ending, to be started again",
                 current_epoch_.load(), newest_epoch_.load());
   spdlog::shutdown();
   _exit(kStuckExitCode);
 }
 
+// A step that does not get on is not one that is being computed: kept from new work until it is.
+void Session::ReportReady() {
+  if (!resources_.on_ready) return;
+  const bool stalled = busy_ && std::chrono::steady_clock::now() - moved_at_ > kStallAfter;
+  resources_.on_ready(serving_ && !queue_.closed() && !stalled);
+}
+
 void Session::Configure(const v1::Configure& configure) {
   if (configure.epoch() < newest_epoch_) return;  // a newer one is queued behind it
+  serving_ = false;
   epoch_.reset();
   current_epoch_ = configure.epoch();
   current_step_ = 0;
@@ -141,6 +154,7 @@ void Session::Configure(const v1::Configure& configure) {
   done.set_epoch(configure.epoch());
   if (begun.ok()) {
     epoch_ = *std::move(begun);
+    serving_ = true;
     done.set_sum_latency_s(epoch_->sums().latency_s);
     done.set_sum_bytes_per_s(epoch_->sums().bytes_per_s);
   } else {
@@ -159,6 +173,7 @@ void Session::RunStep(const v1::Step& step) {
   busy_ = false;
   if (!done.ok()) {
     spdlog::error("epoch {} step {}: {}", step.epoch(), step.step(), done.status().ToString());
+    serving_ = false;
     epoch_.reset();
     SendFault(step.epoch(), done.status());
     return;

@@ -51,6 +51,7 @@ class Session {
   // Ends the process when the step thread hangs in a collective that no peer will finish: Gloo
   // cannot be interrupted. Whoever supervises starts the worker anew.
   void EndIfStuck();
+  void ReportReady();
   void Configure(const v1::Configure& configure);
   void RunStep(const v1::Step& step);
   void SendFault(uint64_t epoch, const absl::Status& status);
@@ -64,12 +65,14 @@ class Session {
   std::atomic<uint64_t> newest_epoch_{0};   // of the last Configure received
   std::atomic<uint64_t> current_epoch_{0};  // the step thread works in this one
   std::atomic<uint64_t> current_step_{0};
-  std::atomic<bool> busy_{false};  // the step thread is inside an epoch's work
+  std::atomic<bool> serving_{false};  // an epoch is ready for steps
+  std::atomic<bool> busy_{false};     // the step thread is inside an epoch's work
   std::atomic<bool> ended_{false};
 
   // Beat thread only: what EndIfStuck saw last.
   uint64_t seen_progress_ = 0;
-  std::chrono::steady_clock::time_point moved_at_;
+  std::chrono::steady_clock::time_point moved_at_;   // it got on, or had nothing to do
+  std::chrono::steady_clock::time_point wanted_at_;  // somebody waits for what it does
 };
 
 }  // namespace headlong

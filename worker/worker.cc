@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "common/health_server.h"
 #include "common/status.h"
 #include "common/wire.h"
 #include "model/checkpoint.h"
@@ -48,6 +49,14 @@ class WorkerProcess {
       : options_(options), stop_(stop) {}
 
   absl::Status Prepare() {
+    RETURN_IF_ERROR(CheckTlsFiles(options_.tls));
+    if (options_.tls.any() && (options_.tls.cert.empty() || options_.tls.ca.empty())) {
+      return absl::InvalidArgumentError(
+          "--tls-ca, --tls-cert, --tls-key: both ends know each other by all of them, or none");
+    }
+    if (!options_.health_listen.empty()) {
+      ASSIGN_OR_RETURN(health_, HealthServer::Start(options_.health_listen));
+    }
     ASSIGN_OR_RETURN(const DeviceChoice choice, Choose(options_.device, options_.gpu));
     device_ = std::make_unique<Device>(choice, options_.cuda_graphs);
     ASSIGN_OR_RETURN(sums_, SumsFromName(options_.sums));
@@ -58,25 +67,30 @@ class WorkerProcess {
     } else {
       ASSIGN_OR_RETURN(checkpoint_, Checkpoint::Open(options_.model_dir, config_));
     }
-    return Describe();
+    RETURN_IF_ERROR(Describe());
+    if (health_ != nullptr) health_->SetStarted();
+    return absl::OkStatus();
   }
 
   absl::Status Serve() {
     auto reached = std::chrono::steady_clock::now();
     const std::chrono::duration<double> timeout(options_.coordinator_timeout_s);
     while (!stop_) {
-      CoordinatorLink link(options_.coordinator);
+      CoordinatorLink link(options_.coordinator, options_.tls);
       const auto registered = link.Register(registration_, kRegisterTimeout);
       if (registered.ok()) {
         spdlog::info("registered with {} as {}", options_.coordinator, options_.worker_id);
         if (ServeSession(link, *registered) != Session::End::kDisconnected) break;
         reached = std::chrono::steady_clock::now();
+        warned_.clear();
       } else if (IsFinal(registered.status())) {
         return Annotate(registered.status(), "the coordinator refuses this worker");
       } else if (std::chrono::steady_clock::now() - reached > timeout) {
         return absl::DeadlineExceededError(absl::StrCat("no coordinator at ", options_.coordinator,
                                                         " for ", options_.coordinator_timeout_s,
                                                         " s: ", registered.status().message()));
+      } else {
+        WarnOnce(std::string(registered.status().message()));
       }
       std::this_thread::sleep_for(kRetryInterval);
     }
@@ -128,6 +142,12 @@ class WorkerProcess {
     return absl::OkStatus();
   }
 
+  // Why the coordinator is not reached, again only when that changes.
+  void WarnOnce(const std::string& why) {
+    if (why != warned_) spdlog::warn("no coordinator at {} yet: {}", options_.coordinator, why);
+    warned_ = why;
+  }
+
   Session::End ServeSession(CoordinatorLink& link, const v1::Registered& registered) {
     EpochResources resources;
     resources.config = &config_;
@@ -136,6 +156,9 @@ class WorkerProcess {
     resources.progress = &progress_;
     resources.host = options_.host;
     resources.sums = sums_;
+    if (health_ != nullptr) {
+      resources.on_ready = [this](bool ready) { health_->SetReady(ready); };
+    }
     Session session(link, resources, stop_);
     return session.Run(
         std::chrono::milliseconds(std::clamp(registered.heartbeat_interval_ms(), 20u, 1000u)));
@@ -147,7 +170,9 @@ class WorkerProcess {
   ModelConfig config_;
   std::shared_ptr<const Checkpoint> checkpoint_;
   v1::Register registration_;
+  std::string warned_;
   std::atomic<uint64_t> progress_{0};
+  std::unique_ptr<HealthServer> health_;
   std::unique_ptr<Device> device_;  // backend and weights, kept across sessions
 };
 
@@ -162,6 +187,8 @@ absl::Status RunWorker(const WorkerOptions& options, const std::atomic<bool>& st
 absl::Status CheckDevice(const std::string& device, int gpu) {
   return Choose(device, gpu).status();
 }
+
+std::string BuiltForGpus() { return GpuArchitectures(); }
 
 int CountUsableGpus() {
   const absl::StatusOr<std::vector<Gpu>> gpus = FindGpus();

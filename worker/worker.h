@@ -8,12 +8,15 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "common/tls.h"
 
 namespace headlong {
 
 struct WorkerOptions {
   std::filesystem::path model_dir;
   std::string coordinator = "127.0.0.1:7001";  // its worker port
+  TlsFiles tls;                                // none, or all three
+  std::string health_listen;                   // grpc.health.v1 without TLS; empty: nowhere
   std::string worker_id;                       // [A-Za-z0-9._-]{1,64}
   std::string host = "127.0.0.1";              // where peers reach this worker's collectives
   std::string device = "auto";                 // "auto" | "cpu" | "cuda"
@@ -34,6 +37,9 @@ struct WorkerOptions {
 // Serves until the coordinator says to stop, `stop` becomes true, or the coordinator stays
 // unreachable for coordinator_timeout_s (DEADLINE_EXCEEDED). Weights are kept while reconnecting.
 absl::Status RunWorker(const WorkerOptions& options, const std::atomic<bool>& stop);
+
+// The GPU architectures that this build has code for, as CMake names them; empty: CPUs only.
+std::string BuiltForGpus();
 
 // GPUs of this machine that this build can use.
 int CountUsableGpus();

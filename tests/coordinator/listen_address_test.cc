@@ -17,19 +17,19 @@ TEST(ListenAddress, Loopback) {
 }
 
 TEST(ListenAddress, BeyondLoopbackOnlyWithInsecure) {
-  EXPECT_TRUE(CheckListenAddress("127.0.0.1:0", "--listen", false).ok());
-  EXPECT_TRUE(CheckListenAddress("0.0.0.0:7000", "--listen", true).ok());
-  const absl::Status refused = CheckListenAddress("0.0.0.0:7000", "--listen", false);
+  EXPECT_TRUE(CheckListenAddress("127.0.0.1:0", "--listen", false, "--tls").ok());
+  EXPECT_TRUE(CheckListenAddress("0.0.0.0:7000", "--listen", true, "--tls").ok());
+  const absl::Status refused = CheckListenAddress("0.0.0.0:7000", "--listen", false, "--tls");
   EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(refused.message()),
               testing::AllOf(testing::StartsWith("--listen: 0.0.0.0:7000"),
-                             testing::HasSubstr("--insecure")));
+                             testing::HasSubstr("--tls"), testing::HasSubstr("--insecure")));
 }
 
 TEST(ListenAddress, NoHostOrPort) {
   for (const char* address : {"", "7000", "localhost", ":7000", "127.0.0.1:", "127.0.0.1:x",
                               "127.0.0.1:65536", "127.0.0.1:-1", "127.0.0.1:80:"}) {
-    const absl::Status refused = CheckListenAddress(address, "--worker-listen", true);
+    const absl::Status refused = CheckListenAddress(address, "--worker-listen", true, "--tls");
     EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument) << address;
     EXPECT_THAT(std::string(refused.message()), testing::StartsWith("--worker-listen: must be"));
   }

@@ -195,7 +195,7 @@ def test_a_gpu_that_is_not_there(sandbox):
 
 def test_worker_without_a_coordinator(sandbox):
     refused = sandbox.run("worker", "--coordinator", "127.0.0.1:1", "--id", "lonely", "--model",
-                          MODEL, "--coordinator-timeout", 2, timeout=30)
+                          MODEL, "--coordinator-timeout", 2, "--log-level", "error", timeout=30)
     check_refused(refused, 5, "127.0.0.1:1")
 
 

@@ -2,11 +2,10 @@
 import json
 import os
 import signal
-import socket
 
 import pytest
 
-from support.cluster import GOLDEN, MODEL, Stream, connect, wait_until
+from support.cluster import GOLDEN, MODEL, Stream, connect, free_port, wait_until
 
 CASES = json.loads((GOLDEN / "needle-10m.transformers.json").read_text())
 CONFIG = json.loads((MODEL / "config.json").read_text())
@@ -39,12 +38,6 @@ def placement_of(retrieval):
     rows = cut(CONFIG["vocab_size"], [4, 3, 2, 1])
     return {"workers": [{"id": f"w{i}", "heads": heads[i], "mlp_columns": [columns[i]] * LAYERS,
                          "vocab_rows": rows[i]} for i in range(len(STRIPES))]}
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 ALL = {(layer, head) for layer in range(LAYERS) for head in range(KV_HEADS)}

@@ -2,18 +2,12 @@
 started alone keep their weights for a while and register again."""
 import os
 import signal
-import socket
 import time
 
 import pytest
 
-from support.cluster import MODEL, START_SECONDS, Stream, connect, is_alive, wait_until
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+from support.cluster import (MODEL, START_SECONDS, Stream, connect, free_port, is_alive,
+                             wait_until)
 
 
 class Roles:

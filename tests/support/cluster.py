@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -197,6 +198,13 @@ class Server(Process):
         self.channel.close()
         self.signal(number)
         return self.wait(seconds)
+
+
+def free_port():
+    """A port that was free a moment ago, where a command cannot say which it took."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def connect(address):
