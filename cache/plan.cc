@@ -1,5 +1,6 @@
 #include "cache/plan.h"
 
+#include <map>
 #include <system_error>
 
 #include "cache/check.h"
@@ -56,6 +57,37 @@ Plan Plan::Local(int layers, int kv_heads) {
   policy.sinks = 4;
   policy.window_tokens = 256;
   return Uniform(layers, kv_heads, policy);
+}
+
+Plan Plan::FromPolicies(const PlanShape& shape, const std::vector<HeadPolicy>& heads) {
+  Check(shape.layers > 0 && shape.kv_heads > 0, "a model has heads");
+  Check(heads.size() == static_cast<size_t>(shape.layers) * shape.kv_heads, "a policy per head");
+  struct Entry {
+    HeadPolicy policy;
+    int heads = 0;
+    int index = 0;
+  };
+  std::map<std::string, Entry> entries;
+  for (const HeadPolicy& policy : heads) {
+    Entry& entry = entries.try_emplace(policy.name, Entry{policy, 0, 0}).first->second;
+    Check(entry.policy == policy, "one name, one policy");
+    ++entry.heads;
+  }
+  Plan plan;
+  plan.layers_ = shape.layers;
+  plan.kv_heads_ = shape.kv_heads;
+  plan.model_fingerprint_ = shape.model_fingerprint;
+  int most = 0;
+  for (auto& [name, entry] : entries) {
+    entry.index = static_cast<int>(plan.policies_.size());
+    plan.policies_.push_back(entry.policy);
+    if (entry.heads > most) {
+      most = entry.heads;
+      plan.default_policy_ = name;
+    }
+  }
+  for (const HeadPolicy& policy : heads) plan.heads_.push_back(entries.at(policy.name).index);
+  return plan;
 }
 
 absl::StatusOr<Plan> Plan::Load(const std::string& name, const std::filesystem::path& model_dir,

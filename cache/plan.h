@@ -27,6 +27,10 @@ class Plan {
   static Plan Full(int layers, int kv_heads);
   // Every head local: sinks 4, window 256, mean compensation, streaming prefill.
   static Plan Local(int layers, int kv_heads);
+  // heads[layer * kv_heads + head]: the policy of each head. The default is the one that most heads
+  // have, of equal ones the first by name. The fingerprint is the shape's, the prefill streaming.
+  // REQUIRES: a policy for every head; equal names only for equal policies.
+  static Plan FromPolicies(const PlanShape& shape, const std::vector<HeadPolicy>& heads);
 
   // Parses and validates plan.json (DESIGN section 12). INVALID_ARGUMENT names the entry: unknown
   // fields, unknown policies, heads out of range or named twice, another shape than the model's,

@@ -29,6 +29,7 @@ struct HeadPolicy {
   Compensation compensation = Compensation::kMean;
 
   bool full() const { return !window_tokens.has_value(); }
+  bool operator==(const HeadPolicy&) const = default;
 };
 
 // A policy made concrete for one sequence.

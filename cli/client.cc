@@ -179,6 +179,12 @@ absl::StatusOr<v1::ApplyPlacementResponse> Client::ApplyPlacement(const std::str
   return Call(*admin_, &v1::Admin::Stub::ApplyPlacement, request);
 }
 
+absl::StatusOr<v1::ApplyPlanResponse> Client::ApplyPlan(const std::string& json) {
+  v1::ApplyPlanRequest request;
+  request.set_plan_json(json);
+  return Call(*admin_, &v1::Admin::Stub::ApplyPlan, request);
+}
+
 absl::StatusOr<v1::PlanPlacementResponse> Client::PlanPlacement(
     const v1::PlanPlacementRequest& request) {
   return Call(*admin_, &v1::Admin::Stub::PlanPlacement, request);

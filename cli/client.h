@@ -73,6 +73,7 @@ class Client {
   absl::StatusOr<v1::GetPlacementResponse> GetPlacement();
   absl::StatusOr<v1::ApplyPlacementResponse> ApplyPlacement(const std::string& json,
                                                             uint64_t check_epoch);
+  absl::StatusOr<v1::ApplyPlanResponse> ApplyPlan(const std::string& json);
   absl::StatusOr<v1::PlanPlacementResponse> PlanPlacement(const v1::PlanPlacementRequest& request);
   absl::StatusOr<v1::ListRequestsResponse> ListRequests();
   absl::Status CancelRequest(const std::string& request_id);

@@ -30,6 +30,7 @@ void AddCommands(CommandLine& cli) {
   AddRequestsCommand(cli);
   AddModelCommand(cli);
   AddPlanCommand(cli);
+  AddCalibrateCommand(cli);
   AddCertsCommand(cli);
   AddAuthCommand(cli);
   AddVersionCommand(cli);

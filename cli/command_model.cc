@@ -106,6 +106,7 @@ void AddPlanCommand(CommandLine& cli) {
       ->needs(model);
   command->add_option("--lengths", flags->lengths, "Sequence lengths to show, e.g. 4096,32768")
       ->check(CheckLengths);
+  AddPlanFileVerbs(cli, noun);
 }
 
 }  // namespace headlong

@@ -2,8 +2,6 @@
 // hold what in a cluster that is not at hand.
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
-#include <fstream>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -13,6 +11,7 @@
 #include "cli/commands.h"
 #include "cli/flags.h"
 #include "cli/head_scores.h"
+#include "cli/model_output.h"
 #include "cli/placement_output.h"
 #include "cli/placement_picture.h"
 #include "cli/target.h"
@@ -65,10 +64,7 @@ void AddPictureFlags(CLI::App* command, PictureFlags* flags, std::vector<std::st
 
 absl::Status Print(const PlacementView& view, const PictureFlags& flags, const Terminal& terminal) {
   if (!flags.svg.empty()) {
-    std::ofstream file(flags.svg, std::ios::binary);
-    file << PlacementSvg(view);
-    file.close();
-    if (!file) return absl::UnavailableError(absl::StrCat("--svg ", flags.svg, ": not writable"));
+    RETURN_IF_ERROR(WriteText(flags.svg, PlacementSvg(view), "--svg"));
   }
   if (flags.output == "json" || flags.output == "plan") {
     return PrintJson(PlacementJson(view.placement, view.report));
@@ -101,13 +97,6 @@ absl::Status PlanNow(const RunningFlags& flags, const Terminal& terminal) {
   return Print(ViewOf(response), flags.picture, terminal);
 }
 
-absl::StatusOr<ModelConfig> ConfigOf(const std::string& model) {
-  std::error_code error;
-  if (std::filesystem::is_directory(model, error)) return LoadModelConfig(model);
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(model));
-  return ParseModelConfig(text, model);
-}
-
 absl::StatusOr<Plan> PlanOfFlags(const SimulateFlags& flags, const ModelConfig& config) {
   const PlanShape shape{config.layers, config.kv_heads, "", config.layer_windows};
   if (flags.plan == "full" || flags.plan == "local" || flags.plan.ends_with(".json")) {
@@ -117,6 +106,7 @@ absl::StatusOr<Plan> PlanOfFlags(const SimulateFlags& flags, const ModelConfig& 
   options.sparsity = flags.sparsity;
   options.sinks = flags.sinks;
   options.window_tokens = flags.window;
+  options.q_heads = config.q_heads;
   ASSIGN_OR_RETURN(const std::string text, ReadFile(flags.plan));
   ASSIGN_OR_RETURN(const Plan plan, PlanFromScores(text, shape, options, flags.plan));
   return plan.BoundedBy(config.layer_windows);
@@ -124,7 +114,7 @@ absl::StatusOr<Plan> PlanOfFlags(const SimulateFlags& flags, const ModelConfig& 
 
 absl::Status Simulate(const SimulateFlags& flags, const Terminal& terminal) {
   ASSIGN_OR_RETURN(const SimulatedCluster cluster, ReadClusterFile(flags.cluster));
-  ASSIGN_OR_RETURN(const ModelConfig config, ConfigOf(flags.model));
+  ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(flags.model));
   ASSIGN_OR_RETURN(const Plan plan, PlanOfFlags(flags, config));
   PlacementProblem problem;
   problem.config = &config;

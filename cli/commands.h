@@ -36,6 +36,8 @@ void AddPlacementApply(CommandLine& cli, CLI::App* placement);
 void AddRequestsCommand(CommandLine& cli);
 void AddModelCommand(CommandLine& cli);
 void AddPlanCommand(CommandLine& cli);
+void AddPlanFileVerbs(CommandLine& cli, CLI::App* plan);  // import, export, diff, report
+void AddCalibrateCommand(CommandLine& cli);
 void AddCertsCommand(CommandLine& cli);
 void AddAuthCommand(CommandLine& cli);
 void AddVersionCommand(CommandLine& cli);

@@ -10,28 +10,15 @@
 #include "absl/strings/str_format.h"
 #include "cli/quantity.h"
 #include "cli/table.h"
-#include "cli/terminal.h"
 #include "common/status.h"
 
 namespace headlong {
 namespace {
 
-constexpr int kLevels = 8;
-constexpr std::array<const char*, kLevels> kBlocks{"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
-constexpr std::array<const char*, kLevels> kAsciiLevels{".", ":", "-", "=", "+", "*", "%", "#"};
 constexpr std::array<const char*, 6> kWorkerColours{"36", "33", "35", "32", "34", "31"};
 constexpr char kRetrievalStyle[] = "1;33";
 constexpr char kLocalStyle[] = "36";
 constexpr char kOtherStyle[] = "35";
-
-int Columns(const std::string& text) {
-  return std::count_if(text.begin(), text.end(),
-                       [](unsigned char byte) { return (byte & 0xC0) != 0x80; });
-}
-
-std::string PadLeft(const std::string& text, int width) {
-  return std::string(std::max(0, width - Columns(text)), ' ') + text;
-}
 
 std::string PolicyStyle(const Plan& plan, int policy) {
   if (plan.policies()[policy].full()) return kRetrievalStyle;
@@ -43,7 +30,7 @@ std::string LevelGlyph(int64_t bytes, int64_t full, bool utf8) {
   const double share = full > 0 ? static_cast<double>(bytes) / static_cast<double>(full) : 1;
   const int level =
       share >= 1 ? kLevels - 1 : std::clamp(static_cast<int>(share * kLevels), 0, kLevels - 2);
-  return utf8 ? kBlocks[level] : kAsciiLevels[level];
+  return LevelMark(level, utf8);
 }
 
 int CountHeads(const Plan& plan, int policy) {
@@ -83,30 +70,10 @@ HeadGrid PlanGrid(const Plan& plan) {
 }  // namespace
 
 std::string DrawHeadGrid(const HeadGrid& grid, const MapStyle& style) {
-  constexpr int kLabelWidth = 9;
-  int cell_width = Columns(absl::StrCat(std::max(grid.layers - 1, 0)));
-  for (const HeadCell& cell : grid.cells) cell_width = std::max(cell_width, Columns(cell.text));
-  const int per_panel = std::max(1, (style.width - kLabelWidth) / (cell_width + 1));
-  std::string text;
-  for (int first = 0; first < grid.layers; first += per_panel) {
-    const int last = std::min(grid.layers, first + per_panel);
-    if (first > 0) text += "\n";
-    text += absl::StrFormat("%-*s", kLabelWidth - 1, "layer");
-    for (int layer = first; layer < last; ++layer) {
-      absl::StrAppend(&text, " ", PadLeft(absl::StrCat(layer), cell_width));
-    }
-    text += "\n";
-    for (int head = 0; head < grid.heads; ++head) {
-      text += absl::StrFormat("%-*s", kLabelWidth - 1, absl::StrCat("head ", head));
-      for (int layer = first; layer < last; ++layer) {
-        const HeadCell& cell = grid.cells[layer * grid.heads + head];
-        absl::StrAppend(&text, " ",
-                        Styled(PadLeft(cell.text, cell_width), cell.style, style.colour));
-      }
-      text += "\n";
-    }
-  }
-  return text;
+  TextGrid text{"layer", {}, {}, grid.cells};
+  for (int layer = 0; layer < grid.layers; ++layer) text.columns.push_back(absl::StrCat(layer));
+  for (int head = 0; head < grid.heads; ++head) text.rows.push_back(absl::StrCat("head ", head));
+  return DrawTextGrid(text, style);
 }
 
 std::vector<char> PolicyLetters(const Plan& plan) {
@@ -210,7 +177,7 @@ std::string DrawPlacementMap(const v1::Placement& placement, int layers, int kv_
           head.head() >= static_cast<uint32_t>(kv_heads)) {
         continue;  // of a newer epoch with another model; the legend still counts it
       }
-      HeadCell& cell = grid.cells[at];
+      GridCell& cell = grid.cells[at];
       if (cell.text != "?") {  // the owner of an earlier stripe stands there
         if (!cell.text.ends_with('+')) cell.text += "+";
         continue;

@@ -7,25 +7,15 @@
 #include <vector>
 
 #include "cache/plan.h"
+#include "cli/text_grid.h"
 #include "headlong/v1/placement.pb.h"
 
 namespace headlong {
 
-struct MapStyle {
-  bool colour = false;
-  bool utf8 = true;
-  int width = 80;
-};
-
-struct HeadCell {
-  std::string text;   // as wide as every other cell of the grid
-  std::string style;  // ANSI, used in colour only
-};
-
 struct HeadGrid {
   int layers = 0;
   int heads = 0;
-  std::vector<HeadCell> cells;  // [layer * heads + head]
+  std::vector<GridCell> cells;  // [layer * heads + head]
 };
 
 // The grid with its labels, in as many panels as the width asks for.

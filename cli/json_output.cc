@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 
 #include "absl/strings/str_cat.h"
 #include "cli/exit_code.h"
@@ -40,5 +41,13 @@ absl::Status PrintText(std::string_view text) {
 }
 
 absl::Status PrintJson(const OutputJson& json) { return PrintText(JsonLine(json)); }
+
+absl::Status WriteText(const std::string& path, std::string_view text, const std::string& flag) {
+  std::ofstream file(path, std::ios::binary);
+  file << text;
+  file.close();
+  if (file) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat(flag, " ", path, ": not writable"));
+}
 
 }  // namespace headlong

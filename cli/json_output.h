@@ -25,4 +25,7 @@ std::string JsonLine(const OutputJson& json);
 absl::Status PrintJson(const OutputJson& json);
 absl::Status PrintText(std::string_view text);
 
+// Writes a whole file. UNAVAILABLE names `flag` and the path when it cannot be written.
+absl::Status WriteText(const std::string& path, std::string_view text, const std::string& flag);
+
 }  // namespace headlong

@@ -8,9 +8,9 @@
 #include "cli/model_view.h"
 #include "cli/quantity.h"
 #include "cli/table.h"
+#include "common/json.h"
 #include "common/status.h"
 #include "model/checkpoint.h"
-#include "model/config.h"
 #include "model/layer_windows.h"
 #include "model/rope.h"
 
@@ -78,6 +78,13 @@ absl::StatusOr<OfflineModel> OpenModelFolder(const std::filesystem::path& folder
   model.description.set_plan_json(plan.ToJson());
   model.weights_bytes = checkpoint->bytes();
   return model;
+}
+
+absl::StatusOr<ModelConfig> ReadModelConfig(const std::string& folder_or_file) {
+  std::error_code error;
+  if (std::filesystem::is_directory(folder_or_file, error)) return LoadModelConfig(folder_or_file);
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(folder_or_file));
+  return ParseModelConfig(text, folder_or_file);
 }
 
 OutputJson ModelJson(const ModelView& view) {

@@ -1,4 +1,4 @@
-// Models and plans as JSON and text. Pure but for OpenModelFolder.
+// Models and plans as JSON and text. Pure but for OpenModelFolder and ReadModelConfig.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +11,7 @@
 #include "cli/head_map.h"
 #include "cli/json_output.h"
 #include "headlong/v1/inference.pb.h"
+#include "model/config.h"
 
 namespace headlong {
 
@@ -22,6 +23,9 @@ struct OfflineModel {
 };
 absl::StatusOr<OfflineModel> OpenModelFolder(const std::filesystem::path& folder,
                                              const std::string& plan);
+
+// Of a model folder or of a config.json alone.
+absl::StatusOr<ModelConfig> ReadModelConfig(const std::string& folder_or_file);
 
 struct ModelView {
   v1::GetModelResponse model;

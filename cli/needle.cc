@@ -1,48 +1,31 @@
 #include "cli/needle.h"
 
 #include <algorithm>
-#include <array>
-#include <cmath>
 #include <map>
+#include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
 #include "cli/quantity.h"
 #include "cli/table.h"
+#include "common/json.h"
 #include "common/status.h"
 
 namespace headlong {
 namespace {
 
-constexpr std::array<const char*, 20> kNames{
-    "Priya", "Amara", "Bjorn", "Chiara", "Dmitri", "Elena", "Farid", "Greta",   "Hiroshi", "Ingrid",
-    "Jamal", "Keiko", "Lucia", "Mateo",  "Nadia",  "Omar",  "Pavel", "Quentin", "Rosa",    "Tomas"};
-
 // How far back from its drawn place a needle moves to stand behind a sentence.
 constexpr int64_t kSentenceSearchTokens = 160;
-
-// SplitMix64 (Steele, Lea, Flood 2014): small, the same everywhere.
-class Random {
- public:
-  explicit Random(uint64_t seed) : state_(seed) {}
-  uint64_t Next() {
-    uint64_t z = (state_ += 0x9E3779B97F4A7C15ull);
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
-    return z ^ (z >> 31);
-  }
-  // In [0, n); the bias of the remainder is below n / 2^64.
-  uint64_t Below(uint64_t n) { return Next() % n; }
-  double Fraction() { return static_cast<double>(Next() >> 11) * 0x1.0p-53; }
-
- private:
-  uint64_t state_;
-};
+constexpr int64_t kLeastBucket = 256;
+constexpr int kOwnAnswerTokens = 64;
 
 struct LengthSummary {
   std::map<double, std::pair<int, int>> by_depth;  // trials, correct
   int trials = 0;
   int correct = 0;
+  double score = 0;
   int64_t cache_bytes = 0;
   int64_t full_cache_bytes = 0;
   double prefill_ms = 0;
@@ -54,9 +37,10 @@ std::map<int64_t, LengthSummary> Summarise(const std::vector<NeedleOutcome>& out
     LengthSummary& summary = lengths[outcome.length];
     auto& [trials, correct] = summary.by_depth[outcome.depth];
     ++trials;
-    correct += outcome.correct;
+    correct += outcome.correct();
     ++summary.trials;
-    summary.correct += outcome.correct;
+    summary.correct += outcome.correct();
+    summary.score += outcome.score;
     // Answers differ by a few tokens, so sizes differ by a page at most: the largest stands for
     // all.
     summary.cache_bytes = std::max(summary.cache_bytes, outcome.cache_bytes);
@@ -70,29 +54,43 @@ double Recall(const LengthSummary& summary) {
   return summary.trials > 0 ? static_cast<double>(summary.correct) / summary.trials : 0;
 }
 
+// Where in the hay of a trial something is planted: its drawn place, then back to the end of a
+// sentence.
+int64_t PlaceInHay(const Hay& hay, uint64_t offset, int64_t drawn, int64_t earliest) {
+  for (int64_t at = drawn; at > earliest && at > drawn - kSentenceSearchTokens; --at) {
+    const uint64_t before = (offset + static_cast<uint64_t>(at - 1)) % hay.tokens.size();
+    if (hay.sentence_ends.contains(hay.tokens[before])) return at;
+  }
+  return drawn;
+}
+
+absl::StatusOr<OwnPrompt> ParseOwnPrompt(absl::string_view line, const std::string& where) {
+  ASSIGN_OR_RETURN(const Json json, ParseJson({line.data(), line.size()}, where));
+  RETURN_IF_ERROR(JsonOnlyFields(json, {"prompt", "answer", "max_tokens"}, where));
+  OwnPrompt own;
+  ASSIGN_OR_RETURN(own.prompt, JsonString(json, "prompt", where));
+  own.asked.anywhere = true;
+  own.asked.answer_tokens = kOwnAnswerTokens;
+  if (json.contains("max_tokens")) {
+    ASSIGN_OR_RETURN(const int64_t tokens, JsonInt(json, "max_tokens", 1, 1 << 20, where));
+    own.asked.answer_tokens = static_cast<int>(tokens);
+  }
+  const auto answer = json.find("answer");
+  const bool list = answer != json.end() && answer->is_array();
+  for (const Json& one : list ? *answer : Json::array({answer == json.end() ? Json() : *answer})) {
+    if (!one.is_string() || one.get_ref<const std::string&>().empty()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          where, ": answer: must be a text or a list of texts, none empty, is ", JsonExcerpt(one)));
+    }
+    own.asked.answers.push_back(one.get<std::string>());
+  }
+  if (own.asked.answers.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(where, ": answer: the list is empty"));
+  }
+  return own;
+}
+
 }  // namespace
-
-Needle DrawNeedle(uint64_t seed, int64_t length, int trial, std::optional<double> depth) {
-  Random random(seed);
-  // Each number is mixed in through a draw, so that neighbours have nothing in common.
-  random = Random(random.Next() ^ static_cast<uint64_t>(length));
-  random = Random(random.Next() ^ static_cast<uint64_t>(trial));
-  Needle needle;
-  needle.name = kNames[random.Below(kNames.size())];
-  needle.value = absl::StrCat(1000000 + random.Below(9000000));
-  needle.hay_offset = random.Next() >> 1;
-  const double drawn = random.Fraction();
-  needle.depth = depth.value_or(drawn);
-  return needle;
-}
-
-std::string NeedleSentence(const Needle& needle) {
-  return absl::StrCat(" The pass key of ", needle.name, " is ", needle.value, ".");
-}
-
-std::string NeedleQuestion(const Needle& needle) {
-  return absl::StrCat("\nQuestion: What is the pass key of ", needle.name, "?\nAnswer: ");
-}
 
 absl::StatusOr<Hay> ReadHay(const std::string& text, const EncodeText& encode) {
   Hay hay;
@@ -106,62 +104,92 @@ absl::StatusOr<Hay> ReadHay(const std::string& text, const EncodeText& encode) {
   return hay;
 }
 
-absl::StatusOr<NeedlePrompt> BuildNeedlePrompt(const Hay& hay, const Needle& needle, int64_t length,
-                                               const EncodeText& encode) {
+absl::StatusOr<NeedlePrompt> BuildNeedlePrompt(const Hay& hay, const NeedleCase& asked,
+                                               int64_t length, const EncodeText& encode) {
   if (length < kMinNeedleLength) {
     return absl::InvalidArgumentError(
         absl::StrCat("a needle prompt has at least ", kMinNeedleLength, " tokens, not ", length));
   }
-  ASSIGN_OR_RETURN(const std::vector<uint32_t> sentence, encode(NeedleSentence(needle), false));
-  ASSIGN_OR_RETURN(const std::vector<uint32_t> question, encode(NeedleQuestion(needle), false));
-  const int64_t around = static_cast<int64_t>(hay.bos.size() + sentence.size() + question.size());
-  const int64_t hay_tokens = length - around;
+  ASSIGN_OR_RETURN(const std::vector<uint32_t> question, encode(asked.question, false));
+  std::vector<std::vector<uint32_t>> plants;
+  int64_t around = static_cast<int64_t>(hay.bos.size() + question.size());
+  for (const Plant& plant : asked.plants) {
+    ASSIGN_OR_RETURN(std::vector<uint32_t> ids, encode(plant.text, false));
+    around += static_cast<int64_t>(ids.size());
+    plants.push_back(std::move(ids));
+  }
   if (around > kNeedleTailTokens) {
     return absl::InvalidArgumentError("the tokenizer makes too many tokens of a needle");
   }
-  const auto hay_at = [&](int64_t i) {
-    return hay.tokens[(needle.hay_offset + static_cast<uint64_t>(i)) % hay.tokens.size()];
-  };
-  // Hay tokens before the needle: its drawn place, then back to the end of a sentence.
+  const int64_t hay_tokens = length - around;
   const int64_t last_start = length - kNeedleTailTokens - static_cast<int64_t>(hay.bos.size());
-  int64_t before = std::clamp<int64_t>(
-      static_cast<int64_t>(needle.depth * static_cast<double>(last_start)), 0, hay_tokens);
-  for (int64_t at = before; at > 0 && at > before - kSentenceSearchTokens; --at) {
-    if (!hay.sentence_ends.contains(hay_at(at - 1))) continue;
-    before = at;
-    break;
-  }
+  // Nothing may push the last plant into the tail.
+  int64_t latest = last_start;
+  for (size_t i = 0; i + 1 < plants.size(); ++i) latest -= static_cast<int64_t>(plants[i].size());
   NeedlePrompt prompt;
   prompt.ids = hay.bos;
-  for (int64_t i = 0; i < before; ++i) prompt.ids.push_back(hay_at(i));
-  prompt.position = static_cast<int64_t>(prompt.ids.size());
-  prompt.ids.insert(prompt.ids.end(), sentence.begin(), sentence.end());
-  for (int64_t i = before; i < hay_tokens; ++i) prompt.ids.push_back(hay_at(i));
+  int64_t taken = 0;  // hay tokens so far
+  const auto take_hay = [&](int64_t end) {
+    for (; taken < end; ++taken) {
+      prompt.ids.push_back(
+          hay.tokens[(asked.hay_offset + static_cast<uint64_t>(taken)) % hay.tokens.size()]);
+    }
+  };
+  int64_t planted = 0;  // tokens of earlier plants
+  for (size_t i = 0; i < plants.size(); ++i) {
+    const double place = asked.plants[i].depth * static_cast<double>(last_start);
+    const int64_t drawn = std::clamp<int64_t>(
+        std::min(static_cast<int64_t>(place) - planted, latest), taken, hay_tokens);
+    take_hay(PlaceInHay(hay, asked.hay_offset, drawn, taken));
+    prompt.positions.push_back(static_cast<int64_t>(prompt.ids.size()));
+    prompt.ids.insert(prompt.ids.end(), plants[i].begin(), plants[i].end());
+    planted += static_cast<int64_t>(plants[i].size());
+  }
+  take_hay(hay_tokens);
   prompt.ids.insert(prompt.ids.end(), question.begin(), question.end());
   return prompt;
 }
 
-bool AnswersNeedle(const std::string& text, const Needle& needle) {
-  return text.starts_with(needle.value);
+absl::StatusOr<std::vector<OwnPrompt>> ParseOwnPrompts(std::string_view text,
+                                                       std::string_view source) {
+  std::vector<OwnPrompt> prompts;
+  int number = 0;
+  for (const absl::string_view line : absl::StrSplit(Av(text), '\n')) {
+    ++number;
+    if (absl::StripAsciiWhitespace(line).empty()) continue;
+    ASSIGN_OR_RETURN(OwnPrompt own,
+                     ParseOwnPrompt(line, absl::StrCat(Av(source), ": line ", number)));
+    prompts.push_back(std::move(own));
+  }
+  if (!prompts.empty()) return prompts;
+  return absl::InvalidArgumentError(absl::StrCat(Av(source), ": has no prompts"));
 }
 
-OutputJson NeedleJson(const std::vector<NeedleOutcome>& outcomes) {
+int64_t LengthBucket(int64_t prompt_tokens) {
+  int64_t bucket = kLeastBucket;
+  while (bucket < prompt_tokens) bucket *= 2;
+  return bucket;
+}
+
+OutputJson NeedleJson(const std::vector<NeedleOutcome>& outcomes, const std::string& task) {
   OutputJson json;
+  json["task"] = task;
   json["rows"] = OutputJson::array();
-  for (const char* field : {"recall", "cache_bytes", "full_cache_bytes", "prefill_ms"}) {
+  for (const char* field : {"recall", "score", "cache_bytes", "full_cache_bytes", "prefill_ms"}) {
     json[field] = OutputJson::object();
   }
   for (const auto& [length, summary] : Summarise(outcomes)) {
     for (const auto& [depth, counts] : summary.by_depth) {
       OutputJson row;
       row["length"] = length;
-      row["depth"] = depth;
+      row["depth"] = depth < 0 ? OutputJson() : OutputJson(depth);
       row["trials"] = counts.first;
       row["correct"] = counts.second;
       json["rows"].push_back(std::move(row));
     }
     const std::string key = absl::StrCat(length);
     json["recall"][key] = Recall(summary);
+    json["score"][key] = summary.score / summary.trials;
     json["cache_bytes"][key] = summary.cache_bytes;
     json["full_cache_bytes"][key] = summary.full_cache_bytes;
     json["prefill_ms"][key] = summary.prefill_ms / summary.trials;
@@ -170,16 +198,29 @@ OutputJson NeedleJson(const std::vector<NeedleOutcome>& outcomes) {
 }
 
 std::string NeedleText(const std::vector<NeedleOutcome>& outcomes) {
-  Table table({">tokens", ">trials", ">found", ">recall", ">cache", ">in full", ">share"});
+  Table table(
+      {">tokens", ">trials", ">found", ">recall", ">score", ">cache", ">in full", ">share"});
   for (const auto& [length, summary] : Summarise(outcomes)) {
     const double share = summary.full_cache_bytes > 0
                              ? static_cast<double>(summary.cache_bytes) / summary.full_cache_bytes
                              : 1;
     table.Row({FormatCount(length), absl::StrCat(summary.trials), absl::StrCat(summary.correct),
-               absl::StrFormat("%.3f", Recall(summary)), FormatBytes(summary.cache_bytes),
-               FormatBytes(summary.full_cache_bytes), FormatPercent(share)});
+               absl::StrFormat("%.3f", Recall(summary)),
+               absl::StrFormat("%.3f", summary.score / summary.trials),
+               FormatBytes(summary.cache_bytes), FormatBytes(summary.full_cache_bytes),
+               FormatPercent(share)});
   }
   return table.Text();
+}
+
+std::vector<RecallCell> NeedleCells(const std::vector<NeedleOutcome>& outcomes) {
+  std::vector<RecallCell> cells;
+  for (const auto& [length, summary] : Summarise(outcomes)) {
+    for (const auto& [depth, counts] : summary.by_depth) {
+      cells.push_back({length, depth, counts.first, counts.second});
+    }
+  }
+  return cells;
 }
 
 }  // namespace headlong

@@ -11,9 +11,6 @@
 namespace headlong {
 namespace {
 
-constexpr int kLevels = 8;
-constexpr std::array<const char*, kLevels> kBlocks{"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
-constexpr std::array<const char*, kLevels> kAsciiLevels{".", ":", "-", "=", "+", "*", "%", "#"};
 constexpr int kNameWidth = 12;
 
 std::string Name(const std::string& id) {
@@ -57,7 +54,7 @@ std::string Levels(const Times& times, double slowest, bool utf8) {
       continue;
     }
     const int level = std::clamp(static_cast<int>(time / slowest * kLevels - 1e-9), 0, kLevels - 1);
-    text += utf8 ? kBlocks[level] : kAsciiLevels[level];
+    text += LevelMark(level, utf8);
   }
   return text;
 }

@@ -6,6 +6,7 @@
 #include "absl/strings/str_format.h"
 #include "cli/placement_picture.h"
 #include "cli/quantity.h"
+#include "cli/svg.h"
 
 namespace headlong {
 namespace {
@@ -24,24 +25,9 @@ std::string Colour(int rank, bool retrieval) {
   const double spread = saturation * std::min(lightness, 1 - lightness);
   const auto channel = [&](double offset) {
     const double at = std::fmod(offset + hue, 12.0);
-    const double level = lightness - spread * std::clamp(std::min(at - 3, 9 - at), -1.0, 1.0);
-    return static_cast<int>(std::lround(255 * level));
+    return lightness - spread * std::clamp(std::min(at - 3, 9 - at), -1.0, 1.0);
   };
-  return absl::StrFormat("#%02x%02x%02x", channel(0), channel(8), channel(4));
-}
-
-std::string Escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '<') {
-      out += "&lt;";
-    } else if (c == '&') {
-      out += "&amp;";
-    } else {
-      out += c;
-    }
-  }
-  return out;
+  return HexColour(channel(0), channel(8), channel(4));
 }
 
 class Drawing {
@@ -63,48 +49,33 @@ class Drawing {
                            " workers have bars"));
     }
     const int width = kLeft + std::max(kBar + 140, view_.layers * kCell + 20);
-    return absl::StrCat(
-        absl::StrFormat("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" "
-                        "font-family=\"sans-serif\" font-size=\"11\">\n",
-                        width, y_ + kRow),
-        absl::StrFormat("<rect width=\"%d\" height=\"%d\" fill=\"white\"/>\n", width, y_ + kRow),
-        body_, "</svg>\n");
+    return canvas_.Document(width, y_ + kRow);
   }
 
  private:
   int Rows() const { return std::min(view_.placement.workers_size(), kMostRows); }
 
-  void Rect(double x, double y, double width, double height, const std::string& fill) {
-    if (width <= 0 || height <= 0) return;
-    absl::StrAppend(&body_, absl::StrFormat("<rect x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" "
-                                            "height=\"%.2f\" fill=\"%s\"/>\n",
-                                            x, y, width, height, fill));
-  }
-  void Text(double x, double y, const std::string& text) {
-    absl::StrAppend(
-        &body_, absl::StrFormat("<text x=\"%.1f\" y=\"%.1f\">%s</text>\n", x, y, Escaped(text)));
-  }
   void Heading(const std::string& text) {
     y_ += 2 * kRow;
-    Text(8, y_ - 6, text);
+    canvas_.Text({8, y_ - 6.0}, text);
   }
 
   void Map() {
     for (int head = 0; head < view_.kv_heads; ++head) {
-      Text(8, y_ + head * kCell + 11, absl::StrCat("head ", head));
+      canvas_.Text({8, y_ + head * kCell + 11.0}, absl::StrCat("head ", head));
     }
     for (int rank = 0; rank < view_.placement.workers_size(); ++rank) {
       for (const v1::HeadShare& head : view_.placement.workers(rank).heads()) {
         const double of = std::max<uint32_t>(head.stripe_count(), 1);
         const double part = (kCell - 1) / of;
-        Rect(kLeft + static_cast<double>(head.layer()) * kCell,
-             y_ + static_cast<double>(head.head()) * kCell + head.stripe_index() * part, kCell - 1,
-             part, Colour(rank, head.retrieval()));
+        canvas_.Rect({kLeft + static_cast<double>(head.layer()) * kCell,
+                      y_ + static_cast<double>(head.head()) * kCell + head.stripe_index() * part},
+                     kCell - 1, part, Colour(rank, head.retrieval()));
       }
     }
     y_ += view_.kv_heads * kCell;
     for (int layer = 0; layer < view_.layers; layer += 10) {
-      Text(kLeft + layer * kCell, y_ + 12, absl::StrCat(layer));
+      canvas_.Text({kLeft + layer * kCell + 0.0, y_ + 12.0}, absl::StrCat(layer));
     }
     y_ += kRow;
   }
@@ -118,11 +89,13 @@ class Drawing {
       const v1::WorkerShare& share = view_.placement.workers(rank);
       const auto wide = [&](uint64_t bytes) { return static_cast<double>(bytes) / most * kBar; };
       const double weights = wide(share.weights_bytes() + share.scratch_bytes());
-      Text(8, y_ + 12, share.worker_id());
-      Rect(kLeft, y_, wide(share.memory_bytes()), kRow - 4, "#e8e8e8");
-      Rect(kLeft, y_, weights, kRow - 4, Colour(rank, true));
-      Rect(kLeft + weights, y_, wide(share.cache_bytes()), kRow - 4, Colour(rank, false));
-      Text(kLeft + wide(share.memory_bytes()) + 6, y_ + 12, FormatBytes(share.memory_bytes()));
+      const auto y = static_cast<double>(y_);
+      canvas_.Text({8, y + 12}, share.worker_id());
+      canvas_.Rect({kLeft, y}, wide(share.memory_bytes()), kRow - 4, "#e8e8e8");
+      canvas_.Rect({kLeft, y}, weights, kRow - 4, Colour(rank, true));
+      canvas_.Rect({kLeft + weights, y}, wide(share.cache_bytes()), kRow - 4, Colour(rank, false));
+      canvas_.Text({kLeft + wide(share.memory_bytes()) + 6, y + 12},
+                   FormatBytes(share.memory_bytes()));
       y_ += kRow;
     }
   }
@@ -141,11 +114,12 @@ class Drawing {
     constexpr double kHeight = 2 * kRow - 4;
     for (int rank = 0; rank < Rows(); ++rank) {
       const v1::WorkerTimes& times = view_.report.workers(rank);
-      Text(8, y_ + kHeight - 4, view_.placement.workers(rank).worker_id());
+      canvas_.Text({8, y_ + kHeight - 4}, view_.placement.workers(rank).worker_id());
       const auto bars = [&](const auto& values, double x, const std::string& fill) {
         for (int layer = 0; layer < values.size(); ++layer) {
           const double height = values.Get(layer) / slowest * kHeight;
-          Rect(kLeft + layer * kCell + x, y_ + kHeight - height, kCell / 2.0 - 1, height, fill);
+          canvas_.Rect({kLeft + layer * kCell + x, y_ + kHeight - height}, kCell / 2.0 - 1, height,
+                       fill);
         }
       };
       bars(times.attention_ms(), 0, Colour(rank, true));
@@ -155,7 +129,7 @@ class Drawing {
   }
 
   const PlacementView& view_;
-  std::string body_;
+  SvgCanvas canvas_;
   int y_ = 0;
 };
 

@@ -27,6 +27,7 @@ constexpr std::pair<std::string_view, Scope> kMethods[] = {
     {"/headlong.v1.Admin/CancelRequest", Scope::kAdmin},
     {"/headlong.v1.Admin/DrainWorker", Scope::kAdmin},
     {"/headlong.v1.Admin/ApplyPlacement", Scope::kAdmin},
+    {"/headlong.v1.Admin/ApplyPlan", Scope::kAdmin},
     {"/headlong.v1.WorkerLink/Connect", Scope::kWorker},
     {"/headlong.v1.WorkerLink/PutKey", Scope::kWorker},
     {"/headlong.v1.WorkerLink/GetKey", Scope::kWorker},

@@ -91,6 +91,16 @@ grpc::ServerUnaryReactor* AdminService::ApplyPlacement(grpc::CallbackServerConte
   });
 }
 
+grpc::ServerUnaryReactor* AdminService::ApplyPlan(grpc::CallbackServerContext* context,
+                                                  const v1::ApplyPlanRequest* request,
+                                                  v1::ApplyPlanResponse* response) {
+  return OnEngine(engine_, context, [this, request, response] {
+    const absl::StatusOr<uint64_t> ended = engine_.ApplyPlan(request->plan_json());
+    if (ended.ok()) response->set_epoch(*ended);
+    return ended.status();
+  });
+}
+
 grpc::ServerUnaryReactor* AdminService::PlanPlacement(grpc::CallbackServerContext* context,
                                                       const v1::PlanPlacementRequest* request,
                                                       v1::PlanPlacementResponse* response) {

@@ -37,6 +37,9 @@ class AdminService final : public v1::Admin::CallbackService {
   grpc::ServerUnaryReactor* PlanPlacement(grpc::CallbackServerContext* context,
                                           const v1::PlanPlacementRequest* request,
                                           v1::PlanPlacementResponse* response) override;
+  grpc::ServerUnaryReactor* ApplyPlan(grpc::CallbackServerContext* context,
+                                      const v1::ApplyPlanRequest* request,
+                                      v1::ApplyPlanResponse* response) override;
   grpc::ServerUnaryReactor* ListRequests(grpc::CallbackServerContext* context,
                                          const v1::ListRequestsRequest* request,
                                          v1::ListRequestsResponse* response) override;

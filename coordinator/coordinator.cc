@@ -233,6 +233,8 @@ class CoordinatorServer final : public Coordinator {
     inference_context_.limits.model_name = model_.description.name();
     inference_context_.limits.vocab_size = model_.config.vocab_size;
     inference_context_.limits.max_context = model_.description.max_context();
+    inference_context_.limits.max_sequences = options_.max_sequences;
+    inference_context_.limits.max_batch_tokens = options_.max_batch_tokens;
     inference_context_.model = model_.description;
   }
   ~CoordinatorServer() override { Shutdown(Millis(0)); }

@@ -8,6 +8,7 @@
 #include "common/name_rule.h"
 #include "common/status.h"
 #include "common/wire.h"
+#include "coordinator/probes.h"
 
 namespace headlong {
 namespace {
@@ -46,7 +47,7 @@ Engine::Engine(const EngineOptions& options, const ModelConfig* config, const Pl
                const Tokenizer* tokenizer)
     : options_(options),
       config_(*config),
-      plan_(*plan),
+      plan_(plan),
       tokenizer_(tokenizer),
       cluster_(options.cluster),
       scheduler_(LimitsOf(options, *config, *plan)) {
@@ -79,7 +80,8 @@ void Engine::Join() {
 void Engine::Loop() {
   while (!stopping_) {
     mailbox_.Run(absl::FromChrono(kTickInterval));
-    Tick();
+    Apply(cluster_.Tick(step_.open(), Now()), /*blame_requests=*/true);
+    ExpireWaiting();
     MaybeMove();
     MaybeStep();
     idle_ = requests_.empty();
@@ -110,6 +112,10 @@ void Engine::Submit(Request request, std::shared_ptr<ClientPort> client,
     return client->Failed(absl::AlreadyExistsError(
         absl::StrCat("request_id: \"", request.id, "\" is in use by a request in flight")));
   }
+  if (request.probe) {
+    const absl::Status fits = CheckProbe(*request.probe, requests_, *plan_, cluster_);
+    if (!fits.ok()) return client->Failed(fits);
+  }
   if (scheduler_.waiting() >= options_.max_waiting) {
     return client->Failed(absl::ResourceExhaustedError(absl::StrCat(
         scheduler_.waiting(), " requests are waiting already; try again in a second")));
@@ -123,8 +129,10 @@ void Engine::Submit(Request request, std::shared_ptr<ClientPort> client,
   request_ids_[request_id] = id;
   live.client->Accepted(live.request.prompt_length, live.request.sampling.seed);
   if (live.finished()) return Finish(id);  // resumed where nothing was left to do
-  scheduler_.Add(id, live.request.tokens, live.request.original_prompt_tokens,
-                 ToWire(live.request.sampling));
+  v1::SequenceStart start;
+  *start.mutable_sampling() = ToWire(live.request.sampling);
+  if (live.request.probe) *start.mutable_probe() = *live.request.probe;
+  scheduler_.Add(id, live.request.tokens, live.request.original_prompt_tokens, std::move(start));
 }
 
 absl::Status Engine::Cancel(const std::string& request_id) {
@@ -139,7 +147,7 @@ absl::Status Engine::Cancel(const std::string& request_id) {
 
 void Engine::Finish(uint64_t id) {
   LiveRequest& live = requests_.at(id);
-  live.client->Finished(live.Summary(plan_, config_, options_.cache_element_bytes, Now()));
+  live.client->Finished(live.Summary(*plan_, config_, options_.cache_element_bytes, Now()));
   scheduler_.Remove(id);
   request_ids_.erase(live.request.id);
   requests_.erase(id);
@@ -247,11 +255,6 @@ void Engine::SetServing(bool serving) {
   if (on_serving_) on_serving_(serving);
 }
 
-void Engine::Tick() {
-  Apply(cluster_.Tick(step_.open(), Now()), /*blame_requests=*/true);
-  ExpireWaiting();
-}
-
 // ---- steps ----
 
 void Engine::MaybeStep() {
@@ -290,6 +293,7 @@ void Engine::StepDone(LinkId link, const v1::StepDone& done) {
     member->compute_ms += done.compute_ms();
     member->collective_ms += done.collective_ms();
   }
+  for (const auto& [id, why] : TakeProbes(done, requests_)) Fail(id, why);
   if (link == cluster_.members().front()) step_.leader_done = done;
   if (step_.open()) return;
   step_.last_ms = MillisBetween(step_.sent, Now());

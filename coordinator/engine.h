@@ -49,8 +49,7 @@ class Engine {
   // The port hears of everything that follows, refusals included.
   void Submit(Request request, std::shared_ptr<ClientPort> client,
               std::chrono::system_clock::time_point deadline);
-  // The client went away or asked to stop. NOT_FOUND when no such request lives.
-  absl::Status Cancel(const std::string& request_id);
+  absl::Status Cancel(const std::string& request_id);  // NOT_FOUND when none of that id lives
 
   void WorkerRegistered(LinkId link, const v1::Register& registration,
                         std::shared_ptr<WorkerPort> port);
@@ -64,6 +63,9 @@ class Engine {
   // Puts a placement (PlacementFromJson) in force so; who it does not name is drained, who it names
   // returns. The epoch that ends; ABORTED when that is not `check_epoch` (0: any).
   absl::StatusOr<uint64_t> ApplyPlacement(const std::string& json, uint64_t check_epoch);
+  // The same with a plan. FAILED_PRECONDITION when it cannot be held or does not fit a placement.
+  absl::StatusOr<uint64_t> ApplyPlan(const std::string& json);
+  const Plan& plan() const { return *plan_; }
   void Describe(v1::GetClusterResponse& out) const;
   void Describe(v1::ListWorkersResponse& out) const;
   void Describe(v1::ListRequestsResponse& out) const;
@@ -71,7 +73,7 @@ class Engine {
   absl::StatusOr<PlacementProblem> Describe(v1::GetPlacementResponse& out) const;
   absl::StatusOr<PlacementProblem> ProblemNow(const v1::PlanPlacementRequest& ask,
                                               v1::PlanPlacementResponse& out) const;
-  std::string dtype() const { return bf16_ ? "bf16" : "fp32"; }  // from any thread
+  std::string dtype() const { return bf16_ ? "bf16" : "fp32"; }
 
  private:
   void Loop();
@@ -82,7 +84,6 @@ class Engine {
   void BeginEpoch();
   void Configured(LinkId link, const v1::ConfigureDone& done);
   void BeginServing();
-  void Tick();
   void MaybeMove();
   void MaybeStep();
   void StepDone(LinkId link, const v1::StepDone& done);
@@ -95,13 +96,12 @@ class Engine {
 
   const EngineOptions options_;
   const ModelConfig& config_;
-  const Plan& plan_;
+  const Plan* plan_;  // in force
   const Tokenizer* const tokenizer_;
   Mailbox mailbox_;
   std::thread thread_;
   std::atomic<bool> draining_{false}, stopping_{false}, joining_{false}, idle_{true};
   std::atomic<bool> stopped_{false};  // work has ended; posted calls are still answered
-  std::atomic<bool> bf16_{false};     // chosen with the first epoch: later tokens must not change
   std::function<void(bool)> on_serving_;
   Cluster cluster_;  // from here on: engine thread only
   Scheduler scheduler_;
@@ -114,7 +114,7 @@ class Engine {
   std::map<std::string, std::string> rendezvous_;  // of the current epoch
   StepInFlight step_;
   Moves moves_;
-  bool serving_ = false;
+  bool serving_ = false, bf16_ = false;  // bf16: chosen once, since later tokens must not change
 };
 
 }  // namespace headlong

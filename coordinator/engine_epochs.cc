@@ -9,6 +9,7 @@
 #include "coordinator/placement.h"
 #include "coordinator/placement_json.h"
 #include "coordinator/placement_reserve.h"
+#include "coordinator/probes.h"
 
 namespace headlong {
 namespace {
@@ -65,6 +66,10 @@ void Engine::StopWork(bool blame_requests) {
                   requests_.at(id).request.id, kMaxCrashes);
     Fail(id, absl::AbortedError("set aside: workers crashed twice in a row on this request"));
   }
+  for (uint64_t id : ProbesIn(requests_)) {
+    if (!requests_.at(id).scheduled) continue;  // not begun
+    Fail(id, absl::UnavailableError("probe: the workers changed while it was measured"));
+  }
 }
 
 void Engine::BeginEpoch() {
@@ -86,7 +91,7 @@ void Engine::BeginEpoch() {
   v1::Configure& configure = *command.mutable_configure();
   configure.set_epoch(cluster_.epoch());
   *configure.mutable_placement() = placement_;
-  configure.set_plan_json(plan_.ToJson());
+  configure.set_plan_json(plan_->ToJson());
   configure.set_dtype(dtype());
   configure.set_kv_cache_dtype(options_.cache_element_bytes == 2 ? "bf16" : "fp32");
   configure.set_max_sequences(options_.max_sequences);
@@ -126,6 +131,10 @@ void Engine::MaybeMove() {
   for (const auto& [id, drained] : std::exchange(moves_.drains, {})) {
     Apply(cluster_.SetDrained(id, drained, now), false);
   }
+  if (const Plan* plan = std::exchange(moves_.plan, nullptr); plan != nullptr) {
+    plan_ = plan;
+    Apply(cluster_.Move("an operator's plan is put in force", now), false);
+  }
   if (std::exchange(moves_.given_is_new, false)) {
     Apply(cluster_.Move("an operator's placement is put in force", now), false);
   }
@@ -141,7 +150,8 @@ absl::StatusOr<uint64_t> Engine::ApplyPlacement(const std::string& json, uint64_
     return absl::FailedPreconditionError(
         absl::StrCat("the cluster does not serve: ", cluster_.reason()));
   }
-  ASSIGN_OR_RETURN(const v1::Placement given, PlacementFromJson(json, config_, plan_, "placement"));
+  ASSIGN_OR_RETURN(const v1::Placement given,
+                   PlacementFromJson(json, config_, *plan_, "placement"));
   std::vector<LinkId> members;
   std::map<std::string, bool> drains;  // who is not named goes, who is named returns
   for (const auto& [id, worker] : cluster_.workers()) {
@@ -156,6 +166,31 @@ absl::StatusOr<uint64_t> Engine::ApplyPlacement(const std::string& json, uint64_
   moves_.drains = drains;
   moves_.given = given;
   moves_.given_is_new = true;
+  return cluster_.epoch();
+}
+
+absl::StatusOr<uint64_t> Engine::ApplyPlan(const std::string& json) {
+  const PlanShape shape{config_.layers, config_.kv_heads, options_.fingerprint,
+                        config_.layer_windows};
+  ASSIGN_OR_RETURN(const Plan given, Plan::FromJson(json, shape, "plan"));
+  if (given.prefill() != plan_->prefill()) {
+    return absl::FailedPreconditionError(
+        "plan: another `prefill` than the plan in force has; start anew with --plan");
+  }
+  if (!moves_.given.workers().empty()) {
+    return absl::FailedPreconditionError("plan: a placement of the plan in force was given");
+  }
+  if (cluster_.phase() != ClusterPhase::kServing) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the cluster does not serve: ", cluster_.reason()));
+  }
+  const Plan& plan = moves_.plans.emplace_back(given.BoundedBy(config_.layer_windows));
+  PlacementProblem problem = Problem(cluster_.members());
+  problem.plan = &plan;
+  if (const auto placed = Place(problem); !placed.ok()) {
+    return absl::FailedPreconditionError(absl::StrCat("plan: ", placed.status().message()));
+  }
+  moves_.plan = &plan;
   return cluster_.epoch();
 }
 
@@ -175,7 +210,7 @@ void Engine::Configured(LinkId link, const v1::ConfigureDone& done) {
 }
 
 void Engine::BeginServing() {
-  scheduler_.BeginEpoch(PageBudget(&plan_, BudgetOf(plan_, placement_)));
+  scheduler_.BeginEpoch(PageBudget(plan_, BudgetOf(*plan_, placement_)));
   spdlog::info("epoch {} serves; {} requests go on", cluster_.epoch(), requests_.size());
   SetServing(true);
 }

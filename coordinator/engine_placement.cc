@@ -33,7 +33,7 @@ double WeightBytesPerSecond(const v1::Register& worker) {
 PlacementProblem Engine::Problem(const std::vector<LinkId>& members) const {
   PlacementProblem problem;
   problem.config = &config_;
-  problem.plan = &plan_;
+  problem.plan = plan_;
   problem.max_context = options_.max_context;
   problem.max_sequences = options_.max_sequences;
   problem.max_batch_tokens = options_.max_batch_tokens;

@@ -33,6 +33,7 @@ RequestInput FromWire(const v1::GenerateRequest& wire) {
   input.ignore_eos = wire.ignore_eos();
   input.resume.assign(wire.resume_token_ids().begin(), wire.resume_token_ids().end());
   input.report_progress = wire.report_progress();
+  if (wire.has_probe()) input.probe = wire.probe();
   return input;
 }
 
@@ -74,6 +75,7 @@ void FillFinished(const FinishedRequest& from, v1::Finished& to) {
   timing.set_prefill_ms(from.prefill_ms);
   timing.set_decode_ms(from.decode_ms);
   timing.set_total_ms(from.total_ms);
+  if (from.probe) *to.mutable_probe() = *from.probe;
 }
 
 class GenerateReactor;
@@ -226,8 +228,13 @@ grpc::ServerUnaryReactor* InferenceService::GetModel(grpc::CallbackServerContext
                                                      const v1::GetModelRequest*,
                                                      v1::GetModelResponse* response) {
   *response = context_.model;
-  response->set_dtype(context_.engine->dtype());
-  return Answer(context, absl::OkStatus());
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  context_.engine->Post([engine = context_.engine, reactor, response] {
+    response->set_dtype(engine->dtype());
+    response->set_plan_json(engine->plan().ToJson());
+    reactor->Finish(grpc::Status::OK);
+  });
+  return reactor;
 }
 
 }  // namespace headlong

@@ -14,7 +14,7 @@ struct InferenceContext {  // outlives the service
   const Tokenizer* tokenizer = nullptr;
   RequestMetrics* metrics = nullptr;  // null: nobody reads them
   RequestLimits limits;
-  v1::GetModelResponse model;  // dtype is filled in per call
+  v1::GetModelResponse model;  // dtype and plan are filled in per call
 };
 
 // Requests that hold text are parsed here, so that bytes which are not UTF-8 are refused by field.

@@ -51,6 +51,24 @@ void LiveRequest::Deliver(const v1::Sample& sample, TimePoint now) {
   client->Token(token);
 }
 
+void LiveRequest::TakeProbe(const v1::ProbeResult& result) {
+  probed.set_rows(probed.rows() + result.rows());
+  probed.set_kl(probed.kl() + result.kl());
+  probed.set_scored_rows(probed.scored_rows() + result.scored_rows());
+  for (const v1::HeadAttention& head : result.heads()) {
+    const auto held = std::find_if(
+        probed.mutable_heads()->begin(), probed.mutable_heads()->end(), [&](const auto& other) {
+          return other.layer() == head.layer() && other.query_head() == head.query_head();
+        });
+    if (held == probed.mutable_heads()->end()) {
+      *probed.add_heads() = head;
+      continue;
+    }
+    held->set_echo(held->echo() + head.echo());
+    held->set_induction(held->induction() + head.induction());
+  }
+}
+
 int64_t LiveRequest::CacheBytes(const Plan& plan, const ModelConfig& config, int element_bytes,
                                 int64_t computed) const {
   return plan.SequenceBytes(computed, request.original_prompt_tokens, config.head_dim,
@@ -62,6 +80,7 @@ FinishedRequest LiveRequest::Summary(const Plan& plan, const ModelConfig& config
   FinishedRequest summary;
   summary.reason = finished().value_or(FinishReason::kCancelled);
   summary.text = delivery.Flush();
+  if (request.probe) summary.probe = probed;
   summary.prompt_tokens = request.prompt_length;
   summary.completion_tokens = request.generated();
   // The last token was sampled, its key never computed.

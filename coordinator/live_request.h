@@ -23,6 +23,8 @@ struct LiveRequest {
   // A sampled token: logged, delivered. finished() tells whether it was the last.
   void Deliver(const v1::Sample& sample, TimePoint now);
   std::optional<FinishReason> finished() const { return delivery.finished(); }
+  // Adds what a worker measured of a step.
+  void TakeProbe(const v1::ProbeResult& result);
   FinishedRequest Summary(const Plan& plan, const ModelConfig& config, int element_bytes,
                           TimePoint now);
   int64_t CacheBytes(const Plan& plan, const ModelConfig& config, int element_bytes,
@@ -37,6 +39,7 @@ struct LiveRequest {
   TimePoint last_token;
   std::optional<std::chrono::system_clock::time_point> deadline;
   int crashes_in_a_row = 0;  // of steps that held this request
+  v1::ProbeResult probed;    // so far, where it is a probe
 };
 
 // What the workers need to know to sample for a request.

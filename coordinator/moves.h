@@ -2,9 +2,11 @@
 // engine thread.
 #pragma once
 
+#include <deque>
 #include <map>
 #include <string>
 
+#include "cache/plan.h"
 #include "headlong/v1/placement.pb.h"
 
 namespace headlong {
@@ -13,6 +15,8 @@ struct Moves {
   std::map<std::string, bool> drains;  // worker id -> out of service; not done yet
   v1::Placement given;                 // for the epochs to come; no workers: the engine places
   bool given_is_new = false;           // not in force yet
+  std::deque<Plan> plans;              // that were applied; other threads may still read them
+  const Plan* plan = nullptr;          // the last of them, not in force yet
 };
 
 }  // namespace headlong

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "coordinator/delivery.h"
+#include "headlong/v1/inference.pb.h"
 #include "headlong/v1/worker.pb.h"
 #include "model/tokenizer.h"
 
@@ -38,6 +39,7 @@ struct FinishedRequest {
   double prefill_ms = 0;
   double decode_ms = 0;
   double total_ms = 0;
+  std::optional<v1::ProbeResult> probe;
 };
 
 class ClientPort {

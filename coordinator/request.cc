@@ -98,6 +98,25 @@ absl::StatusOr<int64_t> CheckLengths(const RequestInput& input, int64_t max_cont
   return max_tokens;
 }
 
+// Positions rise, lie in the prompt, and no step has more of them than it can gather.
+absl::Status CheckProbe(const v1::Probe& probe, int64_t prompt, const RequestLimits& limits) {
+  const auto& positions = probe.positions();
+  for (int i = 0; i < positions.size(); ++i) {
+    if (positions[i] >= prompt || (i > 0 && positions[i] <= positions[i - 1])) {
+      return Refuse("probe.positions", absl::StrCat(positions[i]),
+                    absl::StrCat("ascending and below ", prompt, ", the prompt's length"));
+    }
+    const int before = i - limits.max_sequences;
+    if (before >= 0 && int64_t{positions[i]} - positions[before] < limits.max_batch_tokens) {
+      return Refuse("probe.positions", absl::StrCat(positions[i]),
+                    absl::StrCat("one of at most ", limits.max_sequences, " in any ",
+                                 limits.max_batch_tokens));
+    }
+  }
+  if (probe.period() == 1) return Refuse("probe.period", "1", "0, or at least 2");
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<Request> MakeRequest(RequestInput input, const RequestLimits& limits,
@@ -115,6 +134,9 @@ absl::StatusOr<Request> MakeRequest(RequestInput input, const RequestLimits& lim
   RETURN_IF_ERROR(CheckTokens("token_ids", input.prompt, limits.vocab_size));
   RETURN_IF_ERROR(CheckTokens("resume_token_ids", input.resume, limits.vocab_size));
   RETURN_IF_ERROR(CheckStops(input.stop));
+  if (input.probe) {
+    RETURN_IF_ERROR(CheckProbe(*input.probe, std::ssize(input.prompt), limits));
+  }
   Request request;
   ASSIGN_OR_RETURN(request.sampling, CheckSampling(input, fresh.seed));
   request.id = input.request_id.empty() ? fresh.request_id : std::move(input.request_id);
@@ -123,6 +145,7 @@ absl::StatusOr<Request> MakeRequest(RequestInput input, const RequestLimits& lim
   request.max_tokens = max_tokens;
   request.stop = std::move(input.stop);
   request.report_progress = input.report_progress;
+  request.probe = std::move(input.probe);
   request.tokens = std::move(input.prompt);
   request.tokens.insert(request.tokens.end(), input.resume.begin(), input.resume.end());
   return request;

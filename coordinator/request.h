@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "headlong/v1/inference.pb.h"
 #include "model/tokenizer.h"
 
 namespace headlong {
@@ -34,6 +35,7 @@ struct RequestInput {
   std::vector<TokenId> resume;
   bool report_progress = false;
   std::optional<std::string> model;
+  std::optional<v1::Probe> probe;
 };
 
 struct Sampling {
@@ -55,6 +57,7 @@ struct Request {
   Sampling sampling;
   std::vector<std::string> stop;
   bool report_progress = false;
+  std::optional<v1::Probe> probe;
 
   int64_t generated() const { return static_cast<int64_t>(tokens.size()) - prompt_length; }
 };
@@ -63,6 +66,8 @@ struct RequestLimits {
   std::string model_name;
   int64_t vocab_size = 0;
   int64_t max_context = 0;
+  int max_sequences = 1;     // of the server: so many rows of a step can be probed,
+  int max_batch_tokens = 1;  // which has at most so many
 };
 
 // What the server makes up when the client leaves it out.

@@ -23,11 +23,13 @@ void Scheduler::BeginEpoch(PageBudget budget) {
 }
 
 void Scheduler::Add(uint64_t id, std::vector<TokenId> log, int64_t prompt_tokens,
-                    const v1::SamplingParams& sampling) {
+                    v1::SequenceStart start) {
   Sequence sequence;
   sequence.log = std::move(log);
   sequence.prompt_tokens = prompt_tokens;
-  sequence.sampling = sampling;
+  sequence.start = std::move(start);
+  sequence.start.set_sequence_id(id);
+  sequence.start.set_prompt_tokens(static_cast<uint32_t>(prompt_tokens));
   sequences_.emplace(id, std::move(sequence));
   waiting_.push_back(id);
 }
@@ -66,12 +68,7 @@ std::optional<v1::Step> Scheduler::Next() {
   ended_.clear();
   for (uint64_t id : order_) {
     const Planned& planned = planned_.at(id);
-    if (planned.starts) {
-      v1::SequenceStart& start = *step.add_started();
-      start.set_sequence_id(id);
-      start.set_prompt_tokens(static_cast<uint32_t>(sequences_.at(id).prompt_tokens));
-      *start.mutable_sampling() = sequences_.at(id).sampling;
-    }
+    if (planned.starts) *step.add_started() = sequences_.at(id).start;
     FillEntry(id, planned, step);
   }
   return step;

@@ -37,8 +37,8 @@ class Scheduler {
   void BeginEpoch(PageBudget budget);
 
   // `log`: prompt and what was generated already. `prompt_tokens`: N of an exact prefill.
-  void Add(uint64_t id, std::vector<TokenId> log, int64_t prompt_tokens,
-           const v1::SamplingParams& sampling);
+  // `start` says the rest of what the workers are told; its id and prompt_tokens are set here.
+  void Add(uint64_t id, std::vector<TokenId> log, int64_t prompt_tokens, v1::SequenceStart start);
   // A sampled token joins the log. REQUIRES: added.
   void Append(uint64_t id, TokenId token);
   // The sequence was in a step that crashed, and gave no token since. Suspects run one at a time,
@@ -69,7 +69,7 @@ class Scheduler {
   struct Sequence {
     std::vector<TokenId> log;
     int64_t prompt_tokens = 0;
-    v1::SamplingParams sampling;
+    v1::SequenceStart start;
     bool suspect = false;
     int64_t computed = 0;  // positions whose keys the caches hold
     int exact_layer = 0;   // of an exact prefill in progress

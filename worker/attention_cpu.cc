@@ -142,12 +142,37 @@ void AttentionCpu::Run(int layer, const float* qkv, float* out) {
           tiles_.push_back(tile);
         }
       }
+      const bool scored = std::any_of(batch_->chunks.begin(), batch_->chunks.end(),
+                                      [](const Chunk& chunk) { return chunk.period > 0; });
+      tile_sums_.assign(scored ? tiles_.size() * shape_.group : 0, RepeatSums());
     }
 #pragma omp for schedule(dynamic)
-    for (size_t i = 0; i < tiles_.size(); ++i) AttendOne(tiles_[i], qkv, out);
+    for (size_t i = 0; i < tiles_.size(); ++i) AttendOne(i, qkv, out);
 #pragma omp for schedule(dynamic)
     for (int i = 0; i < lanes; ++i) Finish(works_[i]);
   }
+  AddSums(layer);
+}
+
+// In the order of the tiles, whoever computed them.
+void AttentionCpu::AddSums(int layer) {
+  if (tile_sums_.empty()) return;
+  for (size_t i = 0; i < tiles_.size(); ++i) {
+    const int head = shape_.heads[layer][works_[tiles_[i].work].head];
+    for (int g = 0; g < shape_.group; ++g) {
+      RepeatSums& sum = sums_[{layer, head * shape_.group + g}];
+      sum.echo += tile_sums_[i * shape_.group + g].echo;
+      sum.induction += tile_sums_[i * shape_.group + g].induction;
+    }
+  }
+}
+
+std::vector<AttentionSums> AttentionCpu::TakeSums() {
+  std::vector<AttentionSums> result;
+  for (const auto& [place, sum] : std::exchange(sums_, {})) {
+    result.push_back({place.first, place.second, sum.echo, sum.induction});
+  }
+  return result;
 }
 
 // k and v of the batch, rounded to the storage type before any use, head by head.
@@ -266,7 +291,8 @@ void AttentionCpu::AddTiles(LaneWork& work, Tile tile, int64_t end) {
   }
 }
 
-void AttentionCpu::AttendOne(const Tile& tile, const float* qkv, float* out) {
+void AttentionCpu::AttendOne(size_t index, const float* qkv, float* out) {
+  const Tile& tile = tiles_[index];
   const LaneWork& work = works_[tile.work];
   const int d = shape_.head_dim;
   const int heads = work.layer_heads;
@@ -291,7 +317,13 @@ void AttentionCpu::AttendOne(const Tile& tile, const float* qkv, float* out) {
     kernel.compensation = {&work.tokens[tile.token], &work.tokens[tile.token + d],
                            std::log(static_cast<float>(tile.dropped))};
   }
+  const bool scored = work.chunk->period > 0 && before(work).rule().full && lse_.empty();
+  float lse[cpu::kMaxTileRows];
+  if (scored) kernel.lse = lse;
   cpu::AttendTile(kernel);
+  if (!scored) return;
+  AddRepeatAttention(kernel, work.chunk->period, work.chunk->first_scored,
+                     std::span(tile_sums_).subspan(index * shape_.group, shape_.group));
 }
 
 // After all reads of the lane: the sums and what the window keeps.

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstddef>
+#include <map>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -11,6 +13,8 @@
 #include "cache/slab_cpu.h"
 #include "worker/backend.h"
 #include "worker/kernels/attention_cpu.h"
+#include "worker/probe.h"
+#include "worker/repeat_attention_cpu.h"
 
 namespace headlong {
 
@@ -25,6 +29,8 @@ class AttentionCpu {
   void BeginBatch(const Batch& batch, const LaneTables& tables);
   // qkv: [rows][q of held heads | k | v] after rotation. out: [rows][q of held heads].
   void Run(int layer, const float* qkv, float* out);
+  // What chunks with a period saw of their earlier copies since the last call, whole heads only.
+  std::vector<AttentionSums> TakeSums();
   // What Run left of the layer's split heads: log-sum-exps of each one's own part.
   StripeRows Stripes(int layer, int rows) const;
 
@@ -70,7 +76,8 @@ class AttentionCpu {
   void PrepareLocal(LaneWork& work);
   void AddGroup(LaneWork& work, int64_t begin, int64_t end, int64_t window_begin);
   void AddTiles(LaneWork& work, Tile tile, int64_t end);
-  void AttendOne(const Tile& tile, const float* qkv, float* out);
+  void AttendOne(size_t index, const float* qkv, float* out);
+  void AddSums(int layer);
   void Finish(LaneWork& work);
 
   const BlockTable& before(const LaneWork& work) const {
@@ -100,6 +107,8 @@ class AttentionCpu {
   std::vector<float> lse_;                   // [held head][max_rows][group]; where heads are split
   std::vector<LaneWork> works_;
   std::vector<Tile> tiles_;
+  std::vector<RepeatSums> tile_sums_;  // [tile][group]; empty where no chunk has a period
+  std::map<std::pair<int, int>, RepeatSums> sums_;  // by layer and query head
   const Batch* batch_ = nullptr;
   const LaneTables* tables_ = nullptr;
 };

@@ -16,6 +16,7 @@
 #include "worker/device_memory.h"
 #include "worker/lane_tables.h"
 #include "worker/matrix_source.h"
+#include "worker/probe.h"
 
 struct CUstream_st;
 
@@ -78,6 +79,9 @@ class Backend {
   // RmsNorm of each head of the batch's q and k.   q_norm, k_norm: [head_dim]
   virtual void NormHeads(int layer, Activations qkv, const DeviceVector& q_norm,
                          const DeviceVector& k_norm, float eps) = 0;
+  // What chunks with a period (batch.h) saw of earlier copies since the last call; empty where the
+  // device does not count that.
+  virtual std::vector<AttentionSums> TakeAttentionSums() { return {}; }
   // Rotates q and k, attends as each head's policy says, writes what the caches keep.
   // qkv: [rows][q of held heads | k | v], out: [rows][q of held heads]
   virtual void Attend(int layer, Activations qkv, Activations out) = 0;

@@ -115,6 +115,7 @@ class CpuBackend final : public Backend {
   }
 
   void ResetSums(int slot) override { attention_->ResetSums(slot); }
+  std::vector<AttentionSums> TakeAttentionSums() override { return attention_->TakeSums(); }
 
   BatchCalls BeginBatch(const Batch& batch, const LaneTables& tables, bool) override {
     rows_ = batch.rows();

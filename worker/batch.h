@@ -15,6 +15,9 @@ struct Chunk {
   int64_t position = 0;
   bool sample = false;  // the logits after its last row are wanted
   bool exact = false;   // `prefill: exact` below N: every query sees everything before it
+  std::vector<int32_t> probed = {};  // rows of the chunk whose logits are wanted too, ascending
+  int64_t period = 0;                // not 0: attention on earlier copies is summed up,
+  int64_t first_scored = 0;          // of positions from here on
 
   int64_t end() const { return position + count; }
 };
@@ -29,10 +32,12 @@ struct Batch {
 
   int rows() const { return static_cast<int>(tokens.size()); }
 
-  // The rows after which logits are wanted, in the order of the chunks.
+  // The rows after which logits are wanted, in the order of the chunks; of one, those that are
+  // probed come first.
   std::vector<int32_t> sampled_rows() const {
     std::vector<int32_t> rows;
     for (const Chunk& chunk : chunks) {
+      for (const int32_t row : chunk.probed) rows.push_back(chunk.first_row + row);
       if (chunk.sample) rows.push_back(chunk.first_row + chunk.count - 1);
     }
     return rows;

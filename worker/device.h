@@ -9,6 +9,7 @@
 #include "cache/storage.h"
 #include "worker/backend.h"
 #include "worker/gpu.h"
+#include "worker/probe.h"
 #include "worker/weights.h"
 
 namespace headlong {
@@ -23,6 +24,7 @@ class Device {
   // REQUIRES: Use was called.
   Backend& backend() { return *backend_; }
   Weights& weights() { return weights_; }
+  KeptDistributions& kept() { return kept_; }
   const DeviceChoice& choice() const { return choice_; }
 
  private:
@@ -30,6 +32,7 @@ class Device {
   const bool graphs_;
   std::optional<Storage> storage_;
   std::unique_ptr<Backend> backend_;
+  KeptDistributions kept_;
   Weights weights_;  // after the backend: goes first
 };
 

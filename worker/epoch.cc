@@ -111,7 +111,8 @@ absl::Status Epoch::Connect() {
   options.config = resources_.config;
   options.share = &share_;
   options.max_rows = max_batch_tokens_;
-  options.max_samples = std::min(max_batch_tokens_, max_sequences_);
+  // A token of each sequence, and as many rows that are probed.
+  options.max_samples = std::min(max_batch_tokens_, 2 * max_sequences_);
   options.progress = resources_.progress;
   ASSIGN_OR_RETURN(forward_,
                    Forward::Create(options, device.weights(), device.backend(), *collective_));
@@ -162,7 +163,10 @@ absl::Status Epoch::StartAndEnd(const v1::Step& step) {
   for (const v1::SequenceStart& start : step.started()) {
     ASSIGN_OR_RETURN(const int slot, tables_->Start(start.sequence_id(), start.prompt_tokens()));
     resources_.device->backend().ResetSums(slot);
-    sequences_[start.sequence_id()] = {start.sampling(), start.prompt_tokens()};
+    sequences_[start.sequence_id()] = {start.sampling(), start.prompt_tokens(), start.probe()};
+    if (start.probe().keep_as() != 0 && share_.leader()) {
+      resources_.device->kept().Begin(start.probe().keep_as());
+    }
   }
   return absl::OkStatus();
 }
@@ -208,13 +212,32 @@ absl::Status Epoch::AddEntry(const v1::BatchEntry& entry, Batch& batch) const {
         static_cast<int32_t>(chunk.position + batch.rows() - chunk.first_row));
     batch.tokens.push_back(token);
   }
-  batch.chunks.push_back(chunk);
+  RETURN_IF_ERROR(AddProbe(sequence->second, chunk));
+  batch.chunks.push_back(std::move(chunk));
+  if (std::ssize(batch.sampled_rows()) > std::min(max_batch_tokens_, 2 * max_sequences_)) {
+    return refuse("more rows are probed than a batch can");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Epoch::AddProbe(const Sequence& sequence, Chunk& chunk) const {
+  const auto& positions = sequence.probe.positions();
+  for (auto at = std::lower_bound(positions.begin(), positions.end(), chunk.position);
+       at != positions.end() && *at < chunk.end(); ++at) {
+    chunk.probed.push_back(static_cast<int32_t>(*at - chunk.position));
+  }
+  if (chunk.exact && (!chunk.probed.empty() || sequence.probe.period() > 0)) {
+    return absl::UnimplementedError("an exact prefill is not probed");
+  }
+  chunk.period = sequence.probe.period();
+  chunk.first_scored = sequence.probe.first_row();
   return absl::OkStatus();
 }
 
 bool Epoch::WantsBestOnly(const Batch& batch) const {
   return !resources_.keeps_logits &&
          std::all_of(batch.chunks.begin(), batch.chunks.end(), [&](const Chunk& chunk) {
+           if (!chunk.probed.empty()) return false;
            return !chunk.sample || IsGreedy(sequences_.at(chunk.sequence_id).sampling);
          });
 }
@@ -232,15 +255,74 @@ absl::Status Epoch::RunBatch(Batch batch, v1::StepDone& done) {
     if (!chunk.exact || prompt_done) tables_->Commit(chunk.sequence_id);
   }
   if (share_.leader()) Sample(batch, done);
+  ReadProbes(batch, done);
   return absl::OkStatus();
+}
+
+// KL on the leader, which has the logits; attention on everyone, of the own heads. What cannot be
+// measured is said in the answer: the step itself is done.
+void Epoch::ReadProbes(const Batch& batch, v1::StepDone& done) {
+  size_t row = 0;
+  for (const Chunk& chunk : batch.chunks) {
+    v1::ProbeResult result;
+    if (share_.leader()) ReadDistributions(chunk, row, result);
+    row += chunk.probed.size() + (chunk.sample ? 1 : 0);
+    if (chunk.period > 0) ReadAttention(chunk, result);
+    if (result.rows() == 0 && result.heads().empty() && result.scored_rows() == 0) continue;
+    v1::SequenceProbe& out = *done.add_probes();
+    out.set_sequence_id(chunk.sequence_id);
+    *out.mutable_result() = std::move(result);
+  }
+}
+
+// `row`: of the logits, the chunk's first.
+void Epoch::ReadDistributions(const Chunk& chunk, size_t row, v1::ProbeResult& result) {
+  const v1::Probe& probe = sequences_.at(chunk.sequence_id).probe;
+  const auto& positions = probe.positions();
+  const size_t vocab = resources_.config->vocab_size;
+  KeptDistributions& kept = resources_.device->kept();
+  for (const int32_t probed : chunk.probed) {
+    const std::span<const float> logits(&sampled_.logits[row++ * vocab], vocab);
+    const auto at = std::lower_bound(positions.begin(), positions.end(), chunk.position + probed);
+    const size_t number = static_cast<size_t>(at - positions.begin());
+    result.set_rows(result.rows() + 1);
+    if (probe.keep_as() != 0) {
+      if (const absl::Status status = kept.Keep(probe.keep_as(), logits); !status.ok()) {
+        return result.set_error(std::string(status.message()));
+      }
+    }
+    if (probe.compare_with() == 0) continue;
+    const absl::StatusOr<double> kl = kept.Compare(probe.compare_with(), number, logits);
+    if (!kl.ok()) return result.set_error(std::string(kl.status().message()));
+    result.set_kl(result.kl() + *kl);
+  }
+}
+
+void Epoch::ReadAttention(const Chunk& chunk, v1::ProbeResult& result) {
+  const int64_t first = std::max(chunk.position, chunk.first_scored);
+  if (share_.leader()) {  // counted once, whoever holds the heads
+    result.set_scored_rows(static_cast<uint64_t>(std::max<int64_t>(chunk.end() - first, 0)));
+  }
+  for (const AttentionSums& sums : resources_.device->backend().TakeAttentionSums()) {
+    v1::HeadAttention& head = *result.add_heads();
+    head.set_layer(static_cast<uint32_t>(sums.layer));
+    head.set_query_head(static_cast<uint32_t>(sums.query_head));
+    head.set_echo(sums.echo);
+    head.set_induction(sums.induction);
+  }
 }
 
 void Epoch::Sample(const Batch& batch, v1::StepDone& done) {
   if (batch.layer_end < resources_.config->layers) return;
   const size_t vocab = resources_.config->vocab_size;
   std::vector<const Chunk*> rows;
+  std::vector<size_t> logits_of;  // the logits of a chunk's probed rows come before its own
+  size_t next = 0;
   for (const Chunk& chunk : batch.chunks) {
-    if (chunk.sample) rows.push_back(&chunk);
+    next += chunk.probed.size();
+    if (!chunk.sample) continue;
+    rows.push_back(&chunk);
+    logits_of.push_back(next++);
   }
   std::vector<SampledToken> tokens(rows.size());
 #pragma omp parallel for schedule(dynamic) if (rows.size() > 1 && !batch.best_only)
@@ -249,7 +331,7 @@ void Epoch::Sample(const Batch& batch, v1::StepDone& done) {
       tokens[row].token = sampled_.best[row];
       continue;
     }
-    tokens[row] = SampleToken(std::span(&sampled_.logits[row * vocab], vocab),
+    tokens[row] = SampleToken(std::span(&sampled_.logits[logits_of[row] * vocab], vocab),
                               sequences_.at(rows[row]->sequence_id).sampling, rows[row]->end());
   }
   for (size_t row = 0; row < rows.size(); ++row) {

@@ -60,6 +60,7 @@ class Epoch {
   struct Sequence {
     v1::SamplingParams sampling;
     int64_t prompt_tokens = 0;
+    v1::Probe probe;
   };
 
   Epoch(uint64_t number, const EpochResources& resources)
@@ -72,6 +73,10 @@ class Epoch {
   absl::Status RunBatch(Batch batch, v1::StepDone& done);
   bool WantsBestOnly(const Batch& batch) const;
   void Sample(const Batch& batch, v1::StepDone& done);
+  absl::Status AddProbe(const Sequence& sequence, Chunk& chunk) const;
+  void ReadProbes(const Batch& batch, v1::StepDone& done);
+  void ReadDistributions(const Chunk& chunk, size_t row, v1::ProbeResult& result);
+  void ReadAttention(const Chunk& chunk, v1::ProbeResult& result);
   bool Exact(const Sequence& sequence, const v1::BatchEntry& entry) const;
 
   const uint64_t number_;

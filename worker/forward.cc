@@ -71,14 +71,15 @@ absl::Status Forward::Run(const Batch& batch, const LaneTables& tables, Sampled&
 // A decode step: one new token of each sequence through all layers.
 bool Forward::Recordable(const Batch& batch) const {
   return collective_.recordable() && batch.layer_begin == 0 && Samples(batch) &&
-         std::all_of(batch.chunks.begin(), batch.chunks.end(),
-                     [](const Chunk& chunk) { return chunk.count == 1 && !chunk.exact; });
+         std::all_of(batch.chunks.begin(), batch.chunks.end(), [](const Chunk& chunk) {
+           return chunk.count == 1 && !chunk.exact && chunk.probed.empty();
+         });
 }
 
 bool Forward::Samples(const Batch& batch) const {
   return batch.layer_end == options_.config->layers &&
          std::any_of(batch.chunks.begin(), batch.chunks.end(),
-                     [](const Chunk& chunk) { return chunk.sample; });
+                     [](const Chunk& chunk) { return chunk.sample || !chunk.probed.empty(); });
 }
 
 absl::Status Forward::Compute(const Batch& batch, const BatchCalls& calls) {

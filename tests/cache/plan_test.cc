@@ -219,6 +219,32 @@ TEST(PlanTest, RoundTrip) {
   }
 }
 
+TEST(PlanTest, FromPoliciesOfHeads) {
+  HeadPolicy full, local;
+  full.name = "all";
+  local.name = "some";
+  local.sinks = 2;
+  local.window_tokens = 32;
+  local.compensation = Compensation::kNone;
+  const PlanShape shape{2, 2, std::string(64, 'b')};
+  const Plan plan = Plan::FromPolicies(shape, {local, full, local, local});
+  EXPECT_TRUE(plan.policy(0, 1).full());
+  EXPECT_EQ(plan.policy(1, 0), local);
+  EXPECT_EQ(plan.ToJson(),
+            R"({"version":1,"layers":2,"kv_heads":2,"block_tokens":16,"prefill":"streaming",)"
+            R"("model_fingerprint":")" +
+                shape.model_fingerprint +
+                R"(","policies":{"all":{},"some":{"sinks":2,"window_tokens":32,)"
+                R"("compensation":"none"}},"default":"some",)"
+                R"("heads":[{"layer":0,"heads":[1],"policy":"all"}]})");
+  EXPECT_EQ(Plan::FromJson(plan.ToJson(), shape, "test").value().ToJson(), plan.ToJson());
+  // Of equally many heads the first name is the default.
+  EXPECT_THAT(Plan::FromPolicies(shape, {local, full, full, local}).ToJson(),
+              HasSubstr(R"("default":"all")"));
+  local.name = "all";
+  EXPECT_DEATH(Plan::FromPolicies(shape, {local, full, local, local}), "one name, one policy");
+}
+
 TEST(PlanTest, CanonicalTextNamesOnlyWhatDiffersFromTheDefault) {
   const auto plan = Plan::FromJson(kExample, kShape, "plan.json");
   ASSERT_TRUE(plan.ok()) << plan.status();

@@ -1,11 +1,8 @@
-// Simulated clusters and published head patterns from text: what is read, and what is refused by
-// name.
+// Simulated clusters from text: what is read, and what is refused by name.
 #include "cli/cluster_file.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
-#include "cli/head_scores.h"
 
 namespace headlong {
 namespace {
@@ -52,51 +49,6 @@ TEST(ClusterFile, WhatIsWrongIsNamed) {
   EXPECT_THAT(refusal(R"({"workers":[{"id":"a","memory_bytes":1,"bandwidth_bytes_per_s":1}],)"
                       R"("link":{"sum_latency_s":-1}})"),
               HasSubstr("sum_latency_s: must be at least 0"));
-}
-
-int FullHeads(const Plan& plan) {
-  int full = 0;
-  for (int layer = 0; layer < plan.layers(); ++layer) {
-    for (int head = 0; head < plan.kv_heads(); ++head) full += plan.policy(layer, head).full();
-  }
-  return full;
-}
-
-const PlanShape kShape{2, 4, ""};
-
-TEST(HeadScores, ListsOfZeroAndOne) {
-  const auto plan = PlanFromScores("1 0 0 1\n0\t0\t1\t0\n", kShape, {}, "list");
-  ASSERT_TRUE(plan.ok()) << plan.status();
-  EXPECT_EQ(FullHeads(*plan), 3);
-  EXPECT_TRUE(plan->policy(0, 3).full());
-  EXPECT_TRUE(plan->policy(1, 2).full());
-  EXPECT_EQ(plan->policy(0, 1).sinks, 4);
-  EXPECT_EQ(plan->policy(0, 1).window_tokens, 256);
-}
-
-TEST(HeadScores, SparsityTakesTheLowestAndOfEqualOnesTheLater) {
-  const auto plan =
-      PlanFromScores("0.9,-1e-5,0.5,0.5\n0.5,1,0,0.5", kShape, {0.5, 8, 64}, "scores");
-  ASSERT_TRUE(plan.ok()) << plan.status();
-  EXPECT_EQ(FullHeads(*plan), 4);
-  EXPECT_TRUE(plan->policy(0, 0).full());
-  EXPECT_TRUE(plan->policy(0, 2).full());
-  EXPECT_TRUE(plan->policy(0, 3).full());
-  EXPECT_FALSE(plan->policy(1, 0).full());
-  EXPECT_TRUE(plan->policy(1, 1).full());
-  EXPECT_EQ(plan->policy(1, 0).window_tokens, 64);
-}
-
-TEST(HeadScores, WhatIsWrongIsNamed) {
-  const auto refusal = [](const char* text) {
-    const auto plan = PlanFromScores(text, kShape, {}, "heads.tsv");
-    EXPECT_FALSE(plan.ok()) << text;
-    return std::string(plan.status().message());
-  };
-  EXPECT_THAT(refusal("1 0 0\n1 0 0 0\n"), HasSubstr("line 1: has 3 columns"));
-  EXPECT_THAT(refusal("1 0 0 0\n1 0 x 0\n"), HasSubstr("line 2: column 3: must be a number"));
-  EXPECT_THAT(refusal("1 0 0 0\n1 0 nan 0\n"), HasSubstr("must be a number"));
-  EXPECT_THAT(refusal("1 0 0 0\n"), HasSubstr("has 1 lines, but the model has 2 layers"));
 }
 
 }  // namespace

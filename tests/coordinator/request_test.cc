@@ -11,7 +11,8 @@
 namespace headlong {
 namespace {
 
-const RequestLimits kLimits{"needle", /*vocab_size=*/100, /*max_context=*/50};
+const RequestLimits kLimits{"needle", /*vocab_size=*/100, /*max_context=*/50,
+                            /*max_sequences=*/2, /*max_batch_tokens=*/4};
 const FreshValues kFresh{"r-fresh", 77};
 
 RequestInput Input(int prompt = 10) {
@@ -55,6 +56,35 @@ INSTANTIATE_TEST_SUITE_P(
                 [](RequestInput& in) { in.max_tokens = std::numeric_limits<int64_t>::max(); }},
         Refusal{"prompt_tokens", [](RequestInput& in) { in.prompt_tokens = 0; }},
         Refusal{"prompt_tokens", [](RequestInput& in) { in.prompt_tokens = 11; }}));
+
+v1::Probe ProbeAt(const std::vector<uint32_t>& positions) {
+  v1::Probe probe;
+  probe.mutable_positions()->Add(positions.begin(), positions.end());
+  return probe;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Probes, Refused,
+    testing::Values(Refusal{"probe.positions: must be ascending and below 10",
+                            [](RequestInput& in) { in.probe = ProbeAt({10}); }},
+                    Refusal{"probe.positions",
+                            [](RequestInput& in) {
+                              in.probe = ProbeAt({5, 5});
+                            }},
+                    Refusal{"probe.positions: must be one of at most 2 in any 4",
+                            [](RequestInput& in) {
+                              in.probe = ProbeAt({3, 4, 6});
+                            }},
+                    Refusal{"probe.period", [](RequestInput& in) {
+                              in.probe = ProbeAt({});
+                              in.probe->set_period(1);
+                            }}));
+
+TEST(Request, AProbeThatFitsIsTaken) {
+  const auto made = Make([](RequestInput& in) { in.probe = ProbeAt({2, 3, 6, 7}); });
+  ASSERT_TRUE(made.ok()) << made.status();
+  EXPECT_EQ(made->probe->positions_size(), 4);
+}
 
 INSTANTIATE_TEST_SUITE_P(
     Sampling, Refused,

@@ -1,0 +1,110 @@
+#include "cli/calibration_prober.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "cli/generation.h"
+#include "common/status.h"
+
+namespace headlong {
+namespace {
+
+constexpr uint32_t kSequencesOfASet = 1000;
+
+// Not 0, which is no number.
+uint32_t NumberOf(int set, size_t sequence) {
+  return static_cast<uint32_t>(set + 1) * kSequencesOfASet + static_cast<uint32_t>(sequence);
+}
+
+v1::Probe ProbeOf(const MeasuredSequence& sequence) {
+  v1::Probe probe;
+  probe.mutable_positions()->Add(sequence.positions.begin(), sequence.positions.end());
+  return probe;
+}
+
+absl::Status Incomplete(uint64_t counted, size_t wanted) {
+  return absl::UnavailableError(absl::StrCat("the cluster measured ", counted, " rows of ", wanted,
+                                             ": a worker was lost meanwhile; run it again"));
+}
+
+}  // namespace
+
+absl::Status CalibrationProber::Apply(const Plan& plan) {
+  std::string json = plan.ToJson();
+  if (json == applied_) return absl::OkStatus();
+  RETURN_IF_ERROR(client_.ApplyPlan(json).status());
+  applied_ = std::move(json);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::ProbeResult> CalibrationProber::Run(const std::vector<uint32_t>& ids,
+                                                       const v1::Probe& probe) {
+  v1::GenerateRequest request;
+  request.mutable_token_ids()->mutable_ids()->Add(ids.begin(), ids.end());
+  request.set_max_tokens(1);
+  request.set_temperature(0);
+  *request.mutable_probe() = probe;
+  const GenerationResult result =
+      RunGeneration(client_, request, {}, std::chrono::milliseconds(0));
+  RETURN_IF_ERROR(result.failure());
+  return result.finished->probe();
+}
+
+absl::StatusOr<HeadScores> CalibrationProber::Scores(const RepeatParams& params) {
+  RETURN_IF_ERROR(Apply(Plan::Full(shape_.layers, shape_.kv_heads)));
+  const std::vector<uint32_t> ids = RepeatedIds(params.start, params.ids, params.copies);
+  const size_t first = params.start.size() + params.ids.size();
+  v1::Probe probe;
+  probe.set_period(static_cast<uint32_t>(params.ids.size()));
+  probe.set_first_row(static_cast<uint32_t>(first));
+  ASSIGN_OR_RETURN(const v1::ProbeResult result, Run(ids, probe));
+  if (result.scored_rows() != ids.size() - first) {
+    return Incomplete(result.scored_rows(), ids.size() - first);
+  }
+  HeadScores scores;
+  scores.layers = shape_.layers;
+  scores.kv_heads = shape_.kv_heads;
+  scores.echo.assign(static_cast<size_t>(shape_.layers) * shape_.kv_heads, 0);
+  scores.induction = scores.echo;
+  for (const v1::HeadAttention& head : result.heads()) {
+    const size_t at = head.layer() * static_cast<size_t>(shape_.kv_heads) +
+                      head.query_head() / static_cast<uint32_t>(group_);
+    if (at >= scores.echo.size()) return absl::InternalError("scores of a head that is not there");
+    const double rows = static_cast<double>(result.scored_rows());
+    scores.echo[at] = std::max(scores.echo[at], head.echo() / rows);
+    scores.induction[at] = std::max(scores.induction[at], head.induction() / rows);
+  }
+  return scores;
+}
+
+absl::Status CalibrationProber::Keep(int set, const std::vector<MeasuredSequence>& sequences) {
+  RETURN_IF_ERROR(Apply(Plan::Full(shape_.layers, shape_.kv_heads)));
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    v1::Probe probe = ProbeOf(sequences[i]);
+    probe.set_keep_as(NumberOf(set, i));
+    ASSIGN_OR_RETURN(const v1::ProbeResult result, Run(sequences[i].ids, probe));
+    if (result.rows() != sequences[i].positions.size()) {
+      return Incomplete(result.rows(), sequences[i].positions.size());
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<double> CalibrationProber::Measure(int set,
+                                                  const std::vector<MeasuredSequence>& sequences,
+                                                  const Plan& plan) {
+  RETURN_IF_ERROR(Apply(plan));
+  double sum = 0;
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    v1::Probe probe = ProbeOf(sequences[i]);
+    probe.set_compare_with(NumberOf(set, i));
+    ASSIGN_OR_RETURN(const v1::ProbeResult result, Run(sequences[i].ids, probe));
+    if (result.rows() != sequences[i].positions.size()) {
+      return Incomplete(result.rows(), sequences[i].positions.size());
+    }
+    sum += result.kl() / static_cast<double>(result.rows());
+  }
+  return sum / static_cast<double>(sequences.size());
+}
+
+}  // namespace headlong

@@ -1,0 +1,170 @@
+#include "cli/calibration_run.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/status.h"
+#include "coordinator/calibration/paper_rule.h"
+
+namespace headlong {
+namespace {
+
+constexpr int kChoosing = 0;  // numbers of the prober's sets
+constexpr int kJudging = 1;
+constexpr double kRounding = 1e-9;  // of shares
+
+HeadPolicy Retrieval() { return {"retrieval", 0, std::nullopt, Compensation::kMean}; }
+HeadPolicy Local(int sinks, int64_t window) {
+  return {absl::StrCat("window", window), sinks, window, Compensation::kMean};
+}
+
+std::vector<HeadPolicy> PoliciesOf(const Plan& plan) {
+  std::vector<HeadPolicy> policies;
+  for (int layer = 0; layer < plan.layers(); ++layer) {
+    for (int head = 0; head < plan.kv_heads(); ++head) policies.push_back(plan.policy(layer, head));
+  }
+  return policies;
+}
+
+bool Measured(const Evidence& evidence, int layer, int head, int sinks, int64_t window) {
+  return std::any_of(evidence.costs.begin(), evidence.costs.end(), [&](const HeadCost& cost) {
+    return cost.layer == layer && cost.head == head && cost.sinks == sinks &&
+           cost.window_tokens == window && cost.compensation;
+  });
+}
+
+// Pairs of heads of which one keeps everything and the other does not, and what is lost by the
+// second most: whom to exchange first. By index layer * kv_heads + head.
+std::vector<std::pair<size_t, size_t>> Exchanges(const Evidence& evidence,
+                                                 const std::vector<HeadPolicy>& policies) {
+  const auto cost_of = [&](size_t index) {
+    double most = 0;
+    for (const HeadCost& cost : evidence.costs) {
+      const size_t at = static_cast<size_t>(cost.layer * evidence.shape.kv_heads + cost.head);
+      if (at == index) most = std::max(most, cost.kl);
+    }
+    return most;
+  };
+  std::vector<std::pair<size_t, size_t>> pairs;
+  for (size_t full = 0; full < policies.size(); ++full) {
+    for (size_t local = 0; local < policies.size(); ++local) {
+      if (policies[full].full() && !policies[local].full()) pairs.emplace_back(full, local);
+    }
+  }
+  std::stable_sort(pairs.begin(), pairs.end(), [&](const auto& a, const auto& b) {
+    return cost_of(a.second) - cost_of(a.first) > cost_of(b.second) - cost_of(b.first);
+  });
+  return pairs;
+}
+
+}  // namespace
+
+absl::StatusOr<Plan> CalibrationRun::Run(const OnProgress& progress, const OnEvidence& save,
+                                         const std::function<bool()>& stop) {
+  progress_ = progress;
+  save_ = save;
+  stop_ = stop;
+  const double heads = evidence_.shape.layers * evidence_.shape.kv_heads;
+  total_ = 4 + heads * static_cast<double>(options_.windows.size()) + options_.refinements + 12;
+  RETURN_IF_ERROR(Step("attention on repeated ids"));
+  if (evidence_.scores.echo.empty()) {
+    ASSIGN_OR_RETURN(evidence_.scores, prober_.Scores(options_.repeats));
+    RETURN_IF_ERROR(save_(evidence_));
+  }
+  done_ = 4;
+  RETURN_IF_ERROR(MeasureCosts());
+  ASSIGN_OR_RETURN(Plan chosen, Choose(options_.share));
+  ASSIGN_OR_RETURN(chosen, Refine(std::move(chosen)));
+
+  done_ = total_ - 12;
+  evidence_.plans.clear();
+  RETURN_IF_ERROR(Step("the full cache on other text"));
+  RETURN_IF_ERROR(prober_.Keep(kJudging, texts_.judging));
+  done_ += 6;
+  const Plan paper = PaperRulePlan(evidence_.scores, PaperRule());
+  RETURN_IF_ERROR(Judge("calibrated", chosen));
+  RETURN_IF_ERROR(Judge("paper's rule", paper));
+  const double share =
+      static_cast<double>(evidence_.BytesOf(paper)) / static_cast<double>(evidence_.FullBytes());
+  ASSIGN_OR_RETURN(Plan equal, Choose(share + kRounding));
+  ASSIGN_OR_RETURN(equal, Refine(std::move(equal)));
+  RETURN_IF_ERROR(Judge("calibrated, the paper's bytes", equal));
+  return chosen;
+}
+
+absl::Status CalibrationRun::Step(const std::string& what) {
+  if (stop_()) return absl::CancelledError("interrupted");
+  progress_(std::min(done_, total_), total_, what);
+  return absl::OkStatus();
+}
+
+absl::Status CalibrationRun::MeasureCosts() {
+  const PlanShape& shape = evidence_.shape;
+  RETURN_IF_ERROR(Step("the full cache"));
+  RETURN_IF_ERROR(prober_.Keep(kChoosing, texts_.choosing));
+  for (const int64_t window : options_.windows) {
+    for (int layer = 0; layer < shape.layers; ++layer) {
+      for (int head = 0; head < shape.kv_heads; ++head) {
+        ++done_;
+        if (Measured(evidence_, layer, head, options_.sinks, window)) continue;
+        RETURN_IF_ERROR(
+            Step(absl::StrCat("layer ", layer, ", head ", head, " within ", window, " tokens")));
+        std::vector<HeadPolicy> policies(
+            static_cast<size_t>(shape.layers) * static_cast<size_t>(shape.kv_heads), Retrieval());
+        policies[static_cast<size_t>(layer * shape.kv_heads + head)] =
+            Local(options_.sinks, window);
+        ASSIGN_OR_RETURN(const double kl,
+                         prober_.Measure(kChoosing, texts_.choosing,
+                                         Plan::FromPolicies(shape, policies)));
+        evidence_.costs.push_back({layer, head, options_.sinks, window, true, kl});
+        RETURN_IF_ERROR(save_(evidence_));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Plan> CalibrationRun::Choose(double share) const {
+  Budget budget = evidence_.budget();
+  if (share <= 0) return MaxKlPlan(evidence_.shape, evidence_.costs, budget, options_.max_kl);
+  budget.share = share;
+  return BudgetPlan(evidence_.shape, evidence_.costs, budget);
+}
+
+// Costs of single heads do not see that one head can stand in for another. So the whole plan is
+// measured, and again with two heads' policies exchanged, as long as that makes it better.
+absl::StatusOr<Plan> CalibrationRun::Refine(Plan plan) {
+  RETURN_IF_ERROR(Step("the whole plan"));
+  ASSIGN_OR_RETURN(double kl, prober_.Measure(kChoosing, texts_.choosing, plan));
+  int tries = options_.refinements;
+  bool better = true;
+  while (better && tries > 0) {
+    better = false;
+    const std::vector<HeadPolicy> policies = PoliciesOf(plan);
+    for (const auto& [full, local] : Exchanges(evidence_, policies)) {
+      if (better || tries-- <= 0) break;
+      ++done_;
+      RETURN_IF_ERROR(Step("exchanges between heads"));
+      std::vector<HeadPolicy> exchanged = policies;
+      std::swap(exchanged[full], exchanged[local]);
+      Plan other = Plan::FromPolicies(evidence_.shape, exchanged);
+      ASSIGN_OR_RETURN(const double other_kl, prober_.Measure(kChoosing, texts_.choosing, other));
+      if (other_kl >= kl) continue;
+      better = true;
+      kl = other_kl;
+      plan = std::move(other);
+    }
+  }
+  return plan;
+}
+
+absl::Status CalibrationRun::Judge(const std::string& name, const Plan& plan) {
+  RETURN_IF_ERROR(Step(name));
+  ASSIGN_OR_RETURN(const double kl, prober_.Measure(kJudging, texts_.judging, plan));
+  evidence_.plans.push_back({name, plan, kl, {}});
+  done_ += 2;
+  return absl::OkStatus();
+}
+
+}  // namespace headlong

@@ -1,0 +1,47 @@
+// What heads are measured on: token sequences, and the positions of them whose next token counts.
+// Pure: the same seed gives the same sequences.
+//
+// A head that reads far only matters where something far away is worth reading. So a measured text
+// is half a text of the user's and then the same again, and some prompts plant a fact in it and ask
+// for it at the end, the answer following.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "cli/needle.h"
+
+namespace headlong {
+
+struct MeasuredSequence {
+  std::vector<uint32_t> ids;
+  std::vector<uint32_t> positions;  // ascending
+};
+
+// How densely positions may stand: at most `rows` in any `tokens`, as a server takes them.
+struct ProbeDensity {
+  int rows = 8;
+  int tokens = 128;
+};
+
+struct TextParams {
+  uint64_t seed = 1;
+  int64_t length = 1024;
+  int needles = 3;
+};
+
+// A repeated text and `needles` prompts with their answers, each of `length` tokens or, with the
+// answer, a few more. INVALID_ARGUMENT when the text is too short to make them of.
+absl::StatusOr<std::vector<MeasuredSequence>> MakeMeasuredText(const Hay& text,
+                                                               const TextParams& params,
+                                                               const ProbeDensity& density,
+                                                               const EncodeText& encode);
+
+// `start`, then `period` ids, drawn from the middle half of the vocabulary, `copies` times
+// (RazorAttention: 2,500 ids, 4 times).
+std::vector<uint32_t> RepeatedIds(const std::vector<uint32_t>& start,
+                                  const std::vector<uint32_t>& ids, int copies);
+std::vector<uint32_t> DrawIds(uint64_t seed, int64_t count, int64_t vocab_size);
+
+}  // namespace headlong

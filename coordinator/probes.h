@@ -1,0 +1,28 @@
+// Requests that measure: which of them live, and whether another one can be taken. Pure.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "coordinator/cluster.h"
+#include "coordinator/live_request.h"
+
+namespace headlong {
+
+using LiveRequests = std::map<uint64_t, LiveRequest>;
+
+std::vector<uint64_t> ProbesIn(const LiveRequests& requests);
+
+// Adds what a worker measured in a step. Whose probe could not be measured, and why.
+std::vector<std::pair<uint64_t, absl::Status>> TakeProbes(const v1::StepDone& done,
+                                                          LiveRequests& requests);
+
+// FAILED_PRECONDITION while another one lives; UNIMPLEMENTED when the plan or a worker cannot be
+// measured so.
+absl::Status CheckProbe(const v1::Probe& probe, const LiveRequests& requests, const Plan& plan,
+                        const Cluster& cluster);
+
+}  // namespace headlong

@@ -1,0 +1,75 @@
+"""`calibrate` on the real model: scores as recorded, plans that keep what matters."""
+import json
+import signal
+
+import pytest
+
+from support.cluster import GOLDEN, MODEL, wait_until
+
+SCORES = json.loads((GOLDEN / "needle-10m.head_scores.json").read_text())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_scores_equal_the_recorded_ones(sandbox, tmp_path, workers):
+    out = tmp_path / "scores.json"
+    ids = tmp_path / "ids.json"
+    ids.write_text(json.dumps(SCORES["ids"]))
+    done = sandbox.run("calibrate", "--model", MODEL, "--workers", workers, "--scores-only",
+                       "--dtype", "fp32", "--max-context", "4096", "--ids", ids,
+                       "--period", SCORES["period"], "--copies", SCORES["copies"], "--out", out,
+                       timeout=150)
+    assert done.code == 0, done
+    scores = json.loads(out.read_text())["scores"]
+    for kind in ("echo", "induction"):
+        for layer, (found, recorded) in enumerate(zip(scores[kind], SCORES[kind], strict=True)):
+            for head, score in enumerate(found):
+                group = recorded[2 * head:2 * head + 2]
+                assert score == pytest.approx(max(group), abs=0.03), (kind, layer, head)
+
+
+def fast(out, *more):
+    """A calibration that takes seconds: one window, short texts."""
+    return ["calibrate", "--model", MODEL, "--out", out, "--dtype", "fp32", "--windows", "64",
+            "--context", "2048", "--max-context", "4096", "--period", "128", *more]
+
+
+@pytest.mark.timeout(400)
+def test_the_plan_keeps_the_head_that_finds(sandbox, tmp_path):
+    out, evidence, report = (tmp_path / name for name in ("plan.json", "e.json", "r.html"))
+    stopped = sandbox.spawn(*fast(out))
+    wait_until(lambda: out.with_name("plan.json.partial").exists(), 100, "a partial file")
+    stopped.signal(signal.SIGINT)
+    assert stopped.wait(30) == 130
+    done = sandbox.run(*fast(out, "--budget", "0.1", "--evidence", evidence, "--report", report,
+                             "-o", "json"), timeout=350)
+    assert done.code == 0, done
+    assert "going on where" in done.err
+    assert not out.with_name("plan.json.partial").exists()
+    plan = json.loads(out.read_text())
+    full = {(entry["layer"], head) for entry in plan["heads"] for head in entry["heads"]
+            if "window_tokens" not in plan["policies"][entry["policy"]]}
+    if "window_tokens" not in plan["policies"][plan["default"]]:
+        pytest.fail("a tenth of the bytes cannot keep most heads in full")
+    assert (6, 1) in full, "the one head that finds needles (the model's README)"
+    summary = {entry["name"]: entry for entry in done.json()["plans"]}
+    assert summary["calibrated"]["share"] <= 0.1
+    paper, equal = summary["paper's rule"], summary["calibrated, the paper's bytes"]
+    assert equal["cache_bytes"] <= paper["cache_bytes"] and equal["kl"] <= paper["kl"] * 1.05
+    assert "<svg" in report.read_text() and json.loads(evidence.read_text())["costs"]
+    found = sandbox.run("bench", "needle", "--model", MODEL, "--plan", out, "--lengths", "2048",
+                        "--trials", "10", "-o", "json", timeout=100).json()
+    assert found["recall"]["2048"] >= 0.9
+
+
+def test_a_budget_that_nothing_meets_is_refused(sandbox, tmp_path):
+    refused = sandbox.run(*fast(tmp_path / "p.json", "--budget", "0.001"), timeout=170)
+    assert refused.code == 1 and "share" in refused.err
+
+
+def test_wrong_files_are_named(sandbox, tmp_path):
+    ids = tmp_path / "ids.json"
+    ids.write_text("[1]")
+    refused = sandbox.run(*fast(tmp_path / "p.json", "--ids", ids))
+    assert refused.code == 1 and str(ids) in refused.err
+    absent = sandbox.run(*fast(tmp_path / "p.json", "--text", tmp_path / "none.txt"))
+    assert absent.code == 3 and "none.txt" in absent.err

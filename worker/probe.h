@@ -1,0 +1,43 @@
+// What calibration asks of a prompt while it is computed: distributions kept and compared,
+// attention summed up. Host memory; one owner, the step thread; what is kept outlives epochs.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace headlong {
+
+// Log-probabilities of rows under the numbers that probes give them.
+class KeptDistributions {
+ public:
+  static constexpr int64_t kMostBytes = int64_t{1} << 30;
+
+  // Forgets what was kept under `number`: a probe that keeps begins.
+  void Begin(uint32_t number) { kept_[number].clear(); }
+  // Keeps another row. RESOURCE_EXHAUSTED beyond kMostBytes.
+  absl::Status Keep(uint32_t number, std::span<const float> logits);
+  // KL(kept || these) of the row-th one, in nats. FAILED_PRECONDITION when there is none.
+  absl::StatusOr<double> Compare(uint32_t number, size_t row, std::span<const float> logits) const;
+
+ private:
+  std::map<uint32_t, std::vector<std::vector<float>>> kept_;
+  int64_t bytes() const;
+};
+
+// log softmax, in fp64. Pure.
+std::vector<float> LogProbabilities(std::span<const float> logits);
+
+// One query head's attention, summed over rows.
+struct AttentionSums {
+  int layer = 0;
+  int query_head = 0;  // of the model
+  double echo = 0;
+  double induction = 0;
+};
+
+}  // namespace headlong
