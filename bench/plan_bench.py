@@ -27,10 +27,10 @@ REPETITIONS, QUICK_REPETITIONS = 5, 3
 
 
 class Server:
-    """A `headlong serve` of one worker; ends with the `with` block."""
+    """A `headlong serve`; ends with the `with` block."""
 
-    def __init__(self, headlong, model, options):
-        self._command = [headlong, "serve", "--model", model, "--workers", "1", "--listen",
+    def __init__(self, headlong, model, options, workers=1):
+        self._command = [headlong, "serve", "--model", model, "--workers", str(workers), "--listen",
                          "127.0.0.1:0", "--max-sequences", "1", "--log-level", "error", "-o",
                          "json", *options]
 

@@ -22,6 +22,8 @@ OutputJson ClusterJson(const v1::GetClusterResponse& cluster) {
   json["cache_bytes_used"] = cluster.cache_bytes_used();
   json["cache_bytes_reserved"] = cluster.cache_bytes_reserved();
   json["recoveries"] = cluster.recoveries();
+  json["sequences_moved"] = cluster.sequences_moved();
+  json["sequences_replayed"] = cluster.sequences_replayed();
   json["weights_bytes_loaded"] = cluster.weights_bytes_loaded();
   json["weights_bytes_total"] = cluster.weights_bytes_total();
   json["steps"] = cluster.steps();
@@ -41,6 +43,8 @@ std::string ClusterText(const v1::GetClusterResponse& cluster) {
   }
   absl::StrAppend(&text, "requests  ", cluster.requests_running(), " running, ",
                   cluster.requests_waiting(), " waiting\n");
+  absl::StrAppend(&text, "moves     ", cluster.sequences_moved(), " sequences moved live, ",
+                  cluster.sequences_replayed(), " computed again\n");
   absl::StrAppend(&text, "cache     ", FormatBytes(cluster.cache_bytes_used()), " of ",
                   FormatBytes(cluster.cache_bytes_reserved()), " used\n");
   absl::StrAppend(&text, "steps     ", FormatCount(cluster.steps()), ", the last took ",

@@ -44,8 +44,7 @@ absl::StatusOr<v1::ProbeResult> CalibrationProber::Run(const std::vector<uint32_
   request.set_max_tokens(1);
   request.set_temperature(0);
   *request.mutable_probe() = probe;
-  const GenerationResult result =
-      RunGeneration(client_, request, {}, std::chrono::milliseconds(0));
+  const GenerationResult result = RunGeneration(client_, request, {}, std::chrono::milliseconds(0));
   RETURN_IF_ERROR(result.failure());
   return result.finished->probe();
 }

@@ -114,9 +114,8 @@ absl::Status CalibrationRun::MeasureCosts() {
             static_cast<size_t>(shape.layers) * static_cast<size_t>(shape.kv_heads), Retrieval());
         policies[static_cast<size_t>(layer * shape.kv_heads + head)] =
             Local(options_.sinks, window);
-        ASSIGN_OR_RETURN(const double kl,
-                         prober_.Measure(kChoosing, texts_.choosing,
-                                         Plan::FromPolicies(shape, policies)));
+        ASSIGN_OR_RETURN(const double kl, prober_.Measure(kChoosing, texts_.choosing,
+                                                          Plan::FromPolicies(shape, policies)));
         evidence_.costs.push_back({layer, head, options_.sinks, window, true, kl});
         RETURN_IF_ERROR(save_(evidence_));
       }

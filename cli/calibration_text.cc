@@ -15,13 +15,13 @@ absl::StatusOr<MeasuredSequence> RepeatedText(const Hay& text, const TextParams&
   const int64_t bos = std::ssize(text.bos);
   const int64_t half = (params.length - bos) / 2;
   if (std::ssize(text.tokens) < half || half < density.tokens) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "the text: ", text.tokens.size(), " tokens are too few to measure sequences of ",
-        params.length, " tokens"));
+    return absl::InvalidArgumentError(absl::StrCat("the text: ", text.tokens.size(),
+                                                   " tokens are too few to measure sequences of ",
+                                                   params.length, " tokens"));
   }
   std::mt19937_64 random(params.seed);
-  const int64_t begin = static_cast<int64_t>(
-      random() % static_cast<uint64_t>(std::ssize(text.tokens) - half + 1));
+  const int64_t begin =
+      static_cast<int64_t>(random() % static_cast<uint64_t>(std::ssize(text.tokens) - half + 1));
   MeasuredSequence sequence;
   sequence.ids = text.bos;
   for (int copy = 0; copy < 2; ++copy) {

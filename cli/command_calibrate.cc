@@ -116,8 +116,7 @@ void TakePartial(const CalibrateFlags& flags, const std::string& parameters, Evi
   if (!text.ok()) return;
   const size_t line = text->find('\n');
   if (line == std::string::npos || text->substr(0, line) != parameters) return;
-  const absl::StatusOr<Evidence> held =
-      ParseEvidence(text->substr(line + 1), PartialPath(flags));
+  const absl::StatusOr<Evidence> held = ParseEvidence(text->substr(line + 1), PartialPath(flags));
   if (!held.ok() || held->shape.model_fingerprint != evidence.shape.model_fingerprint) return;
   evidence.scores = held->scores;
   evidence.costs = held->costs;
@@ -249,8 +248,10 @@ void AddCalibrateCommand(CommandLine& cli) {
       ->check(CLI::PositiveNumber)
       ->excludes(budget);
   flags->context = 8192;
-  command->add_option("--context", flags->context, "Tokens that bytes are counted at, and the plan "
-                                                   "is judged at")
+  command
+      ->add_option("--context", flags->context,
+                   "Tokens that bytes are counted at, and the plan "
+                   "is judged at")
       ->check(CLI::Range(int64_t{1024}, int64_t{1} << 30))
       ->capture_default_str();
   command->add_option("--text", flags->text, "Text to measure on (default: a novel)");
@@ -260,8 +261,9 @@ void AddCalibrateCommand(CommandLine& cli) {
   command->add_option("--windows", flags->windows, "Windows to choose from, in tokens")
       ->capture_default_str();
   command->add_option("--seed", flags->seed, "The same seed, the same plan")->capture_default_str();
-  command->add_option("--ids", flags->ids, "Ids to repeat for the scores, instead of random ones: "
-                                           "JSON; no start token");
+  command->add_option("--ids", flags->ids,
+                      "Ids to repeat for the scores, instead of random ones: "
+                      "JSON; no start token");
   command->add_option("--period", flags->period, "Ids of one copy (default: 2500, or what fits)")
       ->check(CLI::Range(int64_t{2}, int64_t{1} << 24));
   command->add_option("--copies", flags->copies, "How often they are repeated")
@@ -274,9 +276,8 @@ void AddCalibrateCommand(CommandLine& cli) {
   AddTargetFlags(command, &flags->target);
   command->get_option("--model")->required();
   AddOutputFlag(command, &flags->output);
-  command->callback([&cli, flags] {
-    cli.action = [&cli, flags] { return RunCalibrate(*flags, cli.terminal); };
-  });
+  command->callback(
+      [&cli, flags] { cli.action = [&cli, flags] { return RunCalibrate(*flags, cli.terminal); }; });
 }
 
 }  // namespace headlong

@@ -69,6 +69,11 @@ void AddEngineFlags(CLI::App* command, EngineFlags* flags, bool embedded) {
                           "Placement for latency (the fastest step) or capacity (the most "
                           "sequences, then that)"))
       ->check(CLI::IsMember({"latency", "capacity"}));
+  add(command->add_option("--moves", flags->moves,
+                          "How requests go on when workers are drained or placed anew: live (their "
+                          "caches are sent), replay (they are computed again) or auto (what is "
+                          "faster)"))
+      ->check(CLI::IsMember({"auto", "replay", "live"}));
   add(command->add_option("--max-context", flags->max_context,
                           "Most tokens of a sequence (default: the model's)"))
       ->check(CLI::PositiveNumber);

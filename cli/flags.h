@@ -31,6 +31,7 @@ struct EngineFlags {
   std::string load_format = "auto";
   std::string stripes = "auto";
   std::string objective = "latency";
+  std::string moves = "auto";
   int64_t max_context = 0;
   int max_sequences = 0;
   int max_batch_tokens = 0;

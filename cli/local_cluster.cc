@@ -114,6 +114,7 @@ absl::StatusOr<LocalClusterOptions> ClusterOptionsFrom(const EngineFlags& engine
   options.coordinator.kv_cache_dtype = engine.kv_cache_dtype;
   options.coordinator.stripes = engine.stripes;
   options.coordinator.placement_objective = engine.objective;
+  options.coordinator.moves = engine.moves;
   options.coordinator.max_context = engine.max_context;
   if (engine.max_sequences > 0) options.coordinator.max_sequences = engine.max_sequences;
   if (engine.max_batch_tokens > 0) options.coordinator.max_batch_tokens = engine.max_batch_tokens;

@@ -91,6 +91,7 @@ absl::Status CheckOptions(const CoordinatorOptions& options) {
     return absl::InvalidArgumentError(absl::StrCat(
         "--objective: must be latency or capacity, is \"", options.placement_objective, "\""));
   }
+  RETURN_IF_ERROR(MoveModeFromName(options.moves).status());
   return number_type(options.kv_cache_dtype, "--kv-cache-dtype");
 }
 
@@ -172,6 +173,7 @@ EngineOptions EngineOptionsOf(const CoordinatorOptions& options, const ServedMod
   engine.stripes = options.stripes == "auto";
   engine.objective =
       options.placement_objective == "capacity" ? Objective::kCapacity : Objective::kLatency;
+  engine.moves = MoveModeFromName(options.moves).value();  // as CheckOptions says
   engine.cluster.expected_workers = options.expected_workers;
   engine.cluster.rejoin_grace = options.rejoin_grace;
   return engine;

@@ -21,6 +21,7 @@ struct CoordinatorOptions {
   std::string kv_cache_dtype = "auto";  // the same; auto: bf16 unless dtype is "fp32"
   std::string stripes = "auto";         // "auto" | "off": whether heads may be split over workers
   std::string placement_objective = "latency";  // | "capacity"
+  std::string moves = "auto";                   // | "replay" | "live": as MoveModeFromName
   std::string load_format = "auto";             // "auto" | "dummy": config.json without weights
   std::string listen = "127.0.0.1:7000";  // Inference, Admin, health, reflection; port 0: any free
   std::string worker_listen = "127.0.0.1:7001";

@@ -233,6 +233,12 @@ void Engine::WorkerEvent(LinkId link, const v1::WorkerEvent& event) {
 void Engine::WorkerClosed(LinkId link) {
   ports_.erase(link);
   if (stopped_) return;
+  const std::vector<LinkId>& leaving = moves_.leaving;
+  if (cluster_.phase() == ClusterPhase::kLoading &&
+      std::find(leaving.begin(), leaving.end(), link) != leaving.end()) {
+    // The others would wait for its lanes.
+    Apply(cluster_.Move("a worker is gone that was handing its lanes over", Now()), false);
+  }
   Apply(cluster_.Closed(link, Now()), /*blame_requests=*/true);
 }
 

@@ -33,7 +33,6 @@ class Engine {
   Engine(const EngineOptions& options, const ModelConfig* config, const Plan* plan,
          const Tokenizer* tokenizer);
   ~Engine();  // Stop(0) and Join
-
   void Start();
   // Takes no new requests, waits up to `drain` for those that run, fails the rest, tells the
   // workers to stop. From any thread but the engine's; idempotent.
@@ -82,6 +81,7 @@ class Engine {
   void StopWork(bool blame_requests);
   PlacementProblem Problem(const std::vector<LinkId>& members) const;
   void BeginEpoch();
+  void SendEpoch();
   void Configured(LinkId link, const v1::ConfigureDone& done);
   void BeginServing();
   void MaybeMove();

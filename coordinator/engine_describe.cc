@@ -75,6 +75,8 @@ void Engine::Describe(v1::GetClusterResponse& out) const {
   out.set_requests_running(scheduler_.running());
   out.set_requests_waiting(scheduler_.waiting());
   out.set_recoveries(cluster_.recoveries());
+  out.set_sequences_moved(moves_.sequences_moved);
+  out.set_sequences_replayed(moves_.sequences_replayed);
   out.set_model(options_.model_name);
   out.set_steps(step_.total);
   out.set_last_step_ms(step_.last_ms);

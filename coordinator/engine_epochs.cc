@@ -2,6 +2,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "common/status.h"
@@ -32,6 +33,49 @@ absl::StatusOr<v1::Placement> PlaceOrReserve(const PlacementProblem& problem,
   if (placement.ok() || epoch == 1) return placement;
   spdlog::warn("epoch {}: placed anew, since {}", epoch, std::string(placement.status().message()));
   return Place(problem);
+}
+
+// What ended, if all who hold its lanes are there to hand them over.
+std::optional<EndedEpoch> TakeEnded(const Cluster& cluster, const std::string& plan_json,
+                                    Moves& moves) {
+  std::optional<EndedEpoch> ended = std::exchange(moves.ended, std::nullopt);
+  if (!ended || ended->plan_json != plan_json) return std::nullopt;
+  const bool alive = std::all_of(ended->members.begin(), ended->members.end(), [&](LinkId link) {
+    const Member* member = cluster.find(link);
+    return member != nullptr && member->state != WorkerState::kGone;
+  });
+  return alive ? std::move(ended) : std::nullopt;
+}
+
+// Decides whether sequences go on from their lanes in the epoch that begins.
+void PlanTransfer(const Cluster& cluster, PlacementChange change,
+                  const std::vector<v1::LiveSequence>& running, Moves& moves) {
+  moves.transfer.Clear();
+  moves.leaving.clear();
+  moves.lanes_kept = true;
+  const std::optional<EndedEpoch> ended = TakeEnded(cluster, change.problem->plan->ToJson(), moves);
+  if (!ended || running.empty()) return;
+  change.from = &ended->placement;
+  TransferChoice choice = ChooseTransfer(change, running);
+  const bool live = !choice.transfer.sequences().empty();
+  spdlog::info(
+      "epoch {}: {} of {} running sequences move live; {} bytes between workers, {:.3f} s "
+      "to send, {:.3f} s to compute again",
+      cluster.epoch(), choice.transfer.sequences_size(), running.size(), choice.bytes,
+      choice.send_s, choice.replay_s);
+  if (!live) return;
+  moves.transfer = std::move(choice.transfer);
+  moves.transfer.set_from_epoch(ended->epoch);
+  for (const LinkId link : ended->members) {
+    const std::vector<LinkId>& stay = cluster.members();
+    if (std::find(stay.begin(), stay.end(), link) == stay.end()) moves.leaving.push_back(link);
+  }
+}
+
+// Rank in the transfer.
+uint32_t RankOf(const v1::LaneTransfer& transfer, const std::string& worker_id) {
+  const auto& ids = transfer.workers();
+  return static_cast<uint32_t>(std::find(ids.begin(), ids.end(), worker_id) - ids.begin());
 }
 
 }  // namespace
@@ -74,7 +118,8 @@ void Engine::StopWork(bool blame_requests) {
 
 void Engine::BeginEpoch() {
   if (cluster_.epoch() == 1) bf16_ = ChooseBf16(options_.dtype, cluster_);
-  auto placement = PlaceOrReserve(Problem(cluster_.members()), moves_.given, cluster_.epoch());
+  const PlacementProblem problem = Problem(cluster_.members());
+  auto placement = PlaceOrReserve(problem, moves_.given, cluster_.epoch());
   if (!placement.ok()) {
     const std::string why(placement.status().message());
     spdlog::error("epoch {}: {}", cluster_.epoch(), why);
@@ -87,6 +132,19 @@ void Engine::BeginEpoch() {
   step_.number = 0;
   spdlog::info("epoch {}: {} workers, modelled step {:.3f} ms, gap {:.2f}", cluster_.epoch(),
                placement_.workers_size(), placement_.step_ms(), placement_.gap());
+  PlacementChange change;
+  change.problem = &problem;
+  change.to = &placement_;
+  change.mode = options_.moves;
+  PlanTransfer(cluster_, change, scheduler_.Live(), moves_);
+  SendEpoch();
+}
+
+void Engine::SendEpoch() {
+  const auto send = [this](LinkId link, const v1::WorkerCommand& command) {
+    const auto port = ports_.find(link);
+    if (port != ports_.end()) port->second->Send(command);
+  };
   v1::WorkerCommand command;
   v1::Configure& configure = *command.mutable_configure();
   configure.set_epoch(cluster_.epoch());
@@ -97,10 +155,17 @@ void Engine::BeginEpoch() {
   configure.set_max_sequences(options_.max_sequences);
   configure.set_max_context(static_cast<uint32_t>(options_.max_context));
   configure.set_max_batch_tokens(options_.max_batch_tokens);
+  if (!moves_.transfer.sequences().empty()) *configure.mutable_transfer() = moves_.transfer;
   for (size_t rank = 0; rank < cluster_.members().size(); ++rank) {
     configure.set_rank(static_cast<uint32_t>(rank));
-    const auto port = ports_.find(cluster_.members()[rank]);
-    if (port != ports_.end()) port->second->Send(command);
+    send(cluster_.members()[rank], command);
+  }
+  for (const LinkId link : moves_.leaving) {
+    v1::WorkerCommand leave;
+    *leave.mutable_hand_over()->mutable_to() = configure;
+    leave.mutable_hand_over()->set_rank(
+        RankOf(moves_.transfer, cluster_.find(link)->registration.worker_id()));
+    send(link, leave);
   }
 }
 
@@ -126,8 +191,12 @@ absl::Status Engine::Drain(const std::string& worker_id, bool drained) {
 }
 
 void Engine::MaybeMove() {
-  if (step_.open()) return;
+  if (step_.open() || (moves_.drains.empty() && !moves_.given_is_new)) return;
   const TimePoint now = std::chrono::steady_clock::now();
+  std::optional<EndedEpoch> ended;
+  if (cluster_.phase() == ClusterPhase::kServing) {
+    ended = EndedEpoch{cluster_.epoch(), placement_, plan_->ToJson(), cluster_.members()};
+  }
   for (const auto& [id, drained] : std::exchange(moves_.drains, {})) {
     Apply(cluster_.SetDrained(id, drained, now), false);
   }
@@ -138,6 +207,7 @@ void Engine::MaybeMove() {
   if (std::exchange(moves_.given_is_new, false)) {
     Apply(cluster_.Move("an operator's placement is put in force", now), false);
   }
+  if (ended && cluster_.phase() == ClusterPhase::kRecovering) moves_.ended = std::move(ended);
 }
 
 absl::StatusOr<uint64_t> Engine::ApplyPlacement(const std::string& json, uint64_t check_epoch) {
@@ -200,7 +270,9 @@ void Engine::Configured(LinkId link, const v1::ConfigureDone& done) {
     // The leader's figures hold for all: a sum ends for every worker when it ends for one.
     const bool leads = !members.empty() && link == members.front();
     if (leads && done.sum_latency_s() > 0) link_ = {done.sum_latency_s(), done.sum_bytes_per_s()};
-    if (done.code() != 0 && !moves_.given.workers().empty()) {
+    moves_.lanes_kept = moves_.lanes_kept && done.lanes_kept();
+    const bool peer_lost = done.code() == static_cast<int>(absl::StatusCode::kUnavailable);
+    if (done.code() != 0 && !peer_lost && !moves_.given.workers().empty()) {
       // What a worker cannot hold is not tried a second time.
       spdlog::error("the given placement is dropped: {}", done.message());
       moves_.given.Clear();
@@ -210,8 +282,18 @@ void Engine::Configured(LinkId link, const v1::ConfigureDone& done) {
 }
 
 void Engine::BeginServing() {
-  scheduler_.BeginEpoch(PageBudget(plan_, BudgetOf(*plan_, placement_)));
-  spdlog::info("epoch {} serves; {} requests go on", cluster_.epoch(), requests_.size());
+  std::vector<uint64_t> kept;
+  for (const v1::LiveSequence& sequence : moves_.transfer.sequences()) {
+    if (moves_.lanes_kept) kept.push_back(sequence.sequence_id());
+  }
+  uint64_t begun = 0;
+  for (const auto& [id, live] : requests_) begun += scheduler_.progress(id) > 0 ? 1 : 0;
+  scheduler_.BeginEpoch(PageBudget(plan_, BudgetOf(*plan_, placement_)), kept);
+  const auto moved = static_cast<uint64_t>(scheduler_.running());
+  moves_.sequences_moved += moved;
+  moves_.sequences_replayed += begun - moved;
+  spdlog::info("epoch {} serves; {} requests go on, {} of them where they were", cluster_.epoch(),
+               requests_.size(), moved);
   SetServing(true);
 }
 

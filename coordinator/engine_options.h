@@ -5,6 +5,7 @@
 #include <string>
 
 #include "coordinator/cluster.h"
+#include "coordinator/lane_transfer_choice.h"
 #include "coordinator/placement.h"
 #include "headlong/v1/placement.pb.h"
 
@@ -23,6 +24,7 @@ struct EngineOptions {
   v1::Placement placement;  // as PlacementFromJson; no workers: the engine places the model
   bool stripes = true;      // retrieval heads may be split over workers
   Objective objective = Objective::kLatency;
+  MoveMode moves = MoveMode::kAuto;
   ClusterOptions cluster;
 };
 

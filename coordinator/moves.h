@@ -1,15 +1,29 @@
-// What operators asked of the cluster and what waits for the step in flight. Plain values of the
-// engine thread.
+// What operators asked of the cluster and what waits for the step in flight; what becomes of the
+// sequences that run when an epoch ends. Plain values of the engine thread.
 #pragma once
 
+#include <cstdint>
 #include <deque>
 #include <map>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "cache/plan.h"
+#include "coordinator/cluster.h"
 #include "headlong/v1/placement.pb.h"
+#include "headlong/v1/worker.pb.h"
 
 namespace headlong {
+
+// An epoch that ended by a move, between two steps: its workers hold all lanes until they are told
+// of the next one.
+struct EndedEpoch {
+  uint64_t epoch = 0;
+  v1::Placement placement;
+  std::string plan_json;  // lanes of another plan are other lanes
+  std::vector<LinkId> members;
+};
 
 struct Moves {
   std::map<std::string, bool> drains;  // worker id -> out of service; not done yet
@@ -17,6 +31,13 @@ struct Moves {
   bool given_is_new = false;           // not in force yet
   std::deque<Plan> plans;              // that were applied; other threads may still read them
   const Plan* plan = nullptr;          // the last of them, not in force yet
+
+  std::optional<EndedEpoch> ended;  // taken by the next epoch, whether that comes to serve or not
+  v1::LaneTransfer transfer;        // into the current epoch; no sequences: there is none
+  std::vector<LinkId> leaving;      // who takes part in it, and is not in the epoch
+  bool lanes_kept = false;          // so far every worker that is ready says so
+  uint64_t sequences_moved = 0;
+  uint64_t sequences_replayed = 0;
 };
 
 }  // namespace headlong

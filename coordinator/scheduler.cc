@@ -5,21 +5,46 @@
 
 namespace headlong {
 
-void Scheduler::BeginEpoch(PageBudget budget) {
+void Scheduler::BeginEpoch(PageBudget budget, const std::vector<uint64_t>& kept) {
   budget_ = std::move(budget);
   budget_->Clear();
   planned_.clear();
   order_.clear();
-  ended_.clear();  // the workers begin empty
+  ended_.clear();  // the workers hold nothing but what was kept
   running_.clear();
   waiting_.clear();
+  for (const uint64_t id : kept) {
+    const auto it = sequences_.find(id);
+    if (it == sequences_.end()) {
+      ended_.push_back(id);  // removed while the epoch began
+      continue;
+    }
+    it->second.demand = budget_->Demand(it->second.computed, it->second.prompt_tokens);
+    budget_->Take(it->second.demand);
+    running_.push_back(id);
+  }
   for (auto& [id, sequence] : sequences_) {  // ids grow with arrival
+    if (std::find(running_.begin(), running_.end(), id) != running_.end()) continue;
     sequence.computed = 0;
     sequence.exact_layer = 0;
     sequence.exact_position = 0;
     sequence.demand.clear();
     waiting_.push_back(id);
   }
+}
+
+std::vector<v1::LiveSequence> Scheduler::Live() const {
+  std::vector<v1::LiveSequence> live;
+  for (const uint64_t id : running_) {
+    const Sequence& sequence = sequences_.at(id);
+    if (sequence.computed == 0 || NeedsExact(sequence)) continue;
+    v1::LiveSequence& out = live.emplace_back();
+    out.set_sequence_id(id);
+    out.set_committed(static_cast<uint64_t>(sequence.computed));
+    out.set_prompt_tokens(static_cast<uint32_t>(sequence.prompt_tokens));
+    *out.mutable_sampling() = sequence.sampling;
+  }
+  return live;
 }
 
 void Scheduler::Add(uint64_t id, std::vector<TokenId> log, int64_t prompt_tokens,

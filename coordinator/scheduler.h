@@ -33,8 +33,11 @@ class Scheduler {
  public:
   explicit Scheduler(const SchedulerLimits& limits) : limits_(limits) {}
 
-  // A new epoch: all sequences wait again, in the order they came, computed from their logs.
-  void BeginEpoch(PageBudget budget);
+  // A new epoch: all sequences wait again, in the order they came, computed from their logs; but
+  // for those `kept`, of Live, whose lanes came along. REQUIRES: these fit the budget.
+  void BeginEpoch(PageBudget budget, const std::vector<uint64_t>& kept = {});
+  // What can go on from its lanes, between two steps: runs, in no exact prefill. Oldest first.
+  std::vector<v1::LiveSequence> Live() const;
 
   // `log`: prompt and what was generated already. `prompt_tokens`: N of an exact prefill.
   // `start` says the rest of what the workers are told; its id and prompt_tokens are set here.

@@ -106,6 +106,20 @@ void AttentionCpu::ResetSums(int slot) {
   }
 }
 
+void AttentionCpu::CopyLane(const LaneCopy& copy, CopyWay way) {
+  SlabCpu& slab = slabs_[copy.place.lane_class];
+  const auto move = [way](void* cached, void* host, int64_t bytes) {
+    way == CopyWay::kToHost ? std::memcpy(host, cached, bytes) : std::memcpy(cached, host, bytes);
+  };
+  const int64_t bytes = 2 * slab.shape().page_tokens * row_bytes_;  // keys, then values
+  for (size_t i = 0; i < copy.pages.size(); ++i) {
+    move(slab.keys(copy.pages[i], copy.place.lane), copy.host_pages + i * bytes, bytes);
+  }
+  if (copy.host_sums == nullptr) return;
+  move(slab.sums(copy.slot, copy.place.lane), copy.host_sums,
+       int64_t{2} * shape_.head_dim * int64_t{sizeof(float)});
+}
+
 void AttentionCpu::BeginBatch(const Batch& batch, const LaneTables& tables) {
   batch_ = &batch;
   tables_ = &tables;

@@ -25,6 +25,7 @@ class AttentionCpu {
                                                               const CacheShape& cache);
 
   void ResetSums(int slot);
+  void CopyLane(const LaneCopy& copy, CopyWay way);
   // `batch` and `tables` must outlive the batch's layers.
   void BeginBatch(const Batch& batch, const LaneTables& tables);
   // qkv: [rows][q of held heads | k | v] after rotation. out: [rows][q of held heads].
@@ -35,11 +36,6 @@ class AttentionCpu {
   StripeRows Stripes(int layer, int rows) const;
 
  private:
-  struct LanePlace {  // where a held head's lanes are
-    int lane_class = 0;
-    int lane = 0;
-  };
-
   // One tile: positions [position, position + count) over runs [run_begin, run_end) of its lane.
   struct Tile {
     int work = 0;
@@ -58,7 +54,7 @@ class AttentionCpu {
     int head = 0;         // index among the layer's held heads
     int layer_heads = 0;  // how many those are
     int64_t window = 0;   // of the model in this layer, 0: none
-    LanePlace place;
+    CacheLane place;
     NewRows rows;
     std::vector<KeyRun> runs;
     std::vector<Tile> tiles;
@@ -98,7 +94,7 @@ class AttentionCpu {
   const int64_t row_bytes_;                     // of one key: head_dim elements
   int max_heads_ = 0;                           // held heads of the layer that holds most
   bool exact_ = false;                          // the plan prefills local heads exactly
-  std::vector<std::vector<LanePlace>> places_;  // [layer][held head]
+  std::vector<std::vector<CacheLane>> places_;  // [layer][held head]
   std::vector<SlabCpu> slabs_;                  // by lane class
 
   // Scratch of a step, reused by every layer.

@@ -245,6 +245,32 @@ void AttentionCuda::ResetSums(int slot) {
   }
 }
 
+void AttentionCuda::CopyLane(const LaneCopy& copy, CopyWay way) {
+  const DeviceClass& lanes = state_->memory.classes[copy.place.lane_class];
+  const bool to_host = way == CopyWay::kToHost;
+  const cudaMemcpyKind kind = to_host ? cudaMemcpyDeviceToHost : cudaMemcpyHostToDevice;
+  const int64_t bytes = 2 * lanes.half_bytes;
+  const auto count = static_cast<int64_t>(copy.pages.size());
+  for (int64_t begin = 0, end = 0; begin < count; begin = end) {
+    // Pages that stand side by side in both places are one copy.
+    for (end = begin + 1; end < count && copy.pages[end] == copy.pages[end - 1] + 1;) ++end;
+    std::byte* cached =
+        lanes.pages + copy.pages[begin] * lanes.page_stride + copy.place.lane * bytes;
+    std::byte* host = copy.host_pages + begin * bytes;
+    const int64_t cached_pitch = lanes.page_stride;
+    CheckCuda(cudaMemcpy2DAsync(to_host ? host : cached, to_host ? bytes : cached_pitch,
+                                to_host ? cached : host, to_host ? cached_pitch : bytes, bytes,
+                                end - begin, kind, state_->stream),
+              "copying pages");
+  }
+  if (copy.host_sums == nullptr) return;
+  const int64_t floats = int64_t{2} * state_->shape.head_dim;
+  float* cached = lanes.sums + (int64_t{copy.slot} * lanes.lanes + copy.place.lane) * floats;
+  CheckCuda(cudaMemcpyAsync(to_host ? copy.host_sums : cached, to_host ? cached : copy.host_sums,
+                            floats * sizeof(float), kind, state_->stream),
+            "copying sums");
+}
+
 AttentionCuda::OnDevice AttentionCuda::BeginBatch(const Batch& batch, const LaneTables& tables,
                                                   int rows) {
   State& state = *state_;

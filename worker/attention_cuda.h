@@ -25,6 +25,8 @@ class AttentionCuda {
   ~AttentionCuda();
 
   void ResetSums(int slot);
+  // Host memory is read or written in the order of the stream.
+  void CopyLane(const LaneCopy& copy, CopyWay way);
 
   // What of a batch is on the device, and what the launches for it depend on: two batches with
   // equal Launches need the same launches, with the same arguments.

@@ -1,7 +1,9 @@
 // Shapes of one worker's attention and caches, fixed within an epoch. Plain values.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "cache/lane_class.h"
@@ -37,5 +39,22 @@ struct CacheShape {
   int max_sequences = 0;
   Storage storage = Storage::kFloat32;  // of keys and values
 };
+
+// Where a held head's lanes are.
+struct CacheLane {
+  int lane_class = 0;
+  int lane = 0;  // in the class
+};
+
+// Pages of one lane, and one sequence's sums where it compensates, beside their copy in host
+// memory.
+struct LaneCopy {
+  CacheLane place;
+  std::span<const int32_t> pages;   // of the caches, in the order of the copy
+  std::byte* host_pages = nullptr;  // [pages][K|V][page tokens][head_dim]
+  int slot = 0;
+  float* host_sums = nullptr;  // [K|V][head_dim]; null: none
+};
+enum class CopyWay { kToHost, kFromHost };
 
 }  // namespace headlong

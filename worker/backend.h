@@ -54,6 +54,8 @@ class Backend {
 
   // ---- one sequence ----
   virtual void ResetSums(int slot) = 0;
+  // Between the caches and the host; on a device with queues Wait tells when it is done.
+  virtual void CopyLane(const LaneCopy& copy, CopyWay way) = 0;
 
   // ---- one batch ----
   // Takes what the calls need of the batch, which is not read afterwards. `recordable`: the calls

@@ -117,6 +117,8 @@ class CpuBackend final : public Backend {
   void ResetSums(int slot) override { attention_->ResetSums(slot); }
   std::vector<AttentionSums> TakeAttentionSums() override { return attention_->TakeSums(); }
 
+  void CopyLane(const LaneCopy& copy, CopyWay way) override { attention_->CopyLane(copy, way); }
+
   BatchCalls BeginBatch(const Batch& batch, const LaneTables& tables, bool) override {
     rows_ = batch.rows();
     tokens_ = batch.tokens;

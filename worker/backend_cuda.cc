@@ -128,6 +128,11 @@ class CudaBackend final : public Backend {
     attention_->ResetSums(slot);
   }
 
+  void CopyLane(const LaneCopy& copy, CopyWay way) override {
+    Activate();
+    attention_->CopyLane(copy, way);
+  }
+
   BatchCalls BeginBatch(const Batch& batch, const LaneTables& tables, bool recordable) override {
     Activate();
     input_of_ = nullptr;

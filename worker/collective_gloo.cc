@@ -1,8 +1,6 @@
 // Gloo throws; no exception leaves this file.
 #include <gloo/allreduce.h>
 #include <gloo/math.h>
-#include <gloo/rendezvous/context.h>
-#include <gloo/transport/tcp/device.h>
 #include <gloo/transport/unbound_buffer.h>
 
 #include <algorithm>
@@ -12,40 +10,12 @@
 
 #include "common/status.h"
 #include "worker/collective.h"
+#include "worker/gloo_context.h"
 
 namespace headlong {
 namespace {
 
 constexpr uint64_t kGatherSlot = 1;  // tag of gather traffic; Gloo's own collectives use others
-
-// Gloo's store interface over the coordinator's rendezvous.
-class RendezvousStore final : public gloo::rendezvous::Store {
- public:
-  RendezvousStore(Rendezvous& rendezvous, std::chrono::milliseconds timeout)
-      : rendezvous_(rendezvous), timeout_(timeout) {}
-
-  void set(const std::string& key, const std::vector<char>& data) override {
-    const absl::Status status = rendezvous_.Put(key, std::string(data.begin(), data.end()));
-    if (!status.ok()) throw std::runtime_error(std::string(status.message()));
-  }
-  std::vector<char> get(const std::string& key) override {
-    const auto value = rendezvous_.Get(key, timeout_);
-    if (!value.ok()) throw std::runtime_error(std::string(value.status().message()));
-    return {value->begin(), value->end()};
-  }
-  void wait(const std::vector<std::string>& keys) override { wait(keys, timeout_); }
-  void wait(const std::vector<std::string>& keys,
-            const std::chrono::milliseconds& timeout) override {
-    for (const std::string& key : keys) {
-      const auto value = rendezvous_.Get(key, timeout);
-      if (!value.ok()) throw std::runtime_error(std::string(value.status().message()));
-    }
-  }
-
- private:
-  Rendezvous& rendezvous_;
-  const std::chrono::milliseconds timeout_;
-};
 
 class GlooCollective final : public Collective {
  public:
@@ -120,14 +90,7 @@ class GlooCollective final : public Collective {
 absl::StatusOr<std::unique_ptr<Collective>> MakeGlooCollective(const GlooOptions& options,
                                                                Rendezvous& rendezvous) {
   try {
-    gloo::transport::tcp::attr attributes;
-    attributes.hostname = options.host;
-    auto device = gloo::transport::tcp::CreateDevice(attributes);
-    auto context = std::make_shared<gloo::rendezvous::Context>(options.rank, options.world);
-    context->setTimeout(options.connect_timeout);
-    RendezvousStore store(rendezvous, options.connect_timeout);
-    context->connectFullMesh(store, device);
-    context->setTimeout(options.timeout);
+    auto context = ConnectMesh(options, "", rendezvous);
     return std::make_unique<GlooCollective>(options, std::move(context));
   } catch (const std::exception& error) {
     return absl::UnavailableError(absl::StrCat("connecting ", options.world, " workers as rank ",

@@ -161,13 +161,34 @@ absl::Status Epoch::StartAndEnd(const v1::Step& step) {
     return absl::InternalError("pages are missing although no sequence runs");
   }
   for (const v1::SequenceStart& start : step.started()) {
-    ASSIGN_OR_RETURN(const int slot, tables_->Start(start.sequence_id(), start.prompt_tokens()));
-    resources_.device->backend().ResetSums(slot);
-    sequences_[start.sequence_id()] = {start.sampling(), start.prompt_tokens(), start.probe()};
-    if (start.probe().keep_as() != 0 && share_.leader()) {
-      resources_.device->kept().Begin(start.probe().keep_as());
+    RETURN_IF_ERROR(Start(start.sequence_id(), start.prompt_tokens(), start.sampling()));
+    if (start.has_probe()) {
+      sequences_[start.sequence_id()].probe = start.probe();
+      if (start.probe().keep_as() != 0 && share_.leader()) {
+        resources_.device->kept().Begin(start.probe().keep_as());
+      }
     }
   }
+  return absl::OkStatus();
+}
+
+absl::Status Epoch::Start(uint64_t id, int64_t prompt_tokens, const v1::SamplingParams& sampling) {
+  ASSIGN_OR_RETURN(const int slot, tables_->Start(id, prompt_tokens));
+  resources_.device->backend().ResetSums(slot);
+  sequences_[id] = {sampling, prompt_tokens, {}};
+  return absl::OkStatus();
+}
+
+absl::Status Epoch::Adopt(const LaneTransfer& transfer) {
+  for (const v1::LiveSequence& sequence : transfer.asked().sequences()) {
+    RETURN_IF_ERROR(Start(sequence.sequence_id(), sequence.prompt_tokens(), sequence.sampling()));
+    Chunk chunk;  // computed elsewhere
+    chunk.sequence_id = sequence.sequence_id();
+    chunk.count = static_cast<int>(sequence.committed());
+    RETURN_IF_ERROR(tables_->Advance(chunk, 0));
+    tables_->Commit(sequence.sequence_id());
+  }
+  transfer.Unpack(*tables_, resources_.device->backend());
   return absl::OkStatus();
 }
 

@@ -19,6 +19,7 @@
 #include "worker/device.h"
 #include "worker/forward.h"
 #include "worker/lane_tables.h"
+#include "worker/lane_transfer.h"
 #include "worker/share.h"
 #include "worker/sum_profile.h"
 #include "worker/weights.h"
@@ -47,11 +48,16 @@ class Epoch {
                                                       const EpochResources& resources,
                                                       const Weights::Progress& progress);
 
+  // The sequences of the transfer go on from where they stood, with the lanes that came. Before any
+  // step. RESOURCE_EXHAUSTED when they do not fit.
+  absl::Status Adopt(const LaneTransfer& transfer);
+
   // FAILED_PRECONDITION when the step is not one this epoch can take; UNAVAILABLE when a peer
   // vanished. After an error no other step is possible.
   absl::StatusOr<v1::StepDone> Run(const v1::Step& step);
 
   uint64_t number() const { return number_; }
+  const LaneTables& tables() const { return *tables_; }
   const SumProfile& sums() const { return sums_; }  // zeros where there is one worker
   // Leader: logits of the last batch's sampled rows, [sampled rows][vocab_size].
   const std::vector<float>& logits() const { return sampled_.logits; }
@@ -69,6 +75,7 @@ class Epoch {
   absl::Status TakeCaches(const v1::Configure& configure);
   absl::Status Connect();
   absl::Status StartAndEnd(const v1::Step& step);
+  absl::Status Start(uint64_t id, int64_t prompt_tokens, const v1::SamplingParams& sampling);
   absl::Status AddEntry(const v1::BatchEntry& entry, Batch& batch) const;
   absl::Status RunBatch(Batch batch, v1::StepDone& done);
   bool WantsBestOnly(const Batch& batch) const;

@@ -62,16 +62,18 @@ WorkerProfile MeasureProfile() {
   return profile;
 }
 
-int64_t DefaultMemoryLimit() {
+int64_t AvailableMemory() {
   std::ifstream meminfo("/proc/meminfo");
   std::string key;
   int64_t kilobytes = 0;
   std::string unit;
   while (meminfo >> key >> kilobytes >> unit) {
-    if (key == "MemAvailable:") return kilobytes * 1024 / 2;
+    if (key == "MemAvailable:") return kilobytes * 1024;
     if (unit != "kB") std::getline(meminfo, unit);
   }
   return 0;
 }
+
+int64_t DefaultMemoryLimit() { return AvailableMemory() / 2; }
 
 }  // namespace headlong

@@ -14,7 +14,9 @@ struct WorkerProfile {
 // Takes about 0.3 s and 200 MiB. Uses as many threads as OpenMP is set to.
 WorkerProfile MeasureProfile();
 
-// Half of the memory that is free now; 0 when the system does not say.
+// Host memory that is free now; 0 when the system does not say.
+int64_t AvailableMemory();
+// Half of it.
 int64_t DefaultMemoryLimit();
 
 }  // namespace headlong

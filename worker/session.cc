@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <string>
 #include <thread>
 #include <utility>
 
@@ -68,6 +69,7 @@ Session::End Session::Run(std::chrono::milliseconds heartbeat_interval) {
       break;
     }
     if (command->has_configure()) Configure(command->configure());
+    if (command->has_hand_over()) HandOver(command->hand_over());
     if (command->has_step()) RunStep(command->step());
   }
   ended_ = true;
@@ -83,6 +85,7 @@ void Session::ReadCommands() {
   v1::WorkerCommand command;
   while (link_.Receive(command)) {
     if (command.has_configure()) newest_epoch_ = command.configure().epoch();
+    if (command.has_hand_over()) newest_epoch_ = command.hand_over().to().epoch();
     queue_.Push(std::move(command));
     command.Clear();
   }
@@ -129,38 +132,96 @@ void Session::ReportReady() {
   resources_.on_ready(serving_ && !queue_.closed() && !stalled);
 }
 
-void Session::Configure(const v1::Configure& configure) {
-  if (configure.epoch() < newest_epoch_) return;  // a newer one is queued behind it
+bool Session::Enter(uint64_t epoch) {
+  if (epoch < newest_epoch_) return false;
   serving_ = false;
-  epoch_.reset();
-  current_epoch_ = configure.epoch();
+  current_epoch_ = epoch;
   current_step_ = 0;
-  rendezvous_.set_epoch(configure.epoch());
+  rendezvous_.set_epoch(epoch);
+  return true;
+}
+
+absl::StatusOr<std::unique_ptr<LaneTransfer>> Session::Transfer(const v1::Configure& configure,
+                                                                int rank) {
+  const auto begin = std::chrono::steady_clock::now();
+  ASSIGN_OR_RETURN(auto transfer, LaneTransfer::Create(configure, rank, *resources_.config,
+                                                       resources_.checkpoint->fingerprint()));
+  if (epoch_ != nullptr && epoch_->number() == configure.transfer().from_epoch()) {
+    const absl::Status packed =
+        transfer->Pack(epoch_->tables(), resources_.device->backend(), *resources_.progress);
+    if (!packed.ok())
+      spdlog::warn("epoch {}: no transfer: {}", configure.epoch(), packed.ToString());
+  }
+  epoch_.reset();
+  ASSIGN_OR_RETURN(const bool moved,
+                   transfer->Exchange(resources_.host, rendezvous_, *resources_.progress));
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+  spdlog::info("epoch {}: {} lanes of {} sequences: {} bytes sent, {} received in {:.3f} s",
+               configure.epoch(), moved ? "moved" : "did not move",
+               configure.transfer().sequences_size(), moved ? transfer->bytes_sent() : 0,
+               moved ? transfer->bytes_received() : 0, seconds.count());
+  if (!moved) transfer.reset();
+  return transfer;
+}
+
+void Session::HandOver(const v1::HandOver& hand_over) {
+  const v1::Configure& to = hand_over.to();
+  if (!Enter(to.epoch())) return;
+  spdlog::info("epoch {}: hands its lanes over", to.epoch());
+  busy_ = true;
+  const absl::Status handed = Transfer(to, static_cast<int>(hand_over.rank())).status();
+  busy_ = false;
+  epoch_.reset();
+  if (!handed.ok()) spdlog::error("epoch {}: {}", to.epoch(), handed.ToString());
+}
+
+absl::Status Session::Begin(const v1::Configure& configure, bool& lanes_kept) {
+  std::unique_ptr<LaneTransfer> transfer;
+  const bool placed =
+      configure.rank() < static_cast<uint32_t>(configure.placement().workers_size());
+  if (configure.has_transfer() && placed) {  // Epoch::Begin refuses another rank
+    const auto& workers = configure.transfer().workers();
+    const std::string& id = configure.placement().workers(configure.rank()).worker_id();
+    const auto rank = std::find(workers.begin(), workers.end(), id) - workers.begin();
+    ASSIGN_OR_RETURN(transfer, Transfer(configure, static_cast<int>(rank)));
+  }
+  epoch_.reset();
+  ASSIGN_OR_RETURN(auto epoch,
+                   Epoch::Begin(configure, resources_, [&](int64_t done, int64_t total) {
+                     resources_.progress->fetch_add(1);
+                     v1::WorkerEvent event;
+                     v1::LoadProgress& load = *event.mutable_load_progress();
+                     load.set_epoch(configure.epoch());
+                     load.set_bytes_done(done);
+                     load.set_bytes_total(total);
+                     link_.Send(event);
+                   }));
+  if (transfer != nullptr) RETURN_IF_ERROR(epoch->Adopt(*transfer));
+  lanes_kept = transfer != nullptr;
+  epoch_ = std::move(epoch);
+  return absl::OkStatus();
+}
+
+void Session::Configure(const v1::Configure& configure) {
+  if (!Enter(configure.epoch())) return;
   spdlog::info("epoch {}: rank {} of {}", configure.epoch(), configure.rank(),
                configure.placement().workers_size());
+  bool lanes_kept = false;
   busy_ = true;
-  auto begun = Epoch::Begin(configure, resources_, [&](int64_t done, int64_t total) {
-    resources_.progress->fetch_add(1);
-    v1::WorkerEvent event;
-    v1::LoadProgress& load = *event.mutable_load_progress();
-    load.set_epoch(configure.epoch());
-    load.set_bytes_done(done);
-    load.set_bytes_total(total);
-    link_.Send(event);
-  });
+  const absl::Status begun = Begin(configure, lanes_kept);
   busy_ = false;
   v1::WorkerEvent event;
   v1::ConfigureDone& done = *event.mutable_configure_done();
   done.set_epoch(configure.epoch());
+  done.set_lanes_kept(lanes_kept);
   if (begun.ok()) {
-    epoch_ = *std::move(begun);
     serving_ = true;
     done.set_sum_latency_s(epoch_->sums().latency_s);
     done.set_sum_bytes_per_s(epoch_->sums().bytes_per_s);
   } else {
-    spdlog::error("epoch {}: {}", configure.epoch(), begun.status().ToString());
-    done.set_code(static_cast<int>(begun.status().code()));
-    done.set_message(std::string(begun.status().message()));
+    spdlog::error("epoch {}: {}", configure.epoch(), begun.ToString());
+    done.set_code(static_cast<int>(begun.code()));
+    done.set_message(std::string(begun.message()));
   }
   link_.Send(event);
 }

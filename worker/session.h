@@ -52,7 +52,14 @@ class Session {
   // cannot be interrupted. Whoever supervises starts the worker anew.
   void EndIfStuck();
   void ReportReady();
+  // False: a newer epoch is queued behind it.
+  bool Enter(uint64_t epoch);
   void Configure(const v1::Configure& configure);
+  absl::Status Begin(const v1::Configure& configure, bool& lanes_kept);
+  void HandOver(const v1::HandOver& hand_over);
+  // Ends the epoch; its lanes are on their way or with their new owners. Null where some worker
+  // could not take part: nothing was sent.
+  absl::StatusOr<std::unique_ptr<LaneTransfer>> Transfer(const v1::Configure& configure, int rank);
   void RunStep(const v1::Step& step);
   void SendFault(uint64_t epoch, const absl::Status& status);
 

@@ -19,22 +19,6 @@ absl::StatusOr<IndexRange> CheckRange(const v1::Range& range, int limit, const c
   return IndexRange{static_cast<int>(range.begin()), static_cast<int>(range.end())};
 }
 
-absl::StatusOr<std::vector<HeldLane>> ReadLanes(const v1::WorkerShare& wire,
-                                                const ModelConfig& config) {
-  std::vector<HeadStripe> stripes;
-  for (const v1::HeadShare& head : wire.heads()) {
-    if (head.layer() >= static_cast<uint32_t>(config.layers) ||
-        head.head() >= static_cast<uint32_t>(config.kv_heads)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("placement: no head ", head.head(), " in layer ", head.layer()));
-    }
-    stripes.push_back({{static_cast<int>(head.layer()), static_cast<int>(head.head())},
-                       static_cast<int>(head.stripe_index()),
-                       static_cast<int>(head.stripe_count())});
-  }
-  return JoinStripes(std::move(stripes));
-}
-
 // Heads of all workers: the own ones, and which are split.
 absl::Status ReadHeads(const v1::Placement& placement, const ModelConfig& config, const Plan& plan,
                        Share& share) {
@@ -109,6 +93,22 @@ absl::Status CheckCoverage(const std::vector<IndexRange>& ranges, int limit) {
 }
 
 }  // namespace
+
+absl::StatusOr<std::vector<HeldLane>> ReadLanes(const v1::WorkerShare& wire,
+                                                const ModelConfig& config) {
+  std::vector<HeadStripe> stripes;
+  for (const v1::HeadShare& head : wire.heads()) {
+    if (head.layer() >= static_cast<uint32_t>(config.layers) ||
+        head.head() >= static_cast<uint32_t>(config.kv_heads)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("placement: no head ", head.head(), " in layer ", head.layer()));
+    }
+    stripes.push_back({{static_cast<int>(head.layer()), static_cast<int>(head.head())},
+                       static_cast<int>(head.stripe_index()),
+                       static_cast<int>(head.stripe_count())});
+  }
+  return JoinStripes(std::move(stripes));
+}
 
 absl::StatusOr<Share> MakeShare(const v1::Placement& placement, int rank, const ModelConfig& config,
                                 const Plan& plan) {

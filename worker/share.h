@@ -37,6 +37,11 @@ struct Share {
   bool split(int layer) const { return stripes[layer].parts > 0; }
 };
 
+// The lanes that a worker's share names. INVALID_ARGUMENT names what is not there or cannot be held
+// together.
+absl::StatusOr<std::vector<HeldLane>> ReadLanes(const v1::WorkerShare& wire,
+                                                const ModelConfig& config);
+
 // The share of worker `rank`. INVALID_ARGUMENT names what does not fit the model and the plan: a
 // head, column or row out of range; heads, stripes, MLP columns or vocabulary rows that are not
 // there exactly once over all workers; a local head that is split.

@@ -22,8 +22,10 @@ namespace headlong {
 
 class WithCoordinator : public testing::Test {
  protected:
-  void Start(int workers, milliseconds rejoin_grace = milliseconds(100)) {
+  void Start(int workers, milliseconds rejoin_grace = milliseconds(100),
+             const std::string& moves = "auto") {
     CoordinatorOptions options;
+    options.moves = moves;
     options.model_dir = SourceDir() / "models" / "needle-10m";
     options.listen = "127.0.0.1:0";
     options.worker_listen = "127.0.0.1:0";
@@ -55,6 +57,15 @@ class WithCoordinator : public testing::Test {
     v1::GetClusterResponse cluster;
     EXPECT_TRUE(admin_->GetCluster(&context, {}, &cluster).ok());
     return cluster;
+  }
+
+  grpc::Status Drain(const std::string& id, bool back = false) {
+    grpc::ClientContext context;
+    v1::DrainWorkerRequest request;
+    request.set_worker_id(id);
+    request.set_back(back);
+    v1::DrainWorkerResponse response;
+    return admin_->DrainWorker(&context, request, &response);
   }
 
   v1::ListRequestsResponse Requests() {

@@ -47,6 +47,8 @@ class SchedulerRun {
       }
       if (Below(60) == 0) RemoveAny();
       if (Below(150) == 0) NewEpoch();
+      if (Below(100) == 0) MoveToNewEpoch();
+      if (testing::Test::HasFatalFailure()) return;
       if (to_add == 0 && logs_.empty()) return CheckEmpty();
       const std::optional<v1::Step> next = scheduler_.Next();
       if (!next) {
@@ -67,6 +69,7 @@ class SchedulerRun {
   }
 
   int preemptions() const { return preemptions_; }
+  int moved() const { return moved_; }
 
  private:
   struct Log {
@@ -114,6 +117,28 @@ class SchedulerRun {
     workers_.clear();
     EXPECT_EQ(scheduler_.running(), 0);
     EXPECT_EQ(scheduler_.waiting(), static_cast<int>(logs_.size()));
+  }
+
+  // Some of the oldest go on with their lanes, one of which is cancelled meanwhile.
+  void MoveToNewEpoch() {
+    std::vector<uint64_t> kept;
+    std::map<uint64_t, OnWorker> workers;
+    for (const v1::LiveSequence& live : scheduler_.Live()) {
+      if (Below(3) == 0) break;
+      const uint64_t id = live.sequence_id();
+      ASSERT_EQ(workers_.at(id).length, static_cast<int64_t>(live.committed()));
+      ASSERT_EQ(live.prompt_tokens(), logs_.at(id).prompt);
+      kept.push_back(id);
+      workers[id].length = workers_.at(id).length;
+    }
+    if (!kept.empty() && Below(4) == 0) {
+      scheduler_.Remove(kept.back());
+      logs_.erase(kept.back());
+    }
+    scheduler_.BeginEpoch(PageBudget(&plan_, budget_), kept);
+    workers_ = std::move(workers);
+    moved_ += static_cast<int>(kept.size());
+    ASSERT_EQ(scheduler_.running() + scheduler_.waiting(), static_cast<int>(logs_.size()));
   }
 
   void Apply(const v1::Step& step) {
@@ -229,19 +254,22 @@ class SchedulerRun {
   std::set<uint64_t> fresh_;  // started in the step being applied
   uint64_t last_id_ = 0;
   int preemptions_ = 0;
+  int moved_ = 0;
 };
 
 void RunMany(const std::string& prefill) {
   const Plan plan = MakePlan(prefill);
-  int preemptions = 0;
+  int preemptions = 0, moved = 0;
   for (uint64_t seed = 1; seed <= 2000; ++seed) {
     SCOPED_TRACE(seed);
     SchedulerRun run(&plan, seed);
     run.Run();
     if (testing::Test::HasFailure()) return;
     preemptions += run.preemptions();
+    moved += run.moved();
   }
   EXPECT_GT(preemptions, 50) << "the runs never ran short of pages: they prove little";
+  EXPECT_GT(moved, 50) << "hardly a sequence went on from its lanes";
 }
 
 TEST(SchedulerTest, StreamingRunsKeepTheRules) { RunMany("streaming"); }

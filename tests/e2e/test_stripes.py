@@ -6,41 +6,18 @@ import signal
 import pytest
 
 from support.cluster import GOLDEN, MODEL, Stream, connect, free_port, wait_until
+from support.placements import ALL_HEADS as ALL
+from support.placements import striped_placement
 
 CASES = json.loads((GOLDEN / "needle-10m.transformers.json").read_text())
-CONFIG = json.loads((MODEL / "config.json").read_text())
-LAYERS, KV_HEADS = CONFIG["num_hidden_layers"], CONFIG["num_key_value_heads"]
 STRIPES = [7, 2, 1, 0]  # of w0 .. w3; w3 holds no head
 LIMITS = "1GiB,512MiB,384MiB,256MiB"
 
 
-def cut(total, parts):
-    """Sizes in the proportion of `parts`, the rest to the last."""
-    sizes = [total * part // sum(parts) for part in parts]
-    return sizes[:-1] + [total - sum(sizes[:-1])]
-
-
 def placement_of(retrieval):
-    """Layer 1's heads and the last head of every layer stay whole."""
-    heads = [[] for _ in STRIPES]
-    for layer in range(LAYERS):
-        for head in range(KV_HEADS):
-            if (layer, head) not in retrieval or layer == 1 or head == KV_HEADS - 1:
-                heads[(layer + head) % 3].append({"layer": layer, "head": head})
-                continue
-            index = 0
-            for worker, count in enumerate(STRIPES):
-                for _ in range(count):
-                    heads[worker].append(
-                        {"layer": layer, "head": head, "stripe": [index, sum(STRIPES)]})
-                    index += 1
-    columns = cut(CONFIG["intermediate_size"], [1, 2, 3, 4])
-    rows = cut(CONFIG["vocab_size"], [4, 3, 2, 1])
-    return {"workers": [{"id": f"w{i}", "heads": heads[i], "mlp_columns": [columns[i]] * LAYERS,
-                         "vocab_rows": rows[i]} for i in range(len(STRIPES))]}
+    return striped_placement(retrieval, STRIPES)
 
 
-ALL = {(layer, head) for layer in range(LAYERS) for head in range(KV_HEADS)}
 
 
 @pytest.fixture(scope="module")

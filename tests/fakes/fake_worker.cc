@@ -162,13 +162,29 @@ void FakeWorker::Configure(const v1::Configure& configure) {
   {
     const absl::MutexLock lock(&mutex_);
     if (configure.epoch() <= epoch_) Complain("an epoch that is not newer");
+    const bool kept = KeepLanes(configure.transfer());
     epoch_ = configure.epoch();
     rank_ = configure.rank();
     step_ = 0;
-    logs_.clear();
     event.mutable_configure_done()->set_epoch(epoch_);
+    event.mutable_configure_done()->set_lanes_kept(kept);
   }
   Send(event);
+}
+
+bool FakeWorker::KeepLanes(const v1::LaneTransfer& transfer) {
+  std::map<uint64_t, std::vector<uint32_t>> kept;
+  for (const v1::LiveSequence& sequence : transfer.sequences()) {
+    const auto log = logs_.find(sequence.sequence_id());
+    if (!options_.keeps_lanes || log == logs_.end()) break;
+    if (transfer.from_epoch() != epoch_) Complain("lanes of another epoch");
+    if (log->second.size() != sequence.committed()) Complain("lanes of another length");
+    kept.insert(*log);
+  }
+  const bool all = !kept.empty() && static_cast<int>(kept.size()) == transfer.sequences_size();
+  logs_.clear();
+  if (all) logs_ = std::move(kept);
+  return all;
 }
 
 void FakeWorker::RunStep(const v1::Step& step) {

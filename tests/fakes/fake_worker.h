@@ -26,6 +26,7 @@ struct FakeWorkerOptions {
   std::chrono::milliseconds step_time{0};
   int die_at_step = 0;               // drops the stream instead of answering it; 0: never
   bool lingers_at_shutdown = false;  // keeps the stream open after Shutdown
+  bool keeps_lanes = true;           // goes on with the sequences of a transfer where it has them
 };
 
 // The token after `log`, of a vocabulary of `vocab_size`.
@@ -57,6 +58,7 @@ class FakeWorker {
   void Beat();
   void Handle(const v1::WorkerCommand& command);
   void Configure(const v1::Configure& configure);
+  bool KeepLanes(const v1::LaneTransfer& transfer) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void RunStep(const v1::Step& step);
   void Compute(const v1::BatchEntry& entry, v1::StepDone& done)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -77,6 +77,11 @@ absl::StatusOr<std::string> MemoryRendezvous::Get(const std::string& key,
   return values_[key];
 }
 
+void MemoryRendezvous::Clear() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  values_.clear();
+}
+
 absl::StatusOr<std::vector<DeviceChoice>> DevicesOf(On on) {
   std::vector<DeviceChoice> devices;
   if (on == On::kCpu) return devices;
@@ -104,41 +109,111 @@ absl::StatusOr<std::unique_ptr<LocalWorkers>> LocalWorkers::Begin(const LocalOpt
                                   : Plan::Load(options.plan, options.model_dir, shape);
   RETURN_IF_ERROR(plan.status());
   workers->plan_ = std::make_unique<Plan>(*std::move(plan));
-  workers->devices_.resize(options.workers);
-  workers->epochs_.resize(options.workers);
-  std::vector<absl::Status> statuses(options.workers);
-  std::vector<std::thread> threads;
-  for (int rank = 0; rank < options.workers; ++rank) {
-    threads.emplace_back([&, rank] {
-      omp_set_num_threads(options.workers == 1 ? 2 : 1);
-      const size_t devices = options.devices.size();
-      workers->devices_[rank] = std::make_unique<Device>(
-          devices == 0 ? DeviceChoice{-1, "cpu", ""} : options.devices[rank % devices],
-          options.cuda_graphs);
-      EpochResources resources;
-      resources.config = &workers->config_;
-      resources.checkpoint = workers->checkpoint_.get();
-      resources.device = workers->devices_[rank].get();
-      resources.rendezvous = &workers->rendezvous_;
-      resources.progress = &workers->progress_;
-      resources.host = "127.0.0.1";
-      resources.sums = options.sums;
-      resources.keeps_logits = options.keeps_logits;
-      auto epoch =
-          Epoch::Begin(workers->MakeConfigure(options, rank), resources, [](int64_t, int64_t) {});
-      statuses[rank] = epoch.status();
-      if (epoch.ok()) workers->epochs_[rank] = *std::move(epoch);
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-  for (const absl::Status& status : statuses) RETURN_IF_ERROR(status);
+  RETURN_IF_ERROR(workers->BeginEpoch(options).status());
   return workers;
 }
 
-v1::Configure LocalWorkers::MakeConfigure(const LocalOptions& options, int rank) const {
-  v1::Configure configure;
-  configure.set_epoch(1);
+// What a session does with a Configure or a HandOver.
+absl::Status LocalWorkers::BeginOne(const LocalOptions& options, v1::Configure configure,
+                                    Joining& joining) {
+  omp_set_num_threads(options.workers == 1 ? 2 : 1);
+  std::unique_ptr<Device>& device = devices_[joining.worker];
+  if (device == nullptr) {
+    const size_t devices = options.devices.size();
+    device = std::make_unique<Device>(
+        devices == 0 ? DeviceChoice{-1, "cpu", ""} : options.devices[joining.worker % devices],
+        options.cuda_graphs);
+  }
+  std::unique_ptr<LaneTransfer> transfer;
+  if (configure.has_transfer()) {
+    ASSIGN_OR_RETURN(transfer, LaneTransfer::Create(configure, joining.worker, config_, ""));
+    if (joining.ended != nullptr) {
+      // Exchange tells whether it went well.
+      (void)transfer->Pack(joining.ended->tables(), device->backend(), progress_);
+    }
+  }
+  joining.ended.reset();
+  if (transfer != nullptr) {
+    ASSIGN_OR_RETURN(joining.moved, transfer->Exchange("127.0.0.1", rendezvous_, progress_));
+  }
+  const int rank = joining.worker - options.first_worker;
+  if (rank < 0 || rank >= options.workers) return absl::OkStatus();
   configure.set_rank(rank);
+  EpochResources resources;
+  resources.config = &config_;
+  resources.checkpoint = checkpoint_.get();
+  resources.device = device.get();
+  resources.rendezvous = &rendezvous_;
+  resources.progress = &progress_;
+  resources.host = "127.0.0.1";
+  resources.sums = options.sums;
+  resources.keeps_logits = options.keeps_logits;
+  ASSIGN_OR_RETURN(joining.begun, Epoch::Begin(configure, resources, [](int64_t, int64_t) {}));
+  return joining.moved ? joining.begun->Adopt(*transfer) : absl::OkStatus();
+}
+
+void LocalWorkers::AddTransfer(const LocalOptions& to, v1::Configure& configure) const {
+  v1::LaneTransfer& transfer = *configure.mutable_transfer();
+  transfer.set_from_epoch(epoch_ - 1);
+  *transfer.mutable_from() = placement_;
+  for (const auto& [id, sequence] : live_) *transfer.add_sequences() = sequence;
+  const int before = first_worker_ + static_cast<int>(epochs_.size());
+  const int after = to.first_worker + to.workers;
+  for (int worker = 0; worker < std::max(before, after); ++worker) {
+    transfer.add_workers(absl::StrCat("w", worker));
+  }
+}
+
+absl::StatusOr<bool> LocalWorkers::BeginEpoch(const LocalOptions& options) {
+  ++epoch_;
+  steps_ = 0;
+  rendezvous_.Clear();
+  v1::Configure configure = MakeConfigure(options);
+  if (!live_.empty()) AddTransfer(options, configure);
+  const int before = first_worker_ + static_cast<int>(epochs_.size());
+  const int count = std::max(before, options.first_worker + options.workers);
+  if (static_cast<int>(devices_.size()) < count) devices_.resize(count);
+  std::vector<Joining> joining(count);
+  std::vector<absl::Status> statuses(count);
+  std::vector<std::thread> threads;
+  for (int worker = 0; worker < count; ++worker) {
+    joining[worker].worker = worker;
+    const int rank = worker - first_worker_;
+    if (rank >= 0 && worker < before) joining[worker].ended = std::move(epochs_[rank]);
+    threads.emplace_back(
+        [&, worker] { statuses[worker] = BeginOne(options, configure, joining[worker]); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const absl::Status& status : statuses) RETURN_IF_ERROR(status);
+  first_worker_ = options.first_worker;
+  placement_ = configure.placement();
+  epochs_.clear();
+  for (int rank = 0; rank < options.workers; ++rank) {
+    epochs_.push_back(std::move(joining[first_worker_ + rank].begun));
+  }
+  const bool moved = joining[0].moved;
+  if (!moved) live_.clear();
+  return moved;
+}
+
+void LocalWorkers::Follow(const v1::Step& step) {
+  for (const uint64_t id : step.ended()) live_.erase(id);
+  for (const v1::SequenceStart& start : step.started()) {
+    v1::LiveSequence& sequence = live_[start.sequence_id()];
+    sequence.set_sequence_id(start.sequence_id());
+    sequence.set_prompt_tokens(start.prompt_tokens());
+    *sequence.mutable_sampling() = start.sampling();
+  }
+  for (const v1::BatchEntry& entry : step.entries()) {
+    const bool done =
+        entry.layer_end() == 0 || entry.layer_end() == static_cast<uint32_t>(config_.layers);
+    if (done) live_[entry.sequence_id()].set_committed(entry.position() + entry.tokens_size());
+  }
+}
+
+v1::Configure LocalWorkers::MakeConfigure(const LocalOptions& options) const {
+  v1::Configure configure;
+  configure.set_epoch(epoch_);
   configure.set_plan_json(plan_->ToJson());
   configure.set_dtype(options.dtype);
   configure.set_kv_cache_dtype(options.kv_cache_dtype.empty() ? options.dtype
@@ -149,7 +224,7 @@ v1::Configure LocalWorkers::MakeConfigure(const LocalOptions& options, int rank)
   configure.set_max_batch_tokens(options.max_batch_tokens);
   for (int r = 0; r < options.workers; ++r) {
     v1::WorkerShare& share = *configure.mutable_placement()->add_workers();
-    share.set_worker_id(absl::StrCat("w", r));
+    share.set_worker_id(absl::StrCat("w", options.first_worker + r));
     std::vector<HeadStripe> lanes;
     for (int layer = 0; layer < config_.layers; ++layer) {
       for (int head = 0; head < config_.kv_heads; ++head) {
@@ -177,10 +252,11 @@ v1::Configure LocalWorkers::MakeConfigure(const LocalOptions& options, int rank)
 }
 
 absl::StatusOr<v1::StepDone> LocalWorkers::Run(v1::Step step) {
-  step.set_epoch(1);
+  step.set_epoch(epoch_);
   step.set_step(++steps_);
   for (uint64_t id : ended_) step.add_ended(id);
   ended_.clear();
+  Follow(step);
   std::vector<absl::StatusOr<v1::StepDone>> answers(epochs_.size());
   std::vector<std::thread> threads;
   for (size_t rank = 1; rank < epochs_.size(); ++rank) {

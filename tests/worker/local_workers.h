@@ -26,6 +26,7 @@ class MemoryRendezvous final : public Rendezvous {
   absl::Status Put(const std::string& key, const std::string& value) override;
   absl::StatusOr<std::string> Get(const std::string& key,
                                   std::chrono::milliseconds timeout) override;
+  void Clear();
 
  private:
   std::mutex mutex_;
@@ -36,6 +37,7 @@ class MemoryRendezvous final : public Rendezvous {
 struct LocalOptions {
   std::filesystem::path model_dir;
   int workers = 1;
+  int first_worker = 0;       // rank r is worker first_worker + r; for Move
   std::string plan = "full";  // as Plan::Load, or JSON text
   std::string dtype = "fp32";
   std::string kv_cache_dtype;         // empty: as dtype
@@ -65,7 +67,6 @@ class LocalWorkers {
 
   // Runs one step on every worker. The leader's answer.
   absl::StatusOr<v1::StepDone> Run(v1::Step step);
-
   // Feeds `tokens` from position 0 in chunks, decodes nothing, and gives the logits after the last
   // one. Starts sequence `id`, of which `prompt_tokens` are the prompt (0: all).
   absl::StatusOr<std::vector<float>> Prefill(uint64_t id, const std::vector<uint32_t>& tokens,
@@ -74,7 +75,10 @@ class LocalWorkers {
   absl::StatusOr<std::vector<float>> Extend(uint64_t id, int position,
                                             const std::vector<uint32_t>& tokens);
   absl::Status End(uint64_t id);
-
+  // A new epoch with other workers and stripes: sequences go on from their lanes. False: some
+  // worker could not take part, no sequence runs any more.
+  absl::StatusOr<bool> Move(const LocalOptions& options) { return BeginEpoch(options); }
+  v1::LiveSequence& live(uint64_t id) { return live_.at(id); }  // what the next Move believes
   const ModelConfig& config() const { return config_; }
   // Of the last batch's sampled rows.
   const std::vector<float>& logits() const { return epochs_[0]->logits(); }
@@ -82,7 +86,17 @@ class LocalWorkers {
   int64_t cache_bytes_used() const { return cache_bytes_used_; }
 
  private:
-  v1::Configure MakeConfigure(const LocalOptions& options, int rank) const;
+  struct Joining {  // one worker's part in the beginning of an epoch
+    int worker = 0;
+    std::unique_ptr<Epoch> ended, begun;
+    bool moved = false;
+  };
+
+  v1::Configure MakeConfigure(const LocalOptions& options) const;
+  void AddTransfer(const LocalOptions& to, v1::Configure& configure) const;
+  absl::StatusOr<bool> BeginEpoch(const LocalOptions& options);
+  absl::Status BeginOne(const LocalOptions& options, v1::Configure configure, Joining& joining);
+  void Follow(const v1::Step& step);
   absl::StatusOr<std::vector<float>> Feed(v1::Step step);
   absl::StatusOr<std::vector<float>> PrefillExact(uint64_t id, const std::vector<uint32_t>& prompt,
                                                   int chunk);
@@ -92,8 +106,12 @@ class LocalWorkers {
   std::unique_ptr<Plan> plan_;
   MemoryRendezvous rendezvous_;
   std::atomic<uint64_t> progress_{0};
-  std::vector<std::unique_ptr<Device>> devices_;
-  std::vector<std::unique_ptr<Epoch>> epochs_;
+  std::vector<std::unique_ptr<Device>> devices_;  // by worker
+  std::vector<std::unique_ptr<Epoch>> epochs_;    // by rank
+  v1::Placement placement_;
+  int first_worker_ = 0;
+  std::map<uint64_t, v1::LiveSequence> live_;
+  uint64_t epoch_ = 0;
   uint64_t steps_ = 0;
   std::vector<uint64_t> ended_;
   int64_t cache_bytes_used_ = 0;  // of all workers, after the last step

@@ -1,11 +1,11 @@
 // Attention on earlier copies, with attention that is planted.
-#include "worker/repeat_attention_cpu.h"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <random>
 #include <vector>
+
+#include "worker/repeat_attention_cpu.h"
 
 namespace headlong {
 namespace {
@@ -59,9 +59,7 @@ struct Lane {
 // and looks for the direction of the place `shift` later.
 Lane Planted(int period, int copies, int shift) {
   Lane lane(period * copies);
-  const auto point = [&](float* x, int place, float length) {
-    x[place % kDim] = length;
-  };
+  const auto point = [&](float* x, int place, float length) { x[place % kDim] = length; };
   for (int position = 0; position < period * copies; ++position) {
     point(lane.key(position), position % period, 10);
     point(lane.query(position), (position + shift) % period, 10);
