@@ -178,11 +178,12 @@ def wait_until_all_decode(bench, address, count, limit):
     raise RuntimeError("the prompts are not done in time")
 
 
-def batch_speed(bench, plan, count, context):
+def batch_speed(bench, plan, count, context, sampling=None):
     """Tokens per second while `count` sequences of `context` tokens decode side by side."""
     requests = bench.folder / "requests.jsonl"
     lines = [{"id": str(i), "max_tokens": 3000, "ignore_eos": True, "temperature": 0,
-              "prompt_ids": json.loads(bench.prompt(context, seed=i).read_text())}
+              "prompt_ids": json.loads(bench.prompt(context, seed=i).read_text()),
+              **(sampling or {})}
              for i in range(count)]
     requests.write_text("".join(json.dumps(line) + "\n" for line in lines))
     out = bench.folder / "results.jsonl"
@@ -216,6 +217,22 @@ def many_sequences(bench, gpu):
         ["full", f"{full:.0f}", f"{1e3 * count / full:.2f}", "1"],
         ["a quarter full", f"{quarter:.0f}", f"{1e3 * count / quarter:.2f}",
          f"{quarter / full:.2f}"]])
+
+
+def sampled_sequences(bench):
+    """What drawing tokens costs a step of many sequences."""
+    count = 64
+    rows = [["tokens", "tokens/s", "ms per step", "against greedy"]]
+    greedy = None
+    for name, sampling in (("greedy", {}), ("temperature 0.8", {"temperature": 0.8}),
+                           ("temperature 0.8, top_p 0.95", {"temperature": 0.8, "top_p": 0.95}),
+                           ("temperature 0.8, top_p 0.95, top_k 50",
+                            {"temperature": 0.8, "top_p": 0.95, "top_k": 50})):
+        speed = batch_speed(bench, "full", count, 256, sampling)
+        greedy = greedy or speed
+        rows.append([name, f"{speed:.0f}", f"{1e3 * count / speed:.2f}", f"{speed / greedy:.2f}"])
+    bench.table(f"Decode of {count} sequences of 256 tokens and more, Llama-3-8B, bf16, one GPU:",
+                rows)
 
 
 # --- a long prompt --------------------------------------------------------------------------------
@@ -318,8 +335,8 @@ def death(bench):
          "the same" if outputs[0] == outputs[1] else "others"]])
 
 
-PARTS = {"one": one_sequence, "many": many_sequences, "prompt": long_prompt,
-         "context": largest_context, "unequal": unequal, "death": death}
+PARTS = {"one": one_sequence, "many": many_sequences, "sampled": sampled_sequences,
+         "prompt": long_prompt, "context": largest_context, "unequal": unequal, "death": death}
 
 
 def parse(arguments):

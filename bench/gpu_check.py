@@ -18,7 +18,7 @@ import gpu_bench
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MODEL_TESTS = "*Cuda*:*BackendTwins*"
 # Small enough for a sanitizer, which slows them by some hundred times.
-SANITIZED_TESTS = "*AttentionCuda*ExactPrefillEquals*:DecodeCuda.ALane*"
+SANITIZED_TESTS = "*AttentionCuda*ExactPrefillEquals*:DecodeCuda.ALane*:SampleCuda.Tokens*"
 SANITIZERS = ("memcheck", "racecheck", "initcheck")
 
 

@@ -73,6 +73,7 @@ struct AttentionCuda::State {
   AttentionStep step;
   std::vector<uint32_t> tokens;
   std::vector<int32_t> sampled;
+  std::vector<TokenDraw> draws;
   std::vector<DecodeLane> decode_lanes;
   std::vector<int> kind_of;  // [layer]
   std::vector<LayerKind> kinds;
@@ -285,6 +286,9 @@ AttentionCuda::OnDevice AttentionCuda::BeginBatch(const Batch& batch, const Lane
   state.sampled = batch.sampled_rows();
   state.sampled.resize(step.positions.size());
   result.sampled = state.upload.Put<int32_t>(state.sampled);
+  state.draws = batch.draws;
+  if (result.padded && batch.wanted == Wanted::kTokens) state.draws.resize(rows);
+  result.draws = state.upload.Put<TokenDraw>(state.draws);
   state.positions = state.upload.Put<int32_t>(step.positions);
   state.row_chunks = state.upload.Put<int32_t>(step.row_chunks);
   state.chunks = state.upload.Put<ChunkLanes>(step.lanes);
@@ -304,7 +308,7 @@ AttentionCuda::OnDevice AttentionCuda::BeginBatch(const Batch& batch, const Lane
   }
   state.upload.Send(state.stream);
   result.launches = {static_cast<int>(step.positions.size()), static_cast<int>(step.folds.size()),
-                     static_cast<int>(step.keeps.size()), state.merges, batch.best_only};
+                     static_cast<int>(step.keeps.size()), state.merges, batch.wanted};
   return result;
 }
 

@@ -35,18 +35,19 @@ class AttentionCuda {
     int folds = 0;  // jobs
     int keeps = 0;
     bool merges = false;
-    bool best_only = false;  // as Batch
+    Wanted wanted = Wanted::kLogits;
     auto operator<=>(const Launches&) const = default;
   };
   struct OnDevice {
     const uint32_t* tokens = nullptr;  // [rows]
     const int32_t* sampled = nullptr;  // [rows]: sampled rows, then zeros
+    const TokenDraw* draws = nullptr;  // of those, where tokens are wanted
     Launches launches;
     bool padded = false;
   };
-  // Makes the batch's work lists, with one upload, which brings tokens and sampled rows, too.
-  // Neither argument is read afterwards. `rows`: 0, or for a batch of decode rows how many of them
-  // the lists shall have room for; where they need more, they come as they are.
+  // Makes the batch's work lists, with one upload, which brings tokens, sampled rows and their
+  // draws, too. Neither argument is read afterwards. `rows`: 0, or for a batch of decode rows how
+  // many of them the lists shall have room for; where they need more, they come as they are.
   OnDevice BeginBatch(const Batch& batch, const LaneTables& tables, int rows);
   // Before the first layer: the rotary table, and the work of each layer.
   void Prepare();

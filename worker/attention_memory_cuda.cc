@@ -122,6 +122,7 @@ int64_t AttentionMemory::upload_bytes() const {
                         lists(kernels.decode_ctas + 1, sizeof(int32_t)) +
                         lists(lanes, sizeof(DecodeMerge)) + sizeof(cuda::MovedItems);
   return lists(2 * pages, sizeof(int32_t)) + 4 * lists(limits_.rows, sizeof(int32_t)) +
+         lists(limits_.chunks, sizeof(TokenDraw)) +
          lists(limits_.chunks * std::ssize(classes), sizeof(ChunkLanes)) +
          lists(limits_.chunks, sizeof(int32_t)) + lists(tiles, sizeof(PrefillTile)) +
          2 * lists(MaxBlockJobs(limits_), sizeof(BlockJob)) + std::ssize(places) * layer +

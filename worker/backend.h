@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "worker/attention_shape.h"
@@ -66,8 +67,7 @@ class Backend {
   virtual void EndBatch() {}
   // Forgets all graphs, also one in the making. They may run: what they wait for may never come.
   virtual void DropGraphs() {}
-  // out[r] = embedding of the batch's token r where this worker has it, else 0.
-  // out: [rows][hidden]
+  // out[r] = embedding of token r where this worker has it, else 0.   out: [rows][hidden]
   virtual void Embed(const DeviceMatrix& embedding, int first_token, Activations out) = 0;
   virtual void RmsNorm(Activations x, const DeviceVector& weight, float eps, int rows,
                        Activations out) = 0;
@@ -81,8 +81,7 @@ class Backend {
   // RmsNorm of each head of the batch's q and k.   q_norm, k_norm: [head_dim]
   virtual void NormHeads(int layer, Activations qkv, const DeviceVector& q_norm,
                          const DeviceVector& k_norm, float eps) = 0;
-  // What chunks with a period (batch.h) saw of earlier copies since the last call; empty where the
-  // device does not count that.
+  // What chunks with a period saw of earlier copies since the last call; empty: not counted here.
   virtual std::vector<AttentionSums> TakeAttentionSums() { return {}; }
   // Rotates q and k, attends as each head's policy says, writes what the caches keep.
   // qkv: [rows][q of held heads | k | v], out: [rows][q of held heads]
@@ -99,6 +98,11 @@ class Backend {
   virtual void GatherSampled(Activations x, int columns, Activations out) = 0;
   // out[r] = {largest of x[r], first_token + its first column}; -inf of no columns. out: [rows][2]
   virtual void BestTokens(Activations x, int rows, int first_token, Activations out) = 0;
+  virtual bool CanSample(int /*columns*/, int /*parts*/) const { return true; }
+  // out[r] = the token that the batch's draw r chooses, where CanSample. logits: part by part
+  // [rows][columns of the part], as a gather leaves them; out: [rows]
+  virtual void SampleTokens(Activations logits, const std::vector<int>& columns, int rows,
+                            Activations out) = 0;
   // Saves rows to / loads them from the hidden states of the exact prefill in progress.
   virtual void SaveHidden(Activations x, const Chunk& chunk) = 0;
   virtual void LoadHidden(const Chunk& chunk, Activations x) = 0;

@@ -10,6 +10,7 @@
 #include "worker/attention_cpu.h"
 #include "worker/kernels/matmul_cpu.h"
 #include "worker/kernels/op_cpu.h"
+#include "worker/sampler.h"
 
 namespace headlong {
 namespace {
@@ -123,6 +124,7 @@ class CpuBackend final : public Backend {
     rows_ = batch.rows();
     tokens_ = batch.tokens;
     sampled_ = batch.sampled_rows();
+    draws_ = batch.draws;
     cpu::RopeTable(batch.positions.data(), rows_, shape_.inverse_frequencies.data(),
                    shape_.head_dim / 2, cos_sin_.data());
     if (shape_.rope_scale != 1) {
@@ -220,6 +222,20 @@ class CpuBackend final : public Backend {
     }
   }
 
+  void SampleTokens(Activations logits, const std::vector<int>& columns, int rows,
+                    Activations out) override {
+#pragma omp parallel for schedule(dynamic) if (rows > 1)
+    for (int row = 0; row < rows; ++row) {
+      std::vector<float> whole;
+      const float* part = Floats(logits);
+      for (const int width : columns) {
+        whole.insert(whole.end(), part + int64_t{row} * width, part + int64_t{row + 1} * width);
+        part += int64_t{rows} * width;
+      }
+      Floats(out)[row] = static_cast<float>(DrawToken(whole, draws_[row]));
+    }
+  }
+
   void SaveHidden(Activations x, const Chunk& chunk) override {
     const int64_t needed = chunk.end() * x.columns;
     if (static_cast<int64_t>(hidden_.size()) < needed)
@@ -260,6 +276,7 @@ class CpuBackend final : public Backend {
   int rows_ = 0;
   std::vector<uint32_t> tokens_;  // of the batch
   std::vector<int32_t> sampled_;
+  std::vector<TokenDraw> draws_;
   std::vector<std::unique_ptr<float[]>> buffers_;
   std::vector<float> cos_sin_;  // [rows][2][head_dim / 2]
   std::vector<float> hidden_;   // [max_context][hidden], taken at the first exact prefill

@@ -1,6 +1,7 @@
 #include "worker/backend_cuda.h"
 
 #include <algorithm>
+#include <numeric>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "worker/kernels/few_rows_cuda.h"
 #include "worker/kernels/matmul_cuda.h"
 #include "worker/kernels/op_cuda.h"
+#include "worker/kernels/sample_cuda.h"
 #include "worker/step_graphs.h"
 #include "worker/weight_stage.h"
 
@@ -89,7 +91,6 @@ class CudaBackend final : public Backend {
       const MatrixSource& source) override {
     return Load(source, Pitch(source.inputs));
   }
-
   absl::StatusOr<std::unique_ptr<DeviceMatrix>> LoadStoredEmbedding(
       const MatrixSource& source) override {
     return Load(source, source.inputs);
@@ -127,7 +128,6 @@ class CudaBackend final : public Backend {
     Activate();
     attention_->ResetSums(slot);
   }
-
   void CopyLane(const LaneCopy& copy, CopyWay way) override {
     Activate();
     attention_->CopyLane(copy, way);
@@ -152,7 +152,6 @@ class CudaBackend final : public Backend {
   }
 
   void EndBatch() override { graphs_->End(); }
-
   void DropGraphs() override { graphs_->Drop(); }
 
   void Embed(const DeviceMatrix& embedding, int first_token, Activations out) override {
@@ -227,7 +226,6 @@ class CudaBackend final : public Backend {
   void WriteLogSums(int layer, int rows, Activations parts) override {
     cuda::WriteLogSums(attention_->Stripes(layer, rows), Written(parts), stream());
   }
-
   void ScaleStripes(int layer, int rows, Activations parts, Activations out) override {
     cuda::ScaleStripes(attention_->Stripes(layer, rows), Floats(parts), Written(out), stream());
   }
@@ -248,20 +246,30 @@ class CudaBackend final : public Backend {
     cuda::BestTokens({Floats(x), rows, x.columns, first_token, Written(out)}, stream());
   }
 
+  bool CanSample(int columns, int parts) const override {
+    return columns <= cuda::kMostSampledColumns && parts <= cuda::kMostParts;
+  }
+
+  void SampleTokens(Activations logits, const std::vector<int>& columns, int rows,
+                    Activations out) override {
+    const auto parts = static_cast<int>(columns.size());
+    cuda::SampleTokensCall call{Floats(logits), {}, parts, rows, batch_.draws, Written(out)};
+    std::partial_sum(columns.begin(), columns.end(), call.first_columns + 1);
+    cuda::SampleTokens(call, stream());
+  }
+
   void SaveHidden(Activations x, const Chunk& chunk) override {
     const int64_t needed = shape_.max_context * x.columns;
     if (hidden_.size() < needed) hidden_ = DeviceArray<float>(needed);
     Copy(hidden_.get() + chunk.position * x.columns,
          Floats(x) + int64_t{chunk.first_row} * x.columns, int64_t{chunk.count} * x.columns);
   }
-
   void LoadHidden(const Chunk& chunk, Activations x) override {
     Copy(Written(x) + int64_t{chunk.first_row} * x.columns,
          hidden_.get() + chunk.position * x.columns, int64_t{chunk.count} * x.columns);
   }
 
   void Wait() override { stream_->Wait(); }
-
   void ReadFloats(Activations x, int64_t count, float* out) override {
     Activate();
     if (count > read_back_.size()) read_back_ = cuda::PinnedArray<float>(count);
@@ -275,7 +283,6 @@ class CudaBackend final : public Backend {
       std::copy_n(read_back_.get() + at, std::min(kPiece, count - at), out + at);
     }
   }
-
   void WriteFloats(const float* values, int64_t count, Activations x) override {
     Activate();
     if (count > read_back_.size()) read_back_ = cuda::PinnedArray<float>(count);

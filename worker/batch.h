@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "worker/kernels/token_draw.h"
+
 namespace headlong {
 
 // New tokens of one sequence: rows [first_row, first_row + count) of the batch hold its positions
@@ -22,13 +24,21 @@ struct Chunk {
   int64_t end() const { return position + count; }
 };
 
+// What comes to the leader's host of the sampled rows.
+enum class Wanted {
+  kLogits,
+  kTokens,  // one of each row, drawn on the leader's device
+  kBest,    // the likeliest of each row: every worker sends the best one of its vocabulary rows
+};
+
 struct Batch {
   std::vector<uint32_t> tokens;    // [rows]
   std::vector<int32_t> positions;  // [rows]
   std::vector<Chunk> chunks;
   int layer_begin = 0;  // a unit of an exact prefill covers one layer; else all
   int layer_end = 0;
-  bool best_only = false;  // of every sampled row only the likeliest token is wanted
+  Wanted wanted = Wanted::kLogits;
+  std::vector<TokenDraw> draws;  // by sampled row where tokens are wanted, else none
 
   int rows() const { return static_cast<int>(tokens.size()); }
 

@@ -40,6 +40,10 @@ class Collective {
   virtual absl::Status ReadGathered(Activations x, int sent, int rows,
                                     const std::vector<int>& columns, std::vector<float>& out) = 0;
 
+  // Where a gather of `x` leaves what all ranks sent on the leader's device, rank by rank; null
+  // elsewhere, and where it comes to the host.
+  virtual Activations Gathered(Activations /*x*/) const { return {}; }
+
   // Waits for what was only enqueued.
   virtual absl::Status Wait() { return absl::OkStatus(); }
 

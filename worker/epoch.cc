@@ -255,19 +255,32 @@ absl::Status Epoch::AddProbe(const Sequence& sequence, Chunk& chunk) const {
   return absl::OkStatus();
 }
 
-bool Epoch::WantsBestOnly(const Batch& batch) const {
-  return !resources_.keeps_logits &&
-         std::all_of(batch.chunks.begin(), batch.chunks.end(), [&](const Chunk& chunk) {
-           if (!chunk.probed.empty()) return false;
-           return !chunk.sample || IsGreedy(sequences_.at(chunk.sequence_id).sampling);
-         });
+// Where the tokens of the sampled rows are chosen: by each worker, on the leader's device, or here.
+void Epoch::ChooseTokens(Batch& batch) const {
+  bool greedy = true, logprobs = false;
+  std::vector<TokenDraw> draws;
+  for (const Chunk& chunk : batch.chunks) {
+    if (!chunk.probed.empty()) return;
+    if (!chunk.sample) continue;
+    const v1::SamplingParams& sampling = sequences_.at(chunk.sequence_id).sampling;
+    greedy &= IsGreedy(sampling);
+    logprobs |= sampling.want_logprobs();
+    draws.push_back(DrawOf(sampling, chunk.end()));
+  }
+  if (resources_.keeps_logits || logprobs) return;
+  if (greedy) {
+    batch.wanted = Wanted::kBest;
+  } else if (forward_->DrawsTokens()) {
+    batch.wanted = Wanted::kTokens;
+    batch.draws = std::move(draws);
+  }
 }
 
 absl::Status Epoch::RunBatch(Batch batch, v1::StepDone& done) {
   for (const Chunk& chunk : batch.chunks) {
     RETURN_IF_ERROR(tables_->Advance(chunk, batch.layer_begin));
   }
-  batch.best_only = WantsBestOnly(batch);
+  ChooseTokens(batch);
   RETURN_IF_ERROR(forward_->Run(batch, *tables_, sampled_));
   const bool last_layer = batch.layer_end == resources_.config->layers;
   for (const Chunk& chunk : batch.chunks) {
@@ -346,10 +359,10 @@ void Epoch::Sample(const Batch& batch, v1::StepDone& done) {
     logits_of.push_back(next++);
   }
   std::vector<SampledToken> tokens(rows.size());
-#pragma omp parallel for schedule(dynamic) if (rows.size() > 1 && !batch.best_only)
+#pragma omp parallel for schedule(dynamic) if (rows.size() > 1 && batch.wanted == Wanted::kLogits)
   for (size_t row = 0; row < rows.size(); ++row) {
-    if (batch.best_only) {
-      tokens[row].token = sampled_.best[row];
+    if (batch.wanted != Wanted::kLogits) {
+      tokens[row].token = sampled_.tokens[row];
       continue;
     }
     tokens[row] = SampleToken(std::span(&sampled_.logits[logits_of[row] * vocab], vocab),

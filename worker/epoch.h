@@ -35,9 +35,9 @@ struct EpochResources {
   std::atomic<uint64_t>* progress = nullptr;
   std::string host;
   Sums sums = Sums::kAuto;
-  std::function<void(bool)>
-      on_ready;               // told, again and again, whether steps are computed; may be null
-  bool keeps_logits = false;  // logits come to the leader also where the best token is all it needs
+  // Told, again and again, whether steps are computed; may be null.
+  std::function<void(bool)> on_ready;
+  bool keeps_logits = false;  // logits come to the leader also where it needs tokens alone
 };
 
 class Epoch {
@@ -78,7 +78,7 @@ class Epoch {
   absl::Status Start(uint64_t id, int64_t prompt_tokens, const v1::SamplingParams& sampling);
   absl::Status AddEntry(const v1::BatchEntry& entry, Batch& batch) const;
   absl::Status RunBatch(Batch batch, v1::StepDone& done);
-  bool WantsBestOnly(const Batch& batch) const;
+  void ChooseTokens(Batch& batch) const;
   void Sample(const Batch& batch, v1::StepDone& done);
   absl::Status AddProbe(const Sequence& sequence, Chunk& chunk) const;
   void ReadProbes(const Batch& batch, v1::StepDone& done);

@@ -47,6 +47,7 @@ absl::Status Forward::TakeMemory() {
   ASSIGN_OR_RETURN(last_, backend_.NewActivations(options_.max_samples, config.hidden_size));
   ASSIGN_OR_RETURN(logits_, backend_.NewActivations(options_.max_samples, share.vocab_rows.size()));
   ASSIGN_OR_RETURN(best_, backend_.NewActivations(options_.max_samples, 2));
+  ASSIGN_OR_RETURN(drawn_, backend_.NewActivations(options_.max_samples, 1));
   for (const IndexRange& range : share.vocab_by_rank) vocab_columns_.push_back(range.size());
   best_columns_.assign(vocab_columns_.size(), 2);
   const int64_t gathered = std::max<int64_t>(config.vocab_size, 2 * std::ssize(best_columns_));
@@ -56,6 +57,11 @@ absl::Status Forward::TakeMemory() {
 absl::StatusOr<SumProfile> Forward::MeasureSums() {
   return headlong::MeasureSums(collective_, x_,
                                int64_t{options_.max_rows} * options_.config->hidden_size);
+}
+
+bool Forward::DrawsTokens() const {
+  return collective_.Gathered(logits_).data != nullptr &&
+         backend_.CanSample(options_.config->vocab_size, static_cast<int>(vocab_columns_.size()));
 }
 
 absl::Status Forward::Run(const Batch& batch, const LaneTables& tables, Sampled& sampled) {
@@ -156,20 +162,41 @@ absl::Status Forward::Leave(const Batch& batch, int samples) {
   backend_.RmsNorm(last_, weights_.final_norm(), static_cast<float>(config.rms_norm_eps), samples,
                    last_);
   backend_.MatMul(weights_.output(), last_, samples, logits_);
-  if (!batch.best_only) return collective_.GatherToLeader(logits_, samples, vocab_columns_);
-  backend_.BestTokens(logits_, samples, options_.share->vocab_rows.begin, best_);
-  return collective_.GatherToLeader(best_, samples, best_columns_);
+  if (batch.wanted == Wanted::kBest) {
+    backend_.BestTokens(logits_, samples, options_.share->vocab_rows.begin, best_);
+    return collective_.GatherToLeader(best_, samples, best_columns_);
+  }
+  RETURN_IF_ERROR(collective_.GatherToLeader(logits_, samples, vocab_columns_));
+  if (batch.wanted == Wanted::kTokens && options_.share->leader()) {
+    backend_.SampleTokens(collective_.Gathered(logits_), vocab_columns_, samples, drawn_);
+  }
+  return absl::OkStatus();
 }
 
-// Waits for what was gathered. Of equal logits the lowest token is the best.
+// Waits for what was gathered.
 absl::Status Forward::Read(const Batch& batch, int sent, Sampled& sampled) {
   const int rows = static_cast<int>(batch.sampled_rows().size());
-  if (!batch.best_only) {
-    return collective_.ReadGathered(logits_, sent, rows, vocab_columns_, sampled.logits);
+  switch (batch.wanted) {
+    case Wanted::kLogits:
+      return collective_.ReadGathered(logits_, sent, rows, vocab_columns_, sampled.logits);
+    case Wanted::kBest:
+      return ReadBest(sent, rows, sampled.tokens);
+    case Wanted::kTokens:
+      break;
   }
+  RETURN_IF_ERROR(collective_.Wait());
+  if (!options_.share->leader()) return absl::OkStatus();
+  std::vector<float> tokens(rows);
+  backend_.ReadFloats(drawn_, rows, tokens.data());
+  sampled.tokens.assign(tokens.begin(), tokens.end());
+  return absl::OkStatus();
+}
+
+// Of equal logits the lowest token is the best.
+absl::Status Forward::ReadBest(int sent, int rows, std::vector<uint32_t>& tokens) {
   RETURN_IF_ERROR(collective_.ReadGathered(best_, sent, rows, best_columns_, best_tokens_));
   if (!options_.share->leader()) return absl::OkStatus();
-  sampled.best.clear();
+  tokens.clear();
   const int world = options_.share->world;
   for (int row = 0; row < rows; ++row) {
     const float* best = &best_tokens_[int64_t{row} * world * 2];
@@ -177,7 +204,7 @@ absl::Status Forward::Read(const Batch& batch, int sent, Sampled& sampled) {
          other += 2) {
       if (other[0] > best[0] || (other[0] == best[0] && other[1] < best[1])) best = other;
     }
-    sampled.best.push_back(static_cast<uint32_t>(best[1]));
+    tokens.push_back(static_cast<uint32_t>(best[1]));
   }
   return absl::OkStatus();
 }

@@ -33,16 +33,18 @@ class Forward {
                                                          Weights& weights, Backend& backend,
                                                          Collective& collective);
 
-  // Of the rows that are sampled, in the order of the chunks: logits, or the tokens of the largest
-  // ones where the batch wants only the best.
+  // Of the rows that are sampled, in the order of the chunks: what the batch wants.
   struct Sampled {
-    std::vector<float> logits;   // [rows][vocab_size]
-    std::vector<uint32_t> best;  // [rows]
+    std::vector<float> logits;     // [rows][vocab_size]
+    std::vector<uint32_t> tokens;  // [rows]
   };
 
   // Runs `batch` through its layers. On the leader `sampled` holds afterwards what it wants; it is
   // left alone where no chunk samples. UNAVAILABLE when a peer vanished.
   absl::Status Run(const Batch& batch, const LaneTables& tables, Sampled& sampled);
+
+  // Leader: whether a batch may want tokens, where not all of them are the best.
+  bool DrawsTokens() const;
 
   // As the function of that name, over the residual stream: before the first Run.
   absl::StatusOr<SumProfile> MeasureSums();
@@ -64,6 +66,7 @@ class Forward {
   absl::Status Leave(const Batch& batch, int samples);
   absl::Status Sum(Activations x, int64_t count);
   absl::Status Read(const Batch& batch, int sent, Sampled& sampled);
+  absl::Status ReadBest(int sent, int rows, std::vector<uint32_t>& tokens);
 
   const ForwardOptions options_;
   Weights& weights_;
@@ -85,6 +88,7 @@ class Forward {
   Activations last_;     // [sampled rows][hidden]
   Activations logits_;   // [sampled rows][held vocabulary rows]
   Activations best_;     // [sampled rows]{largest logit, its token}
+  Activations drawn_;    // leader: [sampled rows]: tokens
 };
 
 }  // namespace headlong

@@ -10,6 +10,7 @@
 #include "worker/kernels/decode_cuda.h"
 #include "worker/kernels/matmul_cuda.h"
 #include "worker/kernels/op_cuda.h"
+#include "worker/kernels/sample_cuda.h"
 
 namespace headlong::cuda {
 namespace {
@@ -233,6 +234,33 @@ RowsCase HeadsCase(const BenchMemory& memory, int rows) {
           run};
 }
 
+// Logits are even in [-1, 1): at this temperature weights reach over 29 octaves, as a model's do.
+constexpr float kOctavesPerLogit = 14.4f;
+
+RowsCase SampleCase(int rows, const char* name, TokenDraw draw) {
+  constexpr int kColumns = 128256;
+  const int64_t count = int64_t{rows} * kColumns;
+  std::vector<TokenDraw> draws(rows, draw);
+  for (int row = 0; row < rows; ++row) draws[row].position = row;
+  const auto on_device = std::make_shared<DeviceArray<TokenDraw>>(draws);
+  const auto out = std::make_shared<DeviceArray<float>>(rows);
+  const auto run = [=](float* own, cudaStream_t stream) {
+    SampleTokensCall call;
+    call.logits = own;
+    call.first_columns[1] = kColumns;
+    call.rows = rows;
+    call.draws = on_device->get();
+    call.out = out->get();
+    SampleTokens(call, stream);
+  };
+  return {"drawing tokens",
+          absl::StrCat(rows, " x ", kColumns, ", ", name),
+          4.0 * static_cast<double>(count),
+          0,
+          count,
+          run};
+}
+
 }  // namespace
 
 double GraphSeconds(const KernelCase& one, cudaStream_t stream) {
@@ -310,6 +338,17 @@ std::vector<KernelCaseMaker> ElementwiseCases(const BenchMemory& memory) {
     cases.push_back(MakerOf(memory, NormCase(memory, rows)));
     cases.push_back(MakerOf(memory, SiluCase(rows)));
     cases.push_back(MakerOf(memory, HeadsCase(memory, rows)));
+  }
+  constexpr uint64_t kMostMass = 0xf333333333333333;  // 0.95
+  const std::pair<const char*, TokenDraw> draws[] = {
+      {"greedy", {}},
+      {"temperature", {kOctavesPerLogit}},
+      {"top-p", {kOctavesPerLogit, 0, kMostMass}},
+      {"top-k and top-p", {kOctavesPerLogit, 50, kMostMass}}};
+  for (const auto& [name, draw] : draws) {
+    for (const int rows : {1, 16, 64}) {
+      cases.push_back(MakerOf(memory, SampleCase(rows, name, draw)));
+    }
   }
   return cases;
 }

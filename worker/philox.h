@@ -1,6 +1,6 @@
 // Philox4x32-10, a counter-based random number function (Salmon, Moraes, Dror, Shaw: "Parallel
 // random numbers: as easy as 1, 2, 3", SC 2011). The same number whatever the batch, the epoch or
-// the worker.
+// the worker. Constant expressions, so that GPUs compute them, too.
 #pragma once
 
 #include <array>
@@ -9,7 +9,7 @@
 namespace headlong {
 
 // Four random words for a 128-bit counter and a 64-bit key.
-inline std::array<uint32_t, 4> Philox4x32(std::array<uint32_t, 4> counter, uint64_t key) {
+constexpr std::array<uint32_t, 4> Philox4x32(std::array<uint32_t, 4> counter, uint64_t key) {
   uint32_t key0 = static_cast<uint32_t>(key);
   uint32_t key1 = static_cast<uint32_t>(key >> 32);
   for (int round = 0; round < 10; ++round) {
@@ -24,12 +24,11 @@ inline std::array<uint32_t, 4> Philox4x32(std::array<uint32_t, 4> counter, uint6
   return counter;
 }
 
-// Uniform in [0, 1) with 53 bits, for the token at `position` of a request with `seed`.
-inline double UniformAt(uint64_t seed, uint64_t position) {
+// 64 even bits for the token at `position` of a request with `seed`: its draw number `draw`.
+constexpr uint64_t RandomAt(uint64_t seed, uint64_t position, uint32_t draw) {
   const auto words = Philox4x32(
-      {static_cast<uint32_t>(position), static_cast<uint32_t>(position >> 32), 0, 0}, seed);
-  const uint64_t bits = (uint64_t{words[0]} << 32 | words[1]) >> 11;
-  return static_cast<double>(bits) * 0x1.0p-53;
+      {static_cast<uint32_t>(position), static_cast<uint32_t>(position >> 32), draw, 0}, seed);
+  return uint64_t{words[0]} << 32 | words[1];
 }
 
 }  // namespace headlong

@@ -1,7 +1,9 @@
+// Compiled without fused multiply-add: see TokenWeight.
 #include "worker/sampler.h"
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "worker/philox.h"
@@ -29,80 +31,113 @@ std::vector<uint32_t> BestTokens(std::span<const float> logits, size_t count) {
   return ids;
 }
 
-struct Candidate {
-  uint32_t token = 0;
-  double weight = 0;  // exp((logit - largest) / temperature)
+// The weights of a row, and sums over parts of it.
+class WeightedRow {
+ public:
+  WeightedRow(std::span<const float> logits, float best, const TokenDraw& draw)
+      : logits_(logits), least_(draw.min_weight), weights_(logits.size()) {
+    for (size_t i = 0; i < logits.size(); ++i) {
+      weights_[i] = TokenWeight(best, logits[i], draw.scale);
+    }
+  }
+
+  uint64_t Total() const { return std::accumulate(weights_.begin(), weights_.end(), uint64_t{0}); }
+
+  RanksBefore Before(RankedToken one) const {
+    RanksBefore before;
+    for (int i = 0; i < size(); ++i) {
+      if (!RanksAbove(At(i), one)) continue;
+      ++before.count;
+      if (weights_[i] >= least_) before.mass += weights_[i];
+    }
+    return before;
+  }
+
+  // Mass of the first `count` ranks, whatever their weights.
+  uint64_t MassOfFirst(int count) const {
+    if (count >= size()) return Total();
+    std::vector<float> sorted(logits_.begin(), logits_.end());
+    std::nth_element(sorted.begin(), sorted.begin() + count - 1, sorted.end(), std::greater<>());
+    const float last = sorted[count - 1];
+    uint64_t mass = 0, weight = 0;
+    int64_t more = count;  // ranks that have the last one's logit
+    for (int i = 0; i < size(); ++i) {
+      if (logits_[i] > last) {
+        mass += weights_[i];
+        --more;
+      } else if (logits_[i] == last) {
+        weight = weights_[i];
+      }
+    }
+    return mass + static_cast<uint64_t>(more) * weight;
+  }
+
+  // Of the tokens that rank above `limit` and have min_weight: the one at which the sum of the
+  // weights, in order of ids, first exceeds `target`. REQUIRES: the whole sum does.
+  RankedToken Find(RankedToken limit, uint64_t target) const {
+    int i = 0;
+    for (;; ++i) {
+      if (weights_[i] < least_ || !RanksAbove(At(i), limit)) continue;
+      if (target < weights_[i]) break;
+      target -= weights_[i];
+    }
+    return At(i);
+  }
+
+ private:
+  int size() const { return static_cast<int>(logits_.size()); }
+  RankedToken At(int i) const { return {logits_[i], i}; }
+
+  const std::span<const float> logits_;
+  const uint64_t least_;
+  std::vector<uint64_t> weights_;
 };
 
-std::vector<Candidate> Candidates(std::span<const float> logits, float temperature) {
-  const float most = *std::max_element(logits.begin(), logits.end());
-  std::vector<Candidate> candidates;
-  candidates.reserve(logits.size());
-  for (size_t i = 0; i < logits.size(); ++i) {
-    const double weight = std::exp((double{logits[i]} - most) / temperature);
-    if (weight > 0) candidates.push_back({static_cast<uint32_t>(i), weight});
-  }
-  return candidates;
-}
-
-bool Restricts(const v1::SamplingParams& params) {
-  return params.top_k() > 0 || params.top_p() < 1 || params.min_p() > 0;
-}
-
-// Keeps the k best, then the smallest set whose mass reaches top_p, then what reaches min_p of the
-// best one's probability. Candidates come back sorted, best first.
-void Restrict(const v1::SamplingParams& params, std::vector<Candidate>& candidates) {
-  std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
-    return a.weight != b.weight ? a.weight > b.weight : a.token < b.token;
-  });
-  if (params.top_k() > 0 && candidates.size() > static_cast<size_t>(params.top_k())) {
-    candidates.resize(params.top_k());
-  }
-  if (params.top_p() < 1) {
-    double total = 0;
-    for (const Candidate& candidate : candidates) total += candidate.weight;
-    double mass = 0;
-    size_t kept = 0;
-    while (kept < candidates.size() && mass < params.top_p() * total) {
-      mass += candidates[kept++].weight;
-    }
-    candidates.resize(std::max<size_t>(kept, 1));
-  }
-  while (candidates.size() > 1 && candidates.back().weight < params.min_p()) {
-    candidates.pop_back();  // the best one's weight is 1
-  }
-}
-
-uint32_t Draw(const std::vector<Candidate>& candidates, double uniform) {
-  double total = 0;
-  for (const Candidate& candidate : candidates) total += candidate.weight;
-  double left = uniform * total;
-  for (const Candidate& candidate : candidates) {
-    left -= candidate.weight;
-    if (left < 0) return candidate.token;
-  }
-  return candidates.back().token;
-}
-
-uint32_t Choose(std::span<const float> logits, const v1::SamplingParams& params, int64_t position) {
-  if (params.temperature() <= kGreedyTemperature) {
-    return static_cast<uint32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
-  }
-  std::vector<Candidate> candidates = Candidates(logits, params.temperature());
-  if (Restricts(params)) Restrict(params, candidates);
-  return Draw(candidates, UniformAt(params.seed(), static_cast<uint64_t>(position)));
-}
-
 }  // namespace
+
+TokenDraw DrawOf(const v1::SamplingParams& params, int64_t position) {
+  TokenDraw draw;
+  if (params.temperature() <= kGreedyTemperature) return draw;
+  draw.scale = static_cast<float>(1.4426950408889634 / params.temperature());
+  draw.top_k = params.top_k();
+  if (params.top_p() < 1) {
+    draw.top_p = std::max<uint64_t>(static_cast<uint64_t>(std::ldexp(params.top_p(), 64)), 1);
+  }
+  draw.min_weight = static_cast<uint64_t>(
+      std::ceil(double{params.min_p()} * static_cast<double>(kLargestWeight)));
+  draw.seed = params.seed();
+  draw.position = static_cast<uint64_t>(position);
+  return draw;
+}
 
 bool IsGreedy(const v1::SamplingParams& params) {
   return params.temperature() <= kGreedyTemperature && !params.want_logprobs();
 }
 
+uint32_t DrawToken(std::span<const float> logits, const TokenDraw& draw) {
+  const auto best = std::max_element(logits.begin(), logits.end());
+  const auto likeliest = static_cast<uint32_t>(best - logits.begin());
+  if (draw.scale == 0) return likeliest;
+  const WeightedRow row(logits, *best, draw);
+  RankedToken limit{-std::numeric_limits<float>::infinity(), std::numeric_limits<int32_t>::max()};
+  uint64_t bound = 0;
+  if (draw.top_p > 0) {
+    bound = MassBound(draw.top_k > 0 ? row.MassOfFirst(draw.top_k) : row.Total(), draw.top_p);
+  }
+  RanksBefore left = row.Before(limit);
+  for (uint32_t number = 0; left.mass > 0; ++number) {
+    limit = row.Find(limit, MulHigh(RandomAt(draw.seed, draw.position, number), left.mass));
+    if (draw.top_k == 0 && draw.top_p == 0) return static_cast<uint32_t>(limit.token);
+    left = row.Before(limit);
+    if (IsKept(left, draw, bound)) return static_cast<uint32_t>(limit.token);
+  }
+  return likeliest;  // no logit is finite
+}
+
 SampledToken SampleToken(std::span<const float> logits, const v1::SamplingParams& params,
                          int64_t position) {
   SampledToken sampled;
-  sampled.token = Choose(logits, params, position);
+  sampled.token = DrawToken(logits, DrawOf(params, position));
   if (params.want_logprobs()) {
     const double total = LogSumExp(logits);
     sampled.logprob = static_cast<float>(logits[sampled.token] - total);

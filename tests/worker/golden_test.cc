@@ -47,6 +47,9 @@ class OnDevice : public ::testing::Test {
 
 class Golden : public OnDevice, public ::testing::WithParamInterface<std::pair<int, On>> {
   void SetUp() override { Find(GetParam().second); }
+
+ protected:
+  void ExpectTokensOfLogits(float temperature);
 };
 
 TEST_P(Golden, TransformersLogitsAndGreedyTokens) {
@@ -77,8 +80,13 @@ TEST_P(Golden, TransformersLogitsAndGreedyTokens) {
   }
 }
 
-// Tokens where each worker sends its best one, beside those taken from gathered logits.
-TEST_P(Golden, TheBestTokenAloneIsThatOfTheLogits) {
+// Tokens where each worker sends its best one, or where they are drawn on the leader's device,
+// beside those taken from gathered logits.
+TEST_P(Golden, TokensAloneAreThoseOfTheLogits) {
+  for (const float temperature : {0.0f, 1.5f}) ExpectTokensOfLogits(temperature);
+}
+
+void Golden::ExpectTokensOfLogits(float temperature) {
   std::vector<uint32_t> tokens[2];
   for (const bool keeps_logits : {false, true}) {
     LocalOptions options;
@@ -92,6 +100,10 @@ TEST_P(Golden, TheBestTokenAloneIsThatOfTheLogits) {
     v1::Step step;
     step.add_started()->set_sequence_id(1);
     step.mutable_started(0)->set_prompt_tokens(40);
+    v1::SamplingParams& sampling = *step.mutable_started(0)->mutable_sampling();
+    sampling.set_temperature(temperature);
+    sampling.set_top_p(0.9f);
+    sampling.set_seed(3);
     v1::BatchEntry* entry = step.add_entries();
     for (int i = 0; i < 40; ++i) entry->add_tokens(5 + i * 37);
     for (int position = 40; position < 70; ++position) {
@@ -100,7 +112,9 @@ TEST_P(Golden, TheBestTokenAloneIsThatOfTheLogits) {
       const auto done = workers->Run(step);
       ASSERT_TRUE(done.ok()) << done.status();
       tokens[keeps_logits].push_back(done->samples(0).token_id());
-      EXPECT_EQ(workers->logits().empty(), !keeps_logits);
+      if (temperature == 0 || options.workers == 1) {  // else where Gloo gathers them
+        EXPECT_EQ(workers->logits().empty(), !keeps_logits);
+      }
       step.Clear();
       entry = step.add_entries();
       entry->set_position(position);

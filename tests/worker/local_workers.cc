@@ -109,6 +109,7 @@ absl::StatusOr<std::unique_ptr<LocalWorkers>> LocalWorkers::Begin(const LocalOpt
                                   : Plan::Load(options.plan, options.model_dir, shape);
   RETURN_IF_ERROR(plan.status());
   workers->plan_ = std::make_unique<Plan>(*std::move(plan));
+  workers->sampling_ = options.sampling;
   RETURN_IF_ERROR(workers->BeginEpoch(options).status());
   return workers;
 }
@@ -291,6 +292,8 @@ absl::StatusOr<std::vector<float>> LocalWorkers::Prefill(uint64_t id,
   v1::Step start;
   start.add_started()->set_sequence_id(id);
   start.mutable_started(0)->set_prompt_tokens(prompt);
+  *start.mutable_started(0)->mutable_sampling() = sampling_;
+  start.mutable_started(0)->mutable_sampling()->set_seed(id);
   RETURN_IF_ERROR(Run(start).status());
   int begin = 0;
   std::vector<float> logits;

@@ -48,6 +48,7 @@ struct LocalOptions {
   std::vector<int> stripes;
   bool cuda_graphs = true;
   bool keeps_logits = true;
+  v1::SamplingParams sampling;  // of every sequence; seeds are the ids
   Sums sums = Sums::kAuto;
   int max_sequences = 4;
   int max_context = 0;  // 0: the model's
@@ -80,8 +81,7 @@ class LocalWorkers {
   absl::StatusOr<bool> Move(const LocalOptions& options) { return BeginEpoch(options); }
   v1::LiveSequence& live(uint64_t id) { return live_.at(id); }  // what the next Move believes
   const ModelConfig& config() const { return config_; }
-  // Of the last batch's sampled rows.
-  const std::vector<float>& logits() const { return epochs_[0]->logits(); }
+  const std::vector<float>& logits() const { return epochs_[0]->logits(); }  // of sampled rows
   const Plan& plan() const { return *plan_; }
   int64_t cache_bytes_used() const { return cache_bytes_used_; }
 
@@ -104,6 +104,7 @@ class LocalWorkers {
   ModelConfig config_;
   std::shared_ptr<const Checkpoint> checkpoint_;
   std::unique_ptr<Plan> plan_;
+  v1::SamplingParams sampling_;
   MemoryRendezvous rendezvous_;
   std::atomic<uint64_t> progress_{0};
   std::vector<std::unique_ptr<Device>> devices_;  // by worker
@@ -111,8 +112,7 @@ class LocalWorkers {
   v1::Placement placement_;
   int first_worker_ = 0;
   std::map<uint64_t, v1::LiveSequence> live_;
-  uint64_t epoch_ = 0;
-  uint64_t steps_ = 0;
+  uint64_t epoch_ = 0, steps_ = 0;
   std::vector<uint64_t> ended_;
   int64_t cache_bytes_used_ = 0;  // of all workers, after the last step
 };

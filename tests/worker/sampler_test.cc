@@ -3,8 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 #include <map>
 
+#include "tests/worker/sample_case.h"
+#include "worker/collective.h"
 #include "worker/philox.h"
 
 namespace headlong {
@@ -30,16 +33,50 @@ TEST(Philox, KnownAnswers) {
             (std::array<uint32_t, 4>{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
 }
 
-TEST(Philox, UniformIsInsideTheUnitIntervalAndEven) {
+TEST(Philox, DrawsAreEvenAndTheirOwn) {
   double sum = 0;
   for (int i = 0; i < 100000; ++i) {
-    const double u = UniformAt(7, i);
-    ASSERT_GE(u, 0);
-    ASSERT_LT(u, 1);
-    sum += u;
+    const uint64_t bits = RandomAt(7, i, 0);
+    ASSERT_NE(bits, RandomAt(7, i, 1));
+    sum += static_cast<double>(bits) * 0x1p-64;
   }
   EXPECT_NEAR(sum / 100000, 0.5, 0.005);
 }
+
+TEST(TokenWeight, IsAPowerOfTwoToTheLastBitsOfAFloat) {
+  EXPECT_EQ(TokenWeight(5, 5, 1), kLargestWeight);
+  EXPECT_EQ(TokenWeight(5, 4, 1), kLargestWeight / 2);
+  EXPECT_EQ(TokenWeight(5, -35, 1), 1u);
+  EXPECT_EQ(TokenWeight(5, -36, 1), 0u);
+  EXPECT_EQ(TokenWeight(5, -std::numeric_limits<float>::infinity(), 1), 0u);
+  EXPECT_EQ(TokenWeight(0, std::numeric_limits<float>::quiet_NaN(), 1), 0u);
+  uint64_t last = kLargestWeight;
+  for (int i = 0; i <= 2000000; ++i) {
+    const float below = static_cast<float>(i) / 100000;
+    const uint64_t weight = TokenWeight(0, -below, 1);
+    const double exact = std::exp2(40 - double{below});
+    ASSERT_NEAR(static_cast<double>(weight), exact, 3e-7 * exact + 1) << below;
+    ASSERT_LE(weight, last) << below;
+    last = weight;
+  }
+}
+
+std::vector<uint32_t> DrawOnCpu(const std::vector<float>& logits, const std::vector<int>& columns,
+                                const std::vector<TokenDraw>& draws) {
+  std::vector<float> rows;
+  PlaceParts(logits.data(), columns, static_cast<int>(draws.size()), static_cast<int>(draws.size()),
+             rows);
+  const size_t width = rows.size() / draws.size();
+  std::vector<uint32_t> tokens;
+  for (size_t row = 0; row < draws.size(); ++row) {
+    tokens.push_back(DrawToken(std::span(&rows[row * width], width), draws[row]));
+  }
+  return tokens;
+}
+
+TEST(Sampler, TokensOfRandomRows) { ExpectTokensOfRandomRows(DrawOnCpu); }
+TEST(Sampler, TokensOfEdgeCases) { ExpectTokensOfEdgeCases(DrawOnCpu); }
+TEST(Sampler, FrequenciesAreExact) { ExpectExactFrequencies(DrawOnCpu); }
 
 TEST(Sampler, GreedyTakesTheLowestOfEqualTokens) {
   const std::vector<float> logits = {1, 3, 3, 2};

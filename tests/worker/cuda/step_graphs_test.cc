@@ -49,7 +49,7 @@ void PrintTo(const GraphCase& c, std::ostream* out) {
 class Steps {
  public:
   Steps(const GraphCase& c, const std::vector<DeviceChoice>& devices, bool graphs,
-        bool keeps_logits = true) {
+        bool keeps_logits = true, float temperature = 0) {
     LocalOptions options;
     options.model_dir = SourceDir() / "models" / "needle-10m";
     options.plan = kPlan;
@@ -59,6 +59,8 @@ class Steps {
     options.sums = c.sums;
     options.cuda_graphs = graphs;
     options.keeps_logits = keeps_logits;
+    options.sampling.set_temperature(temperature);
+    options.sampling.set_top_p(0.95f);
     options.max_sequences = kSequences;
     options.max_context = 2048;
     auto begun = LocalWorkers::Begin(options);
@@ -127,6 +129,14 @@ TEST_P(StepGraphsOnGpus, ReplayedStepsGiveWhatLaunchedOnesGive) {
   ASSERT_TRUE(best.begun());
   best.Decode();
   EXPECT_EQ(launched.tokens, best.tokens);
+  Steps gathered(GetParam(), devices_, true, true, 1.5f);
+  Steps drawn(GetParam(), devices_, true, false, 1.5f);
+  ASSERT_TRUE(gathered.begun() && drawn.begun());
+  gathered.Decode();
+  drawn.Decode();
+  EXPECT_TRUE(drawn.logits.back().empty());
+  EXPECT_EQ(gathered.tokens, drawn.tokens);
+  EXPECT_NE(gathered.tokens, launched.tokens);
   ASSERT_EQ(launched.logits.size(), replayed.logits.size());
   double worst = 0;
   for (size_t step = 0; step < launched.logits.size(); ++step) {
