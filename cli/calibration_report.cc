@@ -126,17 +126,6 @@ std::string PlanTable(const Evidence& evidence) {
                 rows));
 }
 
-absl::StatusOr<std::string> CurveFigure(const Evidence& evidence) {
-  CostPlot plot;
-  plot.title = "KL over bytes";
-  plot.full_bytes = evidence.FullBytes();
-  ASSIGN_OR_RETURN(plot.curve, CostCurve(evidence.shape, evidence.costs, evidence.budget()));
-  for (const PlanNumbers& plan : NumbersOf(evidence)) {
-    plot.points.push_back({plan.name, plan.bytes, plan.kl});
-  }
-  return Figure(CostCurveSvg(plot));
-}
-
 std::string ScoreFigures(const Evidence& evidence) {
   return absl::StrCat(
       Heading("Scores",
@@ -198,6 +187,25 @@ std::string Subtitle(const Evidence& evidence) {
 
 }  // namespace
 
+absl::StatusOr<std::string> CurveSvg(const Evidence& evidence) {
+  if (evidence.costs.empty()) return absl::InvalidArgumentError("no costs were measured");
+  CostPlot plot;
+  plot.title = "KL over bytes";
+  plot.full_bytes = evidence.FullBytes();
+  ASSIGN_OR_RETURN(plot.curve, CostCurve(evidence.shape, evidence.costs, evidence.budget()));
+  for (const PlanNumbers& plan : NumbersOf(evidence)) {
+    plot.points.push_back({plan.name, plan.bytes, plan.kl});
+  }
+  return CostCurveSvg(plot);
+}
+
+absl::StatusOr<std::string> InductionSvg(const Evidence& evidence) {
+  if (evidence.scores.induction.empty()) {
+    return absl::InvalidArgumentError("no scores were measured");
+  }
+  return HeatMapSvg(ScoreMap(evidence.scores.induction, evidence.shape, "induction score"));
+}
+
 absl::StatusOr<std::string> ReportHtml(const Evidence& evidence) {
   std::string html =
       absl::StrCat(kPageStart, "<title>Calibration of ", XmlEscaped(evidence.model),
@@ -205,8 +213,8 @@ absl::StatusOr<std::string> ReportHtml(const Evidence& evidence) {
                    "</h1>\n<p class=\"quiet\">", Subtitle(evidence), "</p>\n");
   if (!evidence.plans.empty()) html += PlanTable(evidence);
   if (!evidence.costs.empty()) {
-    ASSIGN_OR_RETURN(const std::string curve, CurveFigure(evidence));
-    html += curve;
+    ASSIGN_OR_RETURN(const std::string curve, CurveSvg(evidence));
+    html += Figure(curve);
   }
   html += RecallFigures(evidence);
   if (!evidence.plans.empty()) html += PlanFigures(evidence);

@@ -15,6 +15,11 @@ namespace headlong {
 // are left out. INVALID_ARGUMENT: costs that the optimiser refuses.
 absl::StatusOr<std::string> ReportHtml(const Evidence& evidence);
 
+// Single pictures of the page, as files of their own. INVALID_ARGUMENT: what they show was not
+// measured, or costs that the optimiser refuses.
+absl::StatusOr<std::string> CurveSvg(const Evidence& evidence);
+absl::StatusOr<std::string> InductionSvg(const Evidence& evidence);
+
 // Maps of scores and costs, and the plans that were measured.
 std::string ReportText(const Evidence& evidence, const MapStyle& style);
 

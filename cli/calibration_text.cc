@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <random>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/status.h"
@@ -9,12 +10,15 @@
 namespace headlong {
 namespace {
 
+constexpr int64_t kMostRows = 256;  // of one text: 128 MiB to keep for 128K tokens
+
 // Half a text and the same again; of the second half, rows as dense as they may be.
 absl::StatusOr<MeasuredSequence> RepeatedText(const Hay& text, const TextParams& params,
                                               const ProbeDensity& density) {
   const int64_t bos = std::ssize(text.bos);
   const int64_t half = (params.length - bos) / 2;
-  if (std::ssize(text.tokens) < half || half < density.tokens) {
+  const int64_t step = std::max<int64_t>(density.tokens / density.rows, half / kMostRows);
+  if (std::ssize(text.tokens) < half || half < 2 * step) {
     return absl::InvalidArgumentError(absl::StrCat("the text: ", text.tokens.size(),
                                                    " tokens are too few to measure sequences of ",
                                                    params.length, " tokens"));
@@ -28,7 +32,6 @@ absl::StatusOr<MeasuredSequence> RepeatedText(const Hay& text, const TextParams&
     sequence.ids.insert(sequence.ids.end(), text.tokens.begin() + begin,
                         text.tokens.begin() + begin + half);
   }
-  const int step = density.tokens / density.rows;
   for (int64_t position = bos + half + step; position + 1 < std::ssize(sequence.ids);
        position += step) {
     sequence.positions.push_back(static_cast<uint32_t>(position));
@@ -36,38 +39,63 @@ absl::StatusOr<MeasuredSequence> RepeatedText(const Hay& text, const TextParams&
   return sequence;
 }
 
-// A prompt that asks for what it planted, and the answer: its tokens count.
-absl::StatusOr<MeasuredSequence> AnsweredNeedle(const Hay& text, const TextParams& params,
-                                                int number, const ProbeDensity& density,
-                                                const EncodeText& encode) {
-  const NeedleCase asked =
-      DrawCase(NeedleTask::kPasskey, {params.seed, params.length, number, std::nullopt});
-  ASSIGN_OR_RETURN(const NeedlePrompt prompt,
-                   BuildNeedlePrompt(text, asked, params.length, encode));
-  ASSIGN_OR_RETURN(const std::vector<uint32_t> answer,
-                   encode(asked.answers.front(), /*special=*/false));
+// Facts about different people, and their questions.
+std::vector<NeedleCase> DrawFacts(const TextParams& params) {
+  std::vector<NeedleCase> facts;
+  for (int trial = 0; std::ssize(facts) < params.needles; ++trial) {
+    NeedleCase drawn =
+        DrawCase(NeedleTask::kPasskey, {params.seed, params.length, trial, std::nullopt});
+    const bool asked = std::any_of(facts.begin(), facts.end(), [&](const NeedleCase& other) {
+      return other.question == drawn.question;
+    });
+    if (!asked) facts.push_back(std::move(drawn));
+  }
+  return facts;
+}
+
+// A prompt that asks for what it planted, fact after fact, and the answers: their tokens count.
+absl::StatusOr<MeasuredSequence> AnsweredNeedles(const Hay& text, const TextParams& params,
+                                                 const ProbeDensity& density,
+                                                 const EncodeText& encode) {
+  const std::vector<NeedleCase> facts = DrawFacts(params);
+  NeedleCase all = facts.front();
+  for (size_t i = 1; i < facts.size(); ++i) all.plants.push_back(facts[i].plants.front());
+  std::stable_sort(all.plants.begin(), all.plants.end(),
+                   [](const Plant& a, const Plant& b) { return a.depth < b.depth; });
+  ASSIGN_OR_RETURN(NeedlePrompt prompt, BuildNeedlePrompt(text, all, params.length, encode));
   MeasuredSequence sequence;
-  sequence.ids = prompt.ids;
-  const size_t counted = std::min(answer.size(), static_cast<size_t>(density.rows));
-  for (size_t i = 0; i < counted; ++i) {
-    sequence.positions.push_back(static_cast<uint32_t>(sequence.ids.size() - 1));
-    sequence.ids.push_back(answer[i]);
+  sequence.ids = std::move(prompt.ids);
+  for (const NeedleCase& fact : facts) {
+    if (&fact != &facts.front()) {
+      ASSIGN_OR_RETURN(const std::vector<uint32_t> question, encode(fact.question, false));
+      sequence.ids.insert(sequence.ids.end(), question.begin(), question.end());
+    }
+    ASSIGN_OR_RETURN(const std::vector<uint32_t> answer, encode(fact.answers.front(), false));
+    for (const uint32_t id : answer) {
+      if (std::ssize(sequence.positions) < density.rows) {
+        sequence.positions.push_back(static_cast<uint32_t>(sequence.ids.size() - 1));
+      }
+      sequence.ids.push_back(id);
+    }
   }
   return sequence;
 }
 
 }  // namespace
 
+std::pair<Hay, Hay> Halves(const Hay& text) {
+  const auto middle = text.tokens.begin() + std::ssize(text.tokens) / 2;
+  return {{text.bos, {text.tokens.begin(), middle}, text.sentence_ends},
+          {text.bos, {middle, text.tokens.end()}, text.sentence_ends}};
+}
+
 absl::StatusOr<std::vector<MeasuredSequence>> MakeMeasuredText(const Hay& text,
                                                                const TextParams& params,
                                                                const ProbeDensity& density,
                                                                const EncodeText& encode) {
-  std::vector<MeasuredSequence> sequences(1);
+  std::vector<MeasuredSequence> sequences(2);
   ASSIGN_OR_RETURN(sequences[0], RepeatedText(text, params, density));
-  for (int number = 0; number < params.needles; ++number) {
-    ASSIGN_OR_RETURN(sequences.emplace_back(),
-                     AnsweredNeedle(text, params, number, density, encode));
-  }
+  ASSIGN_OR_RETURN(sequences[1], AnsweredNeedles(text, params, density, encode));
   return sequences;
 }
 

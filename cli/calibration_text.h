@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -21,8 +22,8 @@ struct MeasuredSequence {
 
 // How densely positions may stand: at most `rows` in any `tokens`, as a server takes them.
 struct ProbeDensity {
-  int rows = 8;
-  int tokens = 128;
+  int rows = 32;
+  int tokens = 512;
 };
 
 struct TextParams {
@@ -31,8 +32,11 @@ struct TextParams {
   int needles = 3;
 };
 
-// A repeated text and `needles` prompts with their answers, each of `length` tokens or, with the
-// answer, a few more. INVALID_ARGUMENT when the text is too short to make them of.
+// A text to choose by, and another one to judge the choice by.
+std::pair<Hay, Hay> Halves(const Hay& text);
+
+// A repeated text and a prompt with `needles` facts, each of `length` tokens or, with later
+// questions and answers, some more. INVALID_ARGUMENT when the text is too short to make them of.
 absl::StatusOr<std::vector<MeasuredSequence>> MakeMeasuredText(const Hay& text,
                                                                const TextParams& params,
                                                                const ProbeDensity& density,

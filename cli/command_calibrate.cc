@@ -24,9 +24,10 @@
 namespace headlong {
 namespace {
 
-constexpr ProbeDensity kDensity{8, 128};  // what the cluster is started for
+constexpr ProbeDensity kDensity{32, 512};  // what the cluster is started for
+constexpr int kFacts = 3;                  // planted and asked for
 constexpr int kPaperIds = 2500;
-constexpr int kRoom = 64;  // tokens of an answer, beyond a sequence's length
+constexpr int kRoom = 128;  // tokens of questions and answers beyond a sequence's length
 
 struct CalibrateFlags {
   TargetFlags target;
@@ -47,10 +48,12 @@ struct CalibrateFlags {
   OutputFlag output;
 };
 
-// The user's text, else the novel that comes with the default model.
+// The user's text, else the novel that comes with the model, else with the default model.
 absl::StatusOr<std::string> ReadText(const CalibrateFlags& flags) {
   std::string path = flags.text;
-  if (path.empty()) {
+  std::error_code error;
+  if (path.empty()) path = flags.target.engine.model + "/hay.txt";
+  if (flags.text.empty() && !std::filesystem::is_regular_file(path, error)) {
     ASSIGN_OR_RETURN(const std::string model, FindDefaultModel());
     path = model + "/hay.txt";
   }
@@ -82,9 +85,12 @@ absl::StatusOr<RepeatParams> Repeats(const CalibrateFlags& flags, const v1::GetM
   params.copies = flags.copies;
   if (!flags.ids.empty()) {
     ASSIGN_OR_RETURN(params.ids, ReadIds(flags.ids));
-    if (flags.period > 0) {
-      params.ids.resize(std::min(params.ids.size(), static_cast<size_t>(flags.period)));
+    if (flags.period > std::ssize(params.ids)) {
+      return absl::InvalidArgumentError(absl::StrCat("--period: must be at most ",
+                                                     params.ids.size(), ", the ids of ", flags.ids,
+                                                     ", is ", flags.period));
     }
+    if (flags.period > 0) params.ids.resize(static_cast<size_t>(flags.period));
     return params;
   }
   params.start = text.bos;
@@ -191,10 +197,12 @@ absl::Status Calibrate(const CalibrateFlags& flags, Client& client, Terminal& te
     return PrintResults(flags, evidence, terminal);
   }
   CalibrationTexts texts;
+  const auto [first, second] = Halves(hay);
   ASSIGN_OR_RETURN(texts.choosing,
-                   MakeMeasuredText(hay, {flags.seed, flags.length, 3}, kDensity, encode));
-  ASSIGN_OR_RETURN(texts.judging, MakeMeasuredText(hay, {flags.seed + 1, flags.context - kRoom, 3},
-                                                   kDensity, encode));
+                   MakeMeasuredText(first, {flags.seed, flags.length, kFacts}, kDensity, encode));
+  ASSIGN_OR_RETURN(
+      texts.judging,
+      MakeMeasuredText(second, {flags.seed + 1, flags.context - kRoom, kFacts}, kDensity, encode));
   const std::string parameters = ParametersOf(flags, text);
   TakePartial(flags, parameters, evidence, terminal);
 

@@ -47,6 +47,8 @@ struct DiffFlags {
 struct ReportFlags {
   std::string evidence;
   std::string out;
+  std::string curve;
+  std::string scores;
   OutputFlag output;
 };
 
@@ -110,6 +112,14 @@ absl::Status Report(const ReportFlags& flags, const Terminal& terminal) {
   if (!flags.out.empty()) {
     ASSIGN_OR_RETURN(const std::string html, ReportHtml(evidence));
     RETURN_IF_ERROR(WriteText(flags.out, html, "--out"));
+  }
+  if (!flags.curve.empty()) {
+    ASSIGN_OR_RETURN(const std::string svg, CurveSvg(evidence));
+    RETURN_IF_ERROR(WriteText(flags.curve, svg, "--curve"));
+  }
+  if (!flags.scores.empty()) {
+    ASSIGN_OR_RETURN(const std::string svg, InductionSvg(evidence));
+    RETURN_IF_ERROR(WriteText(flags.scores, svg, "--scores"));
   }
   if (flags.output.json()) return PrintJson(ReportJson(evidence));
   return PrintText(ReportText(evidence, StyleOf(terminal)));
@@ -191,6 +201,8 @@ void AddReport(CommandLine& cli, CLI::App* noun) {
       "report", "What calibration measured and chose, as pictures and numbers");
   command->add_option("--evidence", flags->evidence, "What calibration wrote")->required();
   command->add_option("--out", flags->out, "Write all of it as one HTML page to this file");
+  command->add_option("--curve", flags->curve, "Write KL over bytes as a picture (SVG)");
+  command->add_option("--scores", flags->scores, "Write induction scores as a picture (SVG)");
   AddOutputFlag(command, &flags->output);
   command->callback([&cli, flags] {
     cli.action = [&cli, flags] { return ExitOf(Report(*flags, cli.terminal)); };

@@ -191,7 +191,7 @@ absl::Status Engine::Drain(const std::string& worker_id, bool drained) {
 }
 
 void Engine::MaybeMove() {
-  if (step_.open() || (moves_.drains.empty() && !moves_.given_is_new)) return;
+  if (step_.open() || !moves_.waiting()) return;
   const TimePoint now = std::chrono::steady_clock::now();
   std::optional<EndedEpoch> ended;
   if (cluster_.phase() == ClusterPhase::kServing) {

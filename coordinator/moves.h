@@ -31,6 +31,7 @@ struct Moves {
   bool given_is_new = false;           // not in force yet
   std::deque<Plan> plans;              // that were applied; other threads may still read them
   const Plan* plan = nullptr;          // the last of them, not in force yet
+  bool waiting() const { return !drains.empty() || given_is_new || plan != nullptr; }
 
   std::optional<EndedEpoch> ended;  // taken by the next epoch, whether that comes to serve or not
   v1::LaneTransfer transfer;        // into the current epoch; no sequences: there is none

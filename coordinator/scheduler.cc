@@ -42,7 +42,7 @@ std::vector<v1::LiveSequence> Scheduler::Live() const {
     out.set_sequence_id(id);
     out.set_committed(static_cast<uint64_t>(sequence.computed));
     out.set_prompt_tokens(static_cast<uint32_t>(sequence.prompt_tokens));
-    *out.mutable_sampling() = sequence.sampling;
+    *out.mutable_sampling() = sequence.start.sampling();
   }
   return live;
 }

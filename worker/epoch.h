@@ -36,7 +36,7 @@ struct EpochResources {
   std::string host;
   Sums sums = Sums::kAuto;
   // Told, again and again, whether steps are computed; may be null.
-  std::function<void(bool)> on_ready;
+  std::function<void(bool)> on_ready = {};
   bool keeps_logits = false;  // logits come to the leader also where it needs tokens alone
 };
 

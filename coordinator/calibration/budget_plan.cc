@@ -103,8 +103,13 @@ absl::StatusOr<std::vector<Options>> OptionsByHead(const PlanShape& shape,
       sizes.emplace_back(policy, BytesByLayer(policy, shape, budget));
       size = std::prev(sizes.end());
     }
-    heads[cost.layer * shape.kv_heads + cost.head].push_back(
-        {size->first, size->second[cost.layer], std::max(cost.kl, 0.0)});
+    Options& options = heads[cost.layer * shape.kv_heads + cost.head];
+    if (std::any_of(options.begin(), options.end(),
+                    [&](const Option& other) { return other.policy == size->first; })) {
+      return absl::InvalidArgumentError(absl::StrCat("cost of ", HeadName(cost.layer, cost.head),
+                                                     ": ", size->first.name, " stands twice"));
+    }
+    options.push_back({size->first, size->second[cost.layer], std::max(cost.kl, 0.0)});
   }
   for (Options& options : heads) KeepFront(options);
   return heads;
@@ -149,10 +154,10 @@ Front Extend(const Front& front, const Options& options, const Limits& limits) {
 }
 
 // Of a front that is too long: the first state and the cheapest in each of equal ranges of bytes.
-Front Thinned(const Front& front) {
-  if (static_cast<int64_t>(front.size()) <= kMaxStates) return front;
+Front Thinned(const Front& front, int64_t most) {
+  if (static_cast<int64_t>(front.size()) <= most) return front;
   const int64_t first = front.front().bytes;
-  const int64_t width = (front.back().bytes - first) / (kMaxStates - 1) + 1;
+  const int64_t width = (front.back().bytes - first) / (most - 1) + 1;
   Front thin{front.front()};
   for (size_t i = 1; i < front.size(); ++i) {
     const bool last_of_range = i + 1 == front.size() || (front[i].bytes - first) / width !=
@@ -162,14 +167,20 @@ Front Thinned(const Front& front) {
   return thin;
 }
 
+// All fronts are kept, to find the choices of the last one's states: 24 bytes a state.
+int64_t MaxStates(int64_t heads) {
+  return std::clamp(kMaxStatesInAll / heads, int64_t{256}, kMaxStates);
+}
+
 // The fronts after each head; the last is empty where nothing is within the limits.
 std::vector<Front> Fronts(const std::vector<Options>& heads, const Limits& limits) {
   std::vector<int64_t> rest(heads.size() + 1, 0);  // the fewest bytes of the heads from one on
   for (size_t i = heads.size(); i-- > 0;) rest[i] = rest[i + 1] + heads[i].front().bytes;
+  const int64_t most = MaxStates(static_cast<int64_t>(heads.size()));
   std::vector<Front> fronts;
   Front front{State{}};
   for (size_t i = 0; i < heads.size(); ++i) {
-    front = Thinned(Extend(front, heads[i], {limits.bytes - rest[i + 1], limits.kl}));
+    front = Thinned(Extend(front, heads[i], {limits.bytes - rest[i + 1], limits.kl}), most);
     fronts.push_back(front);
   }
   return fronts;

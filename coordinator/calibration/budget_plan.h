@@ -23,12 +23,13 @@ struct Budget {
   double share = 1;
 };
 
-// The least sum of costs with bytes <= share * full bytes. Exact while fewer states than kMaxStates
-// are on the front of bytes and cost; beyond that the front is thinned evenly over bytes, so a plan
-// may cost a little more than the least. Deterministic: of plans that cost the same, the one with
-// fewer bytes; of those, the one whose first heads keep more. Costs below 0 count as 0.
-// INVALID_ARGUMENT: a cost that is of no head of the shape, has no window or is not finite; a
-// budget that no choice of policies meets (it names the least share that can be met).
+// The least sum of costs with bytes <= share * full bytes. Exact while no more states than
+// kMaxStates, and kMaxStatesInAll over the heads, are on the front of bytes and cost; beyond that
+// the front is thinned evenly over bytes, so a plan may cost a little more than the least.
+// Deterministic: of plans that cost the same, the one with fewer bytes; of those, the one whose
+// first heads keep more. Costs below 0 count as 0. INVALID_ARGUMENT: a cost that is of no head of
+// the shape, has no window, is not finite or stands twice; a budget that no choice of policies
+// meets (it names the least share that can be met).
 absl::StatusOr<Plan> BudgetPlan(const PlanShape& shape, const std::vector<HeadCost>& costs,
                                 const Budget& budget);
 
@@ -51,6 +52,7 @@ absl::StatusOr<std::vector<CurvePoint>> CostCurve(const PlanShape& shape,
 // names a head whose choice was not measured.
 absl::StatusOr<double> PredictedKl(const std::vector<HeadCost>& costs, const Plan& plan);
 
-inline constexpr int64_t kMaxStates = int64_t{1} << 16;
+inline constexpr int64_t kMaxStates = int64_t{1} << 16;       // of one head
+inline constexpr int64_t kMaxStatesInAll = int64_t{1} << 22;  // of all heads: 100 MB
 
 }  // namespace headlong

@@ -115,8 +115,8 @@ absl::StatusOr<MeasuredPlan> ParsePlan(const Json& json, const PlanShape& shape,
 }
 
 absl::Status ParseShape(const Json& root, std::string_view source, Evidence& evidence) {
-  ASSIGN_OR_RETURN(const int64_t layers, JsonInt(root, "layers", 1, 4096, source));
-  ASSIGN_OR_RETURN(const int64_t kv_heads, JsonInt(root, "kv_heads", 1, 4096, source));
+  ASSIGN_OR_RETURN(const int64_t layers, JsonInt(root, "layers", 1, 1024, source));
+  ASSIGN_OR_RETURN(const int64_t kv_heads, JsonInt(root, "kv_heads", 1, 256, source));
   ASSIGN_OR_RETURN(const int64_t head_dim, JsonInt(root, "head_dim", 1, 1 << 16, source));
   ASSIGN_OR_RETURN(const int64_t element_bytes, JsonInt(root, "element_bytes", 1, 8, source));
   ASSIGN_OR_RETURN(evidence.context, JsonInt(root, "context", 1, INT32_MAX, source));

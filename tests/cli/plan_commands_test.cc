@@ -93,13 +93,18 @@ TEST_F(PlanCommandsTest, ReportWritesAPage) {
   evidence.costs = {{0, 0, 4, 256, true, 0.5}, {0, 1, 4, 256, true, 0.25}};
   evidence.plans = {{"all local", Plan::Local(1, 2), 0.9, {}}};
   const std::string file = Written("evidence.json", EvidenceJson(evidence));
-  const Outcome outcome =
-      RunHeadlong({"plan", "report", "--evidence", file, "--out", Path("report.html")});
+  const Outcome outcome = RunHeadlong({"plan", "report", "--evidence", file, "--out",
+                                       Path("report.html"), "--curve", Path("curve.svg")});
   ASSERT_EQ(outcome.code, ExitCode::kOk) << outcome.err;
   EXPECT_THAT(outcome.out, HasSubstr("all local"));
   const auto page = ReadFile(Path("report.html"));
   ASSERT_TRUE(page.ok()) << page.status();
   EXPECT_THAT(*page, HasSubstr("<h1>Calibration of tiny</h1>"));
+  EXPECT_THAT(ReadFile(Path("curve.svg")).value(), HasSubstr("all local"));
+  const Outcome none =
+      RunHeadlong({"plan", "report", "--evidence", file, "--scores", Path("scores.svg")});
+  EXPECT_EQ(none.code, ExitCode::kFailed);
+  EXPECT_THAT(none.err, HasSubstr("no scores were measured"));
   const Outcome json = RunHeadlong({"plan", "report", "--evidence", file, "-o", "json"});
   EXPECT_EQ(Parsed(json.out)["plans"][0]["predicted_kl"], 0.75);
   const Outcome wrong =

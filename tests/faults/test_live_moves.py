@@ -10,8 +10,9 @@ import pytest
 from support.cluster import MODEL, Stream, disturbed_requests, wait_until
 from support.placements import ALL_HEADS, retrieval_heads, striped_placement
 
-REQUESTS = disturbed_requests(160)
-LONG_PROMPT = REQUESTS[1]["prompt_ids"]
+pytestmark = pytest.mark.timeout(600)  # each request runs twice for every move
+
+LONG_PROMPT = disturbed_requests(1)[1]["prompt_ids"]
 PLAN = json.loads((MODEL / "plan.json").read_text())
 
 
@@ -20,23 +21,26 @@ def moves_of(server):
     return cluster["sequences_moved"], cluster["sequences_replayed"]
 
 
-def start_streams(server, tokens=10):
-    streams = [Stream(server.channel, **request) for request in REQUESTS]
+def start_streams(server, requests):
+    streams = [Stream(server.channel, timeout=300, **request) for request in requests]
     for stream in streams:
-        stream.wait_for_tokens(tokens)
+        stream.wait_for_tokens(5, 200)
     return streams
 
 
-def check_moves(server, moves):
-    """Each of `moves` under running streams; who runs then goes on, and nobody starts anew."""
-    undisturbed = [Stream(server.channel, **request).result() for request in REQUESTS]
+def check_moves(server, moves, tokens=60):
+    """Each of `moves` under running streams; who runs then goes on, and nobody starts anew. So many
+    tokens take longer than it takes to ask for the move."""
+    requests = disturbed_requests(tokens)
+    undisturbed = [Stream(server.channel, timeout=300, **request).result(300)
+                   for request in requests]
     moved, replayed = moves_of(server)
     for move in moves:
-        streams = start_streams(server)
         epoch = server.json("cluster", "status")["epoch"]
+        streams = start_streams(server, requests)
         move(server)
         assert server.json("cluster", "status")["epoch"] == epoch + 1
-        assert [stream.result() for stream in streams] == undisturbed
+        assert [stream.result(300) for stream in streams] == undisturbed
         now = moves_of(server)
         assert now[0] > moved, "no sequence moved"
         assert now[1] == replayed, "a sequence was computed again"
@@ -65,7 +69,7 @@ def test_exact_prefill(sandbox):
     plan.write_text(json.dumps(dict(PLAN, prefill="exact")))
     server = sandbox.serve("--workers", 2, "--dtype", "fp32", "--threads", 1, "--moves", "live",
                            "--plan", plan)
-    check_moves(server, [command("workers", verb, "w1") for verb in ("drain", "return")])
+    check_moves(server, [command("workers", verb, "w1") for verb in ("drain", "return")], 500)
 
 
 @pytest.mark.parametrize("plan, retrieval", [("full", ALL_HEADS),
@@ -90,11 +94,11 @@ def test_short_contexts_are_computed_again(sandbox):
     """By itself a server sends what is long and computes again what is short."""
     server = sandbox.serve("--workers", 2, "--dtype", "fp32", "--threads", 1)
     request = dict(text="Once", temperature=0, max_tokens=200, ignore_eos=True)
-    undisturbed = Stream(server.channel, **request).result()
-    stream = Stream(server.channel, **request)
+    undisturbed = Stream(server.channel, timeout=300, **request).result(300)
+    stream = Stream(server.channel, timeout=300, **request)
     stream.wait_for_tokens(2)
     assert server.run("workers", "drain", "w1").code == 0
-    assert stream.result() == undisturbed
+    assert stream.result(300) == undisturbed
     assert moves_of(server) == (0, 1)
 
 
@@ -103,11 +107,11 @@ def test_worker_killed_in_the_middle(sandbox, victim, said):
     """The one that leaves, or the one that stays: then the sequence is computed again."""
     server = sandbox.serve("--workers", 2, "--dtype", "fp32", "--threads", 1, "--plan", "full",
                            "--moves", "live")
-    request = dict(prompt_ids=(LONG_PROMPT * 7)[:12000], temperature=0, max_tokens=40,
+    request = dict(prompt_ids=(LONG_PROMPT * 7)[:6000], temperature=0, max_tokens=40,
                    ignore_eos=True)
-    undisturbed = Stream(server.channel, **request).result()
+    undisturbed = Stream(server.channel, timeout=300, **request).result(300)
     pid = server.workers()[victim]["pid"]
-    stream = Stream(server.channel, **request)
+    stream = Stream(server.channel, timeout=300, **request)
     stream.wait_for_tokens(3)
     before = server.err.count(said)
     drain = sandbox.spawn("workers", "drain", "w1", "--server", server.address)
@@ -116,7 +120,7 @@ def test_worker_killed_in_the_middle(sandbox, victim, said):
         assert time.monotonic() < deadline, "the move does not begin"
         time.sleep(0.005)
     os.kill(pid, signal.SIGKILL)
-    assert stream.result() == undisturbed
+    assert stream.result(300) == undisturbed
     drain.wait(30)
     wait_until(lambda: server.run("cluster", "status").code == 0, 20, "an epoch")
     assert moves_of(server) == (0, 1)

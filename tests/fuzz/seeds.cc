@@ -191,6 +191,22 @@ Seeds VocabMergesSeeds() {
   return seeds;
 }
 
+Seeds EvidenceSeeds() {
+  const std::string plan = OrDie(ReadFile(Needle() / "plan.json"));
+  const std::string shape =
+      R"({"version":1,"model":"m","layers":8,"kv_heads":4,"head_dim":64,"element_bytes":2,)"
+      R"("context":8192,)";
+  const std::string costs =
+      R"("costs":[{"layer":6,"head":1,"sinks":4,"window_tokens":256,"compensation":"mean",)"
+      R"("kl":2.5},{"layer":0,"head":0,"sinks":0,"window_tokens":64,"compensation":"none",)"
+      R"("kl":1e-4},{"layer":0,"head":0,"sinks":4,"window_tokens":512,"compensation":"mean",)"
+      R"("kl":0}])";
+  return {shape + costs + R"(,"plans":[{"name":"p","kl":0.1,"plan":)" + plan +
+              R"(,"needle":[{"length":4096,"depth":0.5,"trials":2,"correct":1}]}]})",
+          R"({"version":1,"model":"m","layers":1,"kv_heads":2,"head_dim":8,"element_bytes":2,)"
+          R"("context":64,"scores":{"echo":[[0,1]],"induction":[[0.5,1e-9]]}})"};
+}
+
 struct TargetSeeds {
   const char* target;
   Seeds (*seeds)();
@@ -198,6 +214,7 @@ struct TargetSeeds {
 constexpr TargetSeeds kTargets[] = {{"safetensors_fuzz", SafetensorsSeeds},
                                     {"config_fuzz", ConfigSeeds},
                                     {"plan_fuzz", PlanSeeds},
+                                    {"evidence_fuzz", EvidenceSeeds},
                                     {"tokenizer_fuzz", TokenizerSeeds},
                                     {"sentencepiece_fuzz", SentencePieceSeeds},
                                     {"vocab_merges_fuzz", VocabMergesSeeds}};

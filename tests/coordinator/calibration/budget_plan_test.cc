@@ -173,6 +173,9 @@ TEST(BudgetPlan, CostsThatMakeNoSenseAreNamed) {
   EXPECT_THAT(refusal({0, 0, 4, 0, true, 0}), HasSubstr("window_tokens: at least 1, is 0"));
   EXPECT_THAT(refusal({0, 0, -1, 16, true, 0}), HasSubstr("sinks: at least 0, is -1"));
   EXPECT_THAT(refusal({1, 1, 4, 16, true, std::nan("")}), HasSubstr("kl: must be finite"));
+  const HeadCost once{1, 1, 4, 16, false, 0.5};
+  EXPECT_THAT(std::string(CostCurve(shape, {once, once}, kWhole).status().message()),
+              HasSubstr("layer 1 head 1: local-4-16-none stands twice"));
   EXPECT_FALSE(MaxKlPlan(shape, {}, kWhole, -1).ok());
   EXPECT_EQ(PredictedKl({}, Plan::Local(2, 2)).status().code(), absl::StatusCode::kNotFound);
 }
