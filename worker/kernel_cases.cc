@@ -6,7 +6,6 @@
 #include <cmath>
 #include <cstdlib>
 #include <memory>
-#include <numeric>
 #include <random>
 
 #include "absl/strings/str_cat.h"
@@ -15,6 +14,7 @@
 #include "worker/kernels/attention_cpu.h"
 #include "worker/kernels/matmul_cpu.h"
 #include "worker/kernels/op_cpu.h"
+#include "worker/read_memory.h"
 
 namespace headlong::cpu {
 namespace {
@@ -40,17 +40,6 @@ std::vector<float> Floats(int64_t n) {
 
 // ---- memory ---------------------------------------------------------------------------------
 
-// Many sums, so that none waits for the one before.
-__attribute__((target_clones("avx2", "default"))) float Sum(const float* x, int64_t n) {
-  constexpr int kSums = 64;
-  float sums[kSums] = {};
-  for (int64_t i = 0; i + kSums <= n; i += kSums) {
-#pragma omp simd
-    for (int k = 0; k < kSums; ++k) sums[k] += x[i + k];
-  }
-  return std::accumulate(sums, sums + kSums, 0.0f);
-}
-
 absl::StatusOr<KernelCase> MakeReadMemory(int threads) {
   constexpr int64_t kFloats = kFarAboveCaches / 4;
   ASSIGN_OR_RETURN(auto array, HugePages<float>(kFloats));
@@ -60,7 +49,7 @@ absl::StatusOr<KernelCase> MakeReadMemory(int threads) {
   const auto run = [memory, share, threads] {
     float sum = 0;
 #pragma omp parallel for reduction(+ : sum) num_threads(threads)
-    for (int t = 0; t < threads; ++t) sum += Sum(memory.get() + t * share, share);
+    for (int t = 0; t < threads; ++t) sum += ReadAndSum(memory.get() + t * share, share);
     asm volatile("" : : "m"(sum));
   };
   return KernelCase{4.0 * static_cast<double>(share) * threads, 0, run};

@@ -1,5 +1,7 @@
 #include "worker/profile.h"
 
+#include <omp.h>
+
 #include <algorithm>
 #include <chrono>
 #include <fstream>
@@ -7,6 +9,7 @@
 #include <vector>
 
 #include "worker/kernels/matmul_cpu.h"
+#include "worker/read_memory.h"
 
 namespace headlong {
 namespace {
@@ -29,15 +32,17 @@ double BestSeconds(Work work) {
   return best;
 }
 
-double ReadBytesPerSecond(const std::vector<float>& memory) {
+double ReadBytesPerSecond(const float* memory) {
+  const int threads = omp_get_max_threads();
+  const int64_t share = kReadFloats / threads;
   volatile float sink = 0;
   const double seconds = BestSeconds([&] {
     float sum = 0;
-#pragma omp parallel for simd reduction(+ : sum) schedule(static)
-    for (int64_t i = 0; i < kReadFloats; ++i) sum += memory[i];
+#pragma omp parallel for reduction(+ : sum) schedule(static)
+    for (int t = 0; t < threads; ++t) sum += ReadAndSum(memory + t * share, share);
     sink = sum;
   });
-  return static_cast<double>(kReadFloats) * sizeof(float) / seconds;
+  return static_cast<double>(share * threads) * sizeof(float) / seconds;
 }
 
 // Of a product with `rows` rows; 0 where the matrix cannot be made.
@@ -55,7 +60,7 @@ double MatMulFlops(const float* weights, int outputs, int inputs, int rows) {
 WorkerProfile MeasureProfile() {
   const std::vector<float> memory(kReadFloats, 0.1f);  // no bf16 number: kept in fp32
   WorkerProfile profile;
-  profile.read_bytes_per_s = ReadBytesPerSecond(memory);
+  profile.read_bytes_per_s = ReadBytesPerSecond(memory.data());
   profile.matmul_flops = MatMulFlops(memory.data(), kMatrixSize, kMatrixSize, kMatrixRows);
   profile.matmul_flops_one_row =
       MatMulFlops(memory.data(), static_cast<int>(kReadFloats / kReadColumns), kReadColumns, 1);
