@@ -1,20 +1,17 @@
 #include "cli/certificates.h"
 
-#include <openssl/bio.h>
 #include <openssl/ec.h>
-#include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
-#include <openssl/x509.h>
 #include <openssl/x509v3.h>
 
-#include <ctime>
 #include <memory>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "common/status.h"
+#include "common/x509.h"
 
 namespace headlong {
 namespace {
@@ -23,22 +20,12 @@ constexpr int64_t kDay = 24 * 3600;
 constexpr int64_t kClockSkew = 300;  // seconds by which clocks of a cluster may differ
 constexpr int kSerialBytes = 16;
 
-struct Freer {
-  void operator()(BIO* p) const { BIO_free(p); }
-  void operator()(X509* p) const { X509_free(p); }
-  void operator()(EVP_PKEY* p) const { EVP_PKEY_free(p); }
-  void operator()(BIGNUM* p) const { BN_free(p); }
-  void operator()(X509_EXTENSION* p) const { X509_EXTENSION_free(p); }
-};
-template <typename T>
-using Owned = std::unique_ptr<T, Freer>;
-
 absl::Status OutOfOrder(const char* what) {
   return absl::InternalError(absl::StrCat("OpenSSL could not ", what));
 }
 
-Owned<BIO> Memory(const std::string& text) {
-  return Owned<BIO>(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
+OpenSslOwned<BIO> Memory(const std::string& text) {
+  return OpenSslOwned<BIO>(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
 }
 
 std::string TextOf(BIO* bio) {
@@ -48,14 +35,14 @@ std::string TextOf(BIO* bio) {
 }
 
 // Starts a certificate for a new key: valid from now, without names or signature.
-absl::StatusOr<Owned<X509>> Blank(EVP_PKEY* key, const std::string& name, int days) {
-  Owned<X509> certificate(X509_new());
+absl::StatusOr<OpenSslOwned<X509>> Blank(EVP_PKEY* key, const std::string& name, int days) {
+  OpenSslOwned<X509> certificate(X509_new());
   unsigned char serial[kSerialBytes];
   if (certificate == nullptr || RAND_bytes(serial, sizeof(serial)) != 1) {
     return OutOfOrder("make a certificate");
   }
   serial[0] &= 0x7f;
-  const Owned<BIGNUM> number(BN_bin2bn(serial, sizeof(serial), nullptr));
+  const OpenSslOwned<BIGNUM> number(BN_bin2bn(serial, sizeof(serial), nullptr));
   BN_to_ASN1_INTEGER(number.get(), X509_get_serialNumber(certificate.get()));
   X509_set_version(certificate.get(), 2);  // X.509 v3
   X509_gmtime_adj(X509_getm_notBefore(certificate.get()), -kClockSkew);
@@ -70,7 +57,8 @@ absl::StatusOr<Owned<X509>> Blank(EVP_PKEY* key, const std::string& name, int da
 absl::Status AddExtension(X509* certificate, X509* issuer, int id, const std::string& value) {
   X509V3_CTX context;
   X509V3_set_ctx(&context, issuer, certificate, nullptr, nullptr, 0);
-  const Owned<X509_EXTENSION> extension(X509V3_EXT_conf_nid(nullptr, &context, id, value.c_str()));
+  const OpenSslOwned<X509_EXTENSION> extension(
+      X509V3_EXT_conf_nid(nullptr, &context, id, value.c_str()));
   if (extension == nullptr || X509_add_ext(certificate, extension.get(), -1) != 1) {
     return absl::InvalidArgumentError(absl::StrCat("\"", value, "\" fits no certificate"));
   }
@@ -78,8 +66,8 @@ absl::Status AddExtension(X509* certificate, X509* issuer, int id, const std::st
 }
 
 absl::StatusOr<KeyAndCertificate> Write(EVP_PKEY* key, X509* certificate) {
-  const Owned<BIO> key_text(BIO_new(BIO_s_mem()));
-  const Owned<BIO> text(BIO_new(BIO_s_mem()));
+  const OpenSslOwned<BIO> key_text(BIO_new(BIO_s_mem()));
+  const OpenSslOwned<BIO> text(BIO_new(BIO_s_mem()));
   if (PEM_write_bio_PrivateKey(key_text.get(), key, nullptr, nullptr, 0, nullptr, nullptr) != 1 ||
       PEM_write_bio_X509(text.get(), certificate) != 1) {
     return OutOfOrder("write a certificate");
@@ -95,23 +83,15 @@ std::string AlternativeName(const std::string& host) {
 }
 
 std::string Line(X509_NAME* name) {
-  const Owned<BIO> text(BIO_new(BIO_s_mem()));
+  const OpenSslOwned<BIO> text(BIO_new(BIO_s_mem()));
   X509_NAME_print_ex(text.get(), name, 0, XN_FLAG_ONELINE & ~ASN1_STRFLGS_ESC_MSB);
   return TextOf(text.get());
-}
-
-std::string Line(const ASN1_TIME* time) {
-  std::tm broken{};
-  ASN1_TIME_to_tm(time, &broken);
-  char text[32];
-  std::strftime(text, sizeof(text), "%Y-%m-%d %H:%M UTC", &broken);
-  return text;
 }
 
 std::vector<std::string> NamesOf(X509* certificate) {
   const int at = X509_get_ext_by_NID(certificate, NID_subject_alt_name, -1);
   if (at < 0) return {};
-  const Owned<BIO> text(BIO_new(BIO_s_mem()));
+  const OpenSslOwned<BIO> text(BIO_new(BIO_s_mem()));
   X509V3_EXT_print(text.get(), X509_get_ext(certificate, at), 0, 0);
   return absl::StrSplit(TextOf(text.get()), ", ");
 }
@@ -119,9 +99,9 @@ std::vector<std::string> NamesOf(X509* certificate) {
 }  // namespace
 
 absl::StatusOr<KeyAndCertificate> MakeAuthority(const std::string& name, int days) {
-  const Owned<EVP_PKEY> key(EVP_EC_gen("P-256"));
+  const OpenSslOwned<EVP_PKEY> key(EVP_EC_gen("P-256"));
   if (key == nullptr) return OutOfOrder("make a key");
-  ASSIGN_OR_RETURN(const Owned<X509> certificate, Blank(key.get(), name, days));
+  ASSIGN_OR_RETURN(const OpenSslOwned<X509> certificate, Blank(key.get(), name, days));
   X509* own = certificate.get();
   X509_set_issuer_name(own, X509_get_subject_name(own));
   RETURN_IF_ERROR(AddExtension(own, own, NID_basic_constraints, "critical,CA:TRUE,pathlen:0"));
@@ -133,17 +113,18 @@ absl::StatusOr<KeyAndCertificate> MakeAuthority(const std::string& name, int day
 
 absl::StatusOr<KeyAndCertificate> IssueCertificate(const KeyAndCertificate& authority,
                                                    const CertificateRequest& request) {
-  const Owned<X509> issuer(
+  const OpenSslOwned<X509> issuer(
       PEM_read_bio_X509(Memory(authority.certificate).get(), nullptr, nullptr, nullptr));
-  const Owned<EVP_PKEY> issuer_key(
+  const OpenSslOwned<EVP_PKEY> issuer_key(
       PEM_read_bio_PrivateKey(Memory(authority.key).get(), nullptr, nullptr, nullptr));
   if (issuer == nullptr || issuer_key == nullptr ||
       X509_check_private_key(issuer.get(), issuer_key.get()) != 1) {
     return absl::InvalidArgumentError("no authority: certificate and key do not belong together");
   }
-  const Owned<EVP_PKEY> key(EVP_EC_gen("P-256"));
+  const OpenSslOwned<EVP_PKEY> key(EVP_EC_gen("P-256"));
   if (key == nullptr) return OutOfOrder("make a key");
-  ASSIGN_OR_RETURN(const Owned<X509> certificate, Blank(key.get(), "headlong", request.days));
+  ASSIGN_OR_RETURN(const OpenSslOwned<X509> certificate,
+                   Blank(key.get(), "headlong", request.days));
   X509* own = certificate.get();
   X509_set_issuer_name(own, X509_get_subject_name(issuer.get()));
   std::vector<std::string> names = {absl::StrCat("URI:", request.identity)};
@@ -157,14 +138,15 @@ absl::StatusOr<KeyAndCertificate> IssueCertificate(const KeyAndCertificate& auth
 }
 
 absl::StatusOr<CertificateSummary> DescribeCertificate(const std::string& pem) {
-  const Owned<X509> certificate(PEM_read_bio_X509(Memory(pem).get(), nullptr, nullptr, nullptr));
+  const OpenSslOwned<X509> certificate(
+      PEM_read_bio_X509(Memory(pem).get(), nullptr, nullptr, nullptr));
   if (certificate == nullptr) return absl::InvalidArgumentError("holds no PEM certificate");
   CertificateSummary summary;
   summary.subject = Line(X509_get_subject_name(certificate.get()));
   summary.issuer = Line(X509_get_issuer_name(certificate.get()));
   summary.names = NamesOf(certificate.get());
-  summary.not_before = Line(X509_get0_notBefore(certificate.get()));
-  summary.not_after = Line(X509_get0_notAfter(certificate.get()));
+  summary.not_before = TimeText(X509_get0_notBefore(certificate.get()));
+  summary.not_after = TimeText(X509_get0_notAfter(certificate.get()));
   int days = 0;
   int seconds = 0;
   ASN1_TIME_diff(&days, &seconds, nullptr, X509_get0_notAfter(certificate.get()));

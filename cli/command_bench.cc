@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <filesystem>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -12,8 +11,8 @@
 #include "cli/commands.h"
 #include "cli/flags.h"
 #include "cli/generation.h"
+#include "cli/hay_text.h"
 #include "cli/interrupt.h"
-#include "cli/local_cluster.h"
 #include "cli/needle.h"
 #include "cli/parallel.h"
 #include "cli/prompt.h"
@@ -79,24 +78,6 @@ absl::StatusOr<std::vector<Trial>> ReadTrials(const NeedleFlags& flags) {
     trials.push_back({0, -1, std::move(own.asked), std::move(own.prompt)});
   }
   return trials;
-}
-
-// hay.txt of the model that is named, else of the default one.
-absl::StatusOr<std::string> ReadHayText(const NeedleFlags& flags) {
-  std::string path = flags.hay;
-  std::error_code error;
-  if (path.empty() && flags.target.embedded()) {
-    const auto own = std::filesystem::path(flags.target.engine.model) / "hay.txt";
-    if (std::filesystem::is_regular_file(own, error)) path = own.string();
-  }
-  if (path.empty()) {
-    const absl::StatusOr<std::string> model = FindDefaultModel();
-    if (!model.ok()) return absl::NotFoundError("no hay.txt is at hand: give --hay FILE");
-    path = *model + "/hay.txt";
-  }
-  ASSIGN_OR_RETURN(std::string text, ReadInput(path, "--hay"));
-  RETURN_IF_ERROR(CheckUtf8(text, absl::StrCat("--hay ", path)));
-  return text;
 }
 
 EncodeText ServerEncoder(Client& client) {
@@ -207,7 +188,8 @@ ExitCode RunNeedle(const NeedleFlags& flags, Terminal& terminal) {
   if (!trials.ok()) {
     return own ? Fail(trials.status()) : FailUsage(std::string(trials.status().message()));
   }
-  const absl::StatusOr<std::string> text = own ? std::string() : ReadHayText(flags);
+  const absl::StatusOr<std::string> text =
+      own ? std::string() : ReadHayText(flags.hay, flags.target.engine.model, "--hay");
   if (!text.ok()) return Fail(text.status());
   const TargetOrExit opened = OpenTarget(flags.target, flags.concurrency, terminal);
   if (!opened.ok()) return opened.exit;

@@ -11,8 +11,8 @@
 #include "cli/calibration_run.h"
 #include "cli/commands.h"
 #include "cli/flags.h"
+#include "cli/hay_text.h"
 #include "cli/interrupt.h"
-#include "cli/local_cluster.h"
 #include "cli/model_view.h"
 #include "cli/prompt.h"
 #include "cli/quantity.h"
@@ -47,20 +47,6 @@ struct CalibrateFlags {
   std::string report;
   OutputFlag output;
 };
-
-// The user's text, else the novel that comes with the model, else with the default model.
-absl::StatusOr<std::string> ReadText(const CalibrateFlags& flags) {
-  std::string path = flags.text;
-  std::error_code error;
-  if (path.empty()) path = flags.target.engine.model + "/hay.txt";
-  if (flags.text.empty() && !std::filesystem::is_regular_file(path, error)) {
-    ASSIGN_OR_RETURN(const std::string model, FindDefaultModel());
-    path = model + "/hay.txt";
-  }
-  ASSIGN_OR_RETURN(std::string text, ReadInput(path, "--text"));
-  RETURN_IF_ERROR(CheckUtf8(text, absl::StrCat("--text ", path)));
-  return text;
-}
 
 // One array of ids, or an object that has one under "ids".
 absl::StatusOr<std::vector<uint32_t>> ReadIds(const std::string& path) {
@@ -178,7 +164,8 @@ absl::Status PrintResults(const CalibrateFlags& flags, const Evidence& evidence,
 }
 
 absl::Status Calibrate(const CalibrateFlags& flags, Client& client, Terminal& terminal) {
-  ASSIGN_OR_RETURN(const std::string text, ReadText(flags));
+  ASSIGN_OR_RETURN(const std::string text,
+                   ReadHayText(flags.text, flags.target.engine.model, "--text"));
   ASSIGN_OR_RETURN(const v1::GetModelResponse model, client.GetModel());
   const EncodeText encode = [&client](const std::string& words, bool special) {
     return client.Encode(words, special);

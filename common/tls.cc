@@ -2,13 +2,12 @@
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
-#include <openssl/x509.h>
 
-#include <ctime>
 #include <memory>
 
 #include "absl/strings/str_cat.h"
 #include "common/status.h"
+#include "common/x509.h"
 #include "grpcpp/security/tls_certificate_provider.h"
 #include "grpcpp/security/tls_credentials_options.h"
 
@@ -19,44 +18,29 @@ using grpc::experimental::FileWatcherCertificateProvider;
 
 constexpr unsigned kLookAgainSeconds = 5;
 
-struct Closer {
-  void operator()(BIO* file) const { BIO_free(file); }
-  void operator()(X509* certificate) const { X509_free(certificate); }
-  void operator()(EVP_PKEY* key) const { EVP_PKEY_free(key); }
-};
-template <typename T>
-using Owned = std::unique_ptr<T, Closer>;
-
 absl::Status Wrong(const char* flag, const std::string& file, const std::string& what) {
   ERR_clear_error();
   return absl::InvalidArgumentError(absl::StrCat(flag, ": ", file, " ", what));
 }
 
-absl::StatusOr<Owned<BIO>> Open(const char* flag, const std::string& path) {
-  Owned<BIO> file(BIO_new_file(path.c_str(), "r"));
+absl::StatusOr<OpenSslOwned<BIO>> Open(const char* flag, const std::string& path) {
+  OpenSslOwned<BIO> file(BIO_new_file(path.c_str(), "r"));
   if (file == nullptr) return Wrong(flag, path, "cannot be read");
   return file;
 }
 
-std::string Text(const ASN1_TIME* time) {
-  std::tm broken{};
-  ASN1_TIME_to_tm(time, &broken);
-  char text[32];
-  std::strftime(text, sizeof(text), "%Y-%m-%d %H:%M UTC", &broken);
-  return text;
-}
-
-absl::StatusOr<Owned<X509>> ReadCertificate(const char* flag, const std::string& path) {
-  ASSIGN_OR_RETURN(const Owned<BIO> file, Open(flag, path));
-  Owned<X509> certificate(PEM_read_bio_X509(file.get(), nullptr, nullptr, nullptr));
+absl::StatusOr<OpenSslOwned<X509>> ReadCertificate(const char* flag, const std::string& path) {
+  ASSIGN_OR_RETURN(const OpenSslOwned<BIO> file, Open(flag, path));
+  OpenSslOwned<X509> certificate(PEM_read_bio_X509(file.get(), nullptr, nullptr, nullptr));
   if (certificate == nullptr) return Wrong(flag, path, "holds no PEM certificate");
   const ASN1_TIME* begin = X509_get0_notBefore(certificate.get());
   const ASN1_TIME* end = X509_get0_notAfter(certificate.get());
   if (X509_cmp_current_time(begin) > 0) {
-    return Wrong(flag, path, absl::StrCat("is not valid before ", Text(begin), ": see the clock"));
+    return Wrong(flag, path,
+                 absl::StrCat("is not valid before ", TimeText(begin), ": see the clock"));
   }
   if (X509_cmp_current_time(end) < 0) {
-    return Wrong(flag, path, absl::StrCat("has expired on ", Text(end)));
+    return Wrong(flag, path, absl::StrCat("has expired on ", TimeText(end)));
   }
   return certificate;
 }
@@ -70,9 +54,9 @@ absl::Status CheckTlsFiles(const TlsFiles& files) {
                                                         : "--tls-cert: --tls-key needs it");
   }
   if (files.cert.empty()) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const Owned<X509> certificate, ReadCertificate("--tls-cert", files.cert));
-  ASSIGN_OR_RETURN(const Owned<BIO> file, Open("--tls-key", files.key));
-  const Owned<EVP_PKEY> key(PEM_read_bio_PrivateKey(file.get(), nullptr, nullptr, nullptr));
+  ASSIGN_OR_RETURN(const OpenSslOwned<X509> certificate, ReadCertificate("--tls-cert", files.cert));
+  ASSIGN_OR_RETURN(const OpenSslOwned<BIO> file, Open("--tls-key", files.key));
+  const OpenSslOwned<EVP_PKEY> key(PEM_read_bio_PrivateKey(file.get(), nullptr, nullptr, nullptr));
   if (key == nullptr) return Wrong("--tls-key", files.key, "holds no PEM key without a passphrase");
   if (X509_check_private_key(certificate.get(), key.get()) != 1) {
     return Wrong("--tls-key", files.key, absl::StrCat("is not the key of ", files.cert));

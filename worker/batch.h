@@ -42,6 +42,15 @@ struct Batch {
 
   int rows() const { return static_cast<int>(tokens.size()); }
 
+  // How many rows sampled_rows() has.
+  int sampled() const {
+    int count = 0;
+    for (const Chunk& chunk : chunks) {
+      count += static_cast<int>(chunk.probed.size()) + (chunk.sample ? 1 : 0);
+    }
+    return count;
+  }
+
   // The rows after which logits are wanted, in the order of the chunks; of one, those that are
   // probed come first.
   std::vector<int32_t> sampled_rows() const {

@@ -235,9 +235,6 @@ absl::Status Epoch::AddEntry(const v1::BatchEntry& entry, Batch& batch) const {
   }
   RETURN_IF_ERROR(AddProbe(sequence->second, chunk));
   batch.chunks.push_back(std::move(chunk));
-  if (std::ssize(batch.sampled_rows()) > std::min(max_batch_tokens_, 2 * max_sequences_)) {
-    return refuse("more rows are probed than a batch can");
-  }
   return absl::OkStatus();
 }
 
@@ -277,6 +274,9 @@ void Epoch::ChooseTokens(Batch& batch) const {
 }
 
 absl::Status Epoch::RunBatch(Batch batch, v1::StepDone& done) {
+  if (batch.sampled() > std::min(max_batch_tokens_, 2 * max_sequences_)) {
+    return absl::FailedPreconditionError("more rows are probed than a batch can");
+  }
   for (const Chunk& chunk : batch.chunks) {
     RETURN_IF_ERROR(tables_->Advance(chunk, batch.layer_begin));
   }
@@ -298,6 +298,10 @@ absl::Status Epoch::RunBatch(Batch batch, v1::StepDone& done) {
 void Epoch::ReadProbes(const Batch& batch, v1::StepDone& done) {
   size_t row = 0;
   for (const Chunk& chunk : batch.chunks) {
+    if (chunk.probed.empty() && chunk.period == 0) {
+      row += chunk.sample ? 1 : 0;
+      continue;
+    }
     v1::ProbeResult result;
     if (share_.leader()) ReadDistributions(chunk, row, result);
     row += chunk.probed.size() + (chunk.sample ? 1 : 0);
