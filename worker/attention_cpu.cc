@@ -148,24 +148,38 @@ void AttentionCpu::Run(int layer, const float* qkv, float* out) {
 #pragma omp for schedule(dynamic)
     for (int i = 0; i < lanes; ++i) Prepare(works_[i]);
 #pragma omp single
-    {
-      tiles_.clear();
-      for (int i = 0; i < lanes; ++i) {
-        for (Tile& tile : works_[i].tiles) {
-          tile.work = i;
-          tiles_.push_back(tile);
-        }
-      }
-      const bool scored = std::any_of(batch_->chunks.begin(), batch_->chunks.end(),
-                                      [](const Chunk& chunk) { return chunk.period > 0; });
-      tile_sums_.assign(scored ? tiles_.size() * shape_.group : 0, RepeatSums());
-    }
+    GatherTiles(lanes);
 #pragma omp for schedule(dynamic)
     for (size_t i = 0; i < tiles_.size(); ++i) AttendOne(i, qkv, out);
+#pragma omp for schedule(dynamic)
+    for (size_t i = 0; i < cut_.size(); ++i) {
+      const Tile& tile = tiles_[cut_[i]];
+      partial_.Merge(tile.result, tile.parts, KernelTile(tile, qkv, out));
+    }
 #pragma omp for schedule(dynamic)
     for (int i = 0; i < lanes; ++i) Finish(works_[i]);
   }
   AddSums(layer);
+}
+
+void AttentionCpu::GatherTiles(int lanes) {
+  tiles_.clear();
+  cut_.clear();
+  int results = 0;
+  for (int i = 0; i < lanes; ++i) {
+    for (Tile& tile : works_[i].tiles) {
+      tile.work = i;
+      if (tile.parts > 1) {
+        tile.result = results++;
+        if (tile.part == 0) cut_.push_back(tiles_.size());
+      }
+      tiles_.push_back(tile);
+    }
+  }
+  partial_.Resize(results, shape_.head_dim);
+  const bool scored = std::any_of(batch_->chunks.begin(), batch_->chunks.end(),
+                                  [](const Chunk& chunk) { return chunk.period > 0; });
+  tile_sums_.assign(scored ? tiles_.size() * shape_.group : 0, RepeatSums());
 }
 
 // In the order of the tiles, whoever computed them.
@@ -298,6 +312,20 @@ void AttentionCpu::AddGroup(LaneWork& work, int64_t begin, int64_t end, int64_t 
 
 void AttentionCpu::AddTiles(LaneWork& work, Tile tile, int64_t end) {
   const int64_t most = std::max(1, cpu::kMaxTileRows / shape_.group);
+  const bool few = (end - tile.position) * shape_.group <= kMostCutRows;
+  if (few && work.chunk->period == 0) {  // what is scored needs the whole row's log-sum-exp
+    const size_t begin = tile.run_begin;
+    const auto ends = CutRuns(std::span(work.runs).subspan(begin, tile.run_end - begin));
+    tile.count = static_cast<int>(end - tile.position);
+    tile.parts = static_cast<int>(ends.size());
+    for (; tile.part < tile.parts; ++tile.part) {
+      tile.run_end = begin + ends[tile.part];
+      work.tiles.push_back(tile);
+      tile.run_begin = tile.run_end;
+      tile.dropped = 0;  // the compensation token belongs to the first part
+    }
+    return;
+  }
   while (tile.position < end) {
     tile.count = static_cast<int>(std::min(most, end - tile.position));
     work.tiles.push_back(tile);
@@ -305,8 +333,7 @@ void AttentionCpu::AddTiles(LaneWork& work, Tile tile, int64_t end) {
   }
 }
 
-void AttentionCpu::AttendOne(size_t index, const float* qkv, float* out) {
-  const Tile& tile = tiles_[index];
+cpu::AttentionTile AttentionCpu::KernelTile(const Tile& tile, const float* qkv, float* out) {
   const LaneWork& work = works_[tile.work];
   const int d = shape_.head_dim;
   const int heads = work.layer_heads;
@@ -331,6 +358,14 @@ void AttentionCpu::AttendOne(size_t index, const float* qkv, float* out) {
     kernel.compensation = {&work.tokens[tile.token], &work.tokens[tile.token + d],
                            std::log(static_cast<float>(tile.dropped))};
   }
+  return kernel;
+}
+
+void AttentionCpu::AttendOne(size_t index, const float* qkv, float* out) {
+  const Tile& tile = tiles_[index];
+  const LaneWork& work = works_[tile.work];
+  cpu::AttentionTile kernel = KernelTile(tile, qkv, out);
+  if (tile.parts > 1) partial_.Redirect(tile.result, kernel);
   const bool scored = work.chunk->period > 0 && before(work).rule().full && lse_.empty();
   float lse[cpu::kMaxTileRows];
   if (scored) kernel.lse = lse;

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "cache/lane_cpu.h"
 #include "cache/slab_cpu.h"
+#include "worker/attention_parts.h"
 #include "worker/backend.h"
 #include "worker/kernels/attention_cpu.h"
 #include "worker/probe.h"
@@ -45,6 +46,9 @@ class AttentionCpu {
     size_t run_end = 0;
     int64_t dropped = 0;  // N_d; 0: no compensation token
     size_t token = 0;     // offset of the mean key and value in `tokens`
+    int part = 0;         // of `parts` that the tile's keys are cut into; they follow each other
+    int parts = 1;
+    int result = 0;  // of a cut tile: its place among the partial results
   };
 
   // One lane of one chunk.
@@ -72,6 +76,8 @@ class AttentionCpu {
   void PrepareLocal(LaneWork& work);
   void AddGroup(LaneWork& work, int64_t begin, int64_t end, int64_t window_begin);
   void AddTiles(LaneWork& work, Tile tile, int64_t end);
+  void GatherTiles(int lanes);
+  cpu::AttentionTile KernelTile(const Tile& tile, const float* qkv, float* out);
   void AttendOne(size_t index, const float* qkv, float* out);
   void AddSums(int layer);
   void Finish(LaneWork& work);
@@ -103,6 +109,8 @@ class AttentionCpu {
   std::vector<float> lse_;                   // [held head][max_rows][group]; where heads are split
   std::vector<LaneWork> works_;
   std::vector<Tile> tiles_;
+  std::vector<size_t> cut_;  // first parts of cut tiles: indices into tiles_
+  PartialResults partial_;
   std::vector<RepeatSums> tile_sums_;  // [tile][group]; empty where no chunk has a period
   std::map<std::pair<int, int>, RepeatSums> sums_;  // by layer and query head
   const Batch* batch_ = nullptr;

@@ -247,6 +247,25 @@ TEST_P(AttentionCpuTest, ExactPrefillThenDecodeEqualsTheDefinition) {
   ExpectReference(c, GetParam(), kPrompt, rows, out);
 }
 
+// Few rows over many keys are computed in parts; more rows, or with one key less, are not.
+TEST_P(AttentionCpuTest, DecodeOverALongLaneEqualsTheDefinition) {
+  std::mt19937 random(17);
+  constexpr int kPositions = 3 * 2048 + 200;
+  const Case c{4, 2500, 16};  // the window is longer than a part, too
+  const auto rows = RandomRows(random, kPositions);
+  Layer layer(c, GetParam(), kPositions);
+  layer.Start(1, kPositions);
+  std::vector<float> out;
+  for (int position = 0; position < kPositions;) {
+    const bool prompt = position < kPositions - 250 && position % 2048 < 2000;
+    const int count = std::min(prompt ? kMaxRows : 1 + position % 5, kPositions - position);
+    const auto parts = layer.Run({At(1, position, count)}, {&rows});
+    out.insert(out.end(), parts[0].begin(), parts[0].end());
+    position += count;
+  }
+  ExpectReference(c, GetParam(), kPositions, rows, out);
+}
+
 INSTANTIATE_TEST_SUITE_P(Storages, AttentionCpuTest,
                          ::testing::Values(Storage::kFloat32, Storage::kBfloat16),
                          [](const auto& param) { return std::string(StorageName(param.param)); });

@@ -16,8 +16,8 @@ struct KeyBlock {
   bool masked = false;         // a row does not see all of them
   int32_t window = 0;          // a row sees the offsets in (its own - window, its own]
   int32_t offset[kBlockKeys];  // position less the tile's first, at least kFarthest
-  Bytes key[kBlockKeys];
-  Bytes value[kBlockKeys];
+  Bytes key[kBlockKeys + 3] = {};  // rows are fetched four at a time
+  Bytes value[kBlockKeys] = {};
 };
 
 // Walks through the runs of a tile, leaving out what no row sees.
