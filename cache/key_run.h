@@ -7,13 +7,16 @@
 
 namespace headlong {
 
-// `count` consecutive positions from `position` on: contiguous rows of head_dim elements of the
-// storage type.
+// `count` consecutive positions from `position` on: contiguous rows, and beside them their scales
+// where they are codes (cache/row_format.h). Rows without scales are numbers of the cache's own
+// type.
 struct KeyRun {
   const std::byte* keys = nullptr;
   const std::byte* values = nullptr;
   int64_t position = 0;
   int64_t count = 0;
+  const uint16_t* key_scales = nullptr;
+  const uint16_t* value_scales = nullptr;
 };
 
 }  // namespace headlong

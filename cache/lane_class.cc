@@ -78,13 +78,13 @@ std::vector<LaneClass> BuildLaneClasses(const Plan& plan, std::span<const LaneId
 }
 
 int64_t PageBytes(const Plan& plan, const LaneClass& lane_class, int head_dim, int element_bytes) {
-  const int page_tokens = plan.rule(lane_class.policy, /*prompt_tokens=*/0).page_tokens();
-  return static_cast<int64_t>(lane_class.lanes.size()) * 2 * page_tokens * head_dim * element_bytes;
+  return static_cast<int64_t>(lane_class.lanes.size()) *
+         LanePageBytes(plan.rule(lane_class.policy, /*prompt_tokens=*/0), head_dim, element_bytes);
 }
 
-int64_t SumBytes(const Plan& plan, const LaneClass& lane_class, int head_dim) {
-  if (!plan.rule(lane_class.policy, /*prompt_tokens=*/0).compensates()) return 0;
-  return static_cast<int64_t>(lane_class.lanes.size()) * 2 * head_dim * int64_t{sizeof(float)};
+int64_t SlotBytes(const Plan& plan, const LaneClass& lane_class, int head_dim, int element_bytes) {
+  return static_cast<int64_t>(lane_class.lanes.size()) *
+         LaneSlotBytes(plan.rule(lane_class.policy, /*prompt_tokens=*/0), head_dim, element_bytes);
 }
 
 }  // namespace headlong

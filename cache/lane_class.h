@@ -54,10 +54,10 @@ struct LaneClass {
 std::vector<LaneClass> BuildLaneClasses(const Plan& plan, std::span<const HeldLane> heads);
 std::vector<LaneClass> BuildLaneClasses(const Plan& plan, std::span<const LaneId> whole_heads);
 
-// Bytes of one page of a class: lanes * (K and V) * page_tokens * head_dim * element_bytes.
+// Bytes of one page of a class: LanePageBytes of every lane.
 int64_t PageBytes(const Plan& plan, const LaneClass& lane_class, int head_dim, int element_bytes);
 
-// fp32 sums of one sequence in this class (0 where the class does not compensate).
-int64_t SumBytes(const Plan& plan, const LaneClass& lane_class, int head_dim);
+// What one sequence has beside its pages in this class: LaneSlotBytes of every lane.
+int64_t SlotBytes(const Plan& plan, const LaneClass& lane_class, int head_dim, int element_bytes);
 
 }  // namespace headlong

@@ -19,32 +19,47 @@
 
 namespace headlong {
 
-// Keys and values of the step's new tokens for one lane, already rounded to the storage type:
-// contiguous rows of head_dim elements, row i is position begin + i.
+// One sequence's lane in a slab.
+struct SlabLane {
+  SlabCpu* slab = nullptr;
+  int lane = 0;
+  int slot = 0;  // of the sequence
+
+  const LaneFormat& format() const { return slab->shape().format; }
+};
+
+// Keys and values of the step's new tokens for one lane, already rounded to the lane's format: row
+// i is position begin + i. Where first tokens stay plain, their rows stand apart, counted alike.
 struct NewRows {
-  const std::byte* keys = nullptr;
-  const std::byte* values = nullptr;
+  Row keys = {};
+  Row values = {};
+  Row sink_keys = {};
+  Row sink_values = {};
   int64_t begin = 0;
   int64_t end = 0;
 };
-
-// Appends the runs that cover positions [begin, end) of what `table` holds. REQUIRES: every
-// position of the range is held, of a full lane: but for other workers' stripes.
-void KeptRuns(const BlockTable& table, SlabCpu& slab, int lane, int64_t begin, int64_t end,
-              std::vector<KeyRun>& runs);
 
 struct PositionRange {
   int64_t begin = 0;
   int64_t end = 0;
 };
 
-// Adds the positions of `dropped` to `sums` (2 x head_dim fp32: keys, then values), block by block
-// in position order. Positions below rows.begin are read from the cache through `before`, others
-// from `rows`. REQUIRES: S <= dropped.begin.
-void FoldDropped(const BlockTable& before, SlabCpu& slab, int lane, const NewRows& rows,
+// Appends the runs that cover `range` of what `table` holds. REQUIRES: every position of the range
+// is held, of a full lane: but for other workers' stripes.
+void KeptRuns(const BlockTable& table, const SlabLane& lane, PositionRange range,
+              std::vector<KeyRun>& runs);
+
+// The same of new rows. REQUIRES: the range lies within them.
+void NewRuns(const LaneFormat& format, const NewRows& rows, PositionRange range,
+             std::vector<KeyRun>& runs);
+
+// Adds the positions of `dropped` to `sums` (fp32: keys, then values), block by block in position
+// order. Positions below rows.begin are read from the cache through `before`, others from `rows`.
+// REQUIRES: S <= dropped.begin.
+void FoldDropped(const BlockTable& before, const SlabLane& lane, const NewRows& rows,
                  PositionRange dropped, float* sums);
 
 // Writes those positions of `rows` that `after` holds.
-void WriteKept(const BlockTable& after, SlabCpu& slab, int lane, const NewRows& rows);
+void WriteKept(const BlockTable& after, const SlabLane& lane, const NewRows& rows);
 
 }  // namespace headlong

@@ -53,17 +53,18 @@ std::vector<int64_t> PagesMoved(const LaneMove& move, const LaneRule& rule, int6
 }
 
 int64_t PageBytesOf(const LaneRule& rule, const ElementShape& shape) {
-  return int64_t{2} * rule.page_tokens() * shape.head_dim * shape.element_bytes;
+  return LanePageBytes(rule, shape.head_dim, shape.element_bytes);
 }
 
-int64_t SumBytesOf(const LaneRule& rule, const ElementShape& shape) {
-  return rule.compensates() ? int64_t{2} * shape.head_dim * int64_t{sizeof(float)} : 0;
+int64_t SlotBytesOf(const LaneMove& move, const LaneRule& rule, const ElementShape& shape) {
+  const bool first_page = !rule.full || (move.held.Owns(0) && move.wanted.Owns(0));
+  return first_page ? LaneSlotBytes(rule, shape.head_dim, shape.element_bytes) : 0;
 }
 
 int64_t BytesMoved(const LaneMove& move, const LaneRule& rule, int64_t committed,
                    const ElementShape& shape) {
   const int64_t pages = std::ssize(PagesMoved(move, rule, committed));
-  return pages * PageBytesOf(rule, shape) + SumBytesOf(rule, shape);
+  return pages * PageBytesOf(rule, shape) + SlotBytesOf(move, rule, shape);
 }
 
 LaneRule RuleOf(const Plan& plan, LaneId lane, int64_t prompt_tokens) {

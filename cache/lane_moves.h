@@ -1,6 +1,6 @@
 // Which pages of which lanes go from one worker to another when a placement takes the place of
 // another one. Pure, the same on every process that knows both placements. A page is the same bytes
-// wherever it lies: [K|V][page tokens][head_dim].
+// wherever it lies.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +13,8 @@
 
 namespace headlong {
 
-// Of every sequence: the pages of the lane that both hold, `from` now and `to` from now on, and the
-// sums of a lane that has them. The two may be the same worker.
+// Of every sequence: the pages of the lane that both hold, `from` now and `to` from now on, and
+// with its first page what it has beside them (LaneSlotBytes). The two may be the same worker.
 struct LaneMove {
   LaneId lane;
   int from = 0;  // index of a worker
@@ -33,13 +33,13 @@ std::vector<LaneMove> LaneMoves(std::span<const std::vector<HeldLane>> from,
 // sequence with `committed` positions. `rule`: of the whole lane. May be none.
 std::vector<int64_t> PagesMoved(const LaneMove& move, const LaneRule& rule, int64_t committed);
 
-// Bytes of these pages and of the sums, of one sequence.
+// Bytes of these pages and of what goes with the first, of one sequence.
 struct ElementShape {
   int head_dim = 0;
   int element_bytes = 0;
 };
 int64_t PageBytesOf(const LaneRule& rule, const ElementShape& shape);  // one lane, K and V
-int64_t SumBytesOf(const LaneRule& rule, const ElementShape& shape);   // 0 where there are none
+int64_t SlotBytesOf(const LaneMove& move, const LaneRule& rule, const ElementShape& shape);
 int64_t BytesMoved(const LaneMove& move, const LaneRule& rule, int64_t committed,
                    const ElementShape& shape);
 

@@ -35,8 +35,9 @@ class Plan {
   // Parses and validates plan.json (DESIGN section 12). INVALID_ARGUMENT names the entry: unknown
   // fields, unknown policies, heads out of range or named twice, another shape than the model's,
   // values out of range. `source` is how errors name the text. Absent fields: block_tokens 16,
-  // prefill streaming, no heads; in a policy with a window sinks 0, compensation mean. A policy
-  // without a window has no other field.
+  // prefill streaming, no heads; in a policy with a window sinks 0, compensation mean; keys and
+  // values of the cache's own type. A policy without a window has no compensation, and sinks only
+  // where it codes: they stay plain.
   static absl::StatusOr<Plan> FromJson(std::string_view text, const PlanShape& shape,
                                        std::string_view source);
 

@@ -37,14 +37,41 @@ absl::StatusOr<bool> SecondWord(const Json& object, const std::string& key,
                                    Av(words.second), "\", is ", Quoted(word)));
 }
 
+// {"k": "int8", "v": "int4"}, either may be absent.
+absl::StatusOr<LaneStorage> ParseStorage(const Json& policy, std::string_view what) {
+  LaneStorage storage;
+  const auto it = policy.find("storage");
+  if (it == policy.end()) return storage;
+  const std::string where = absl::StrCat(Av(what), ": storage");
+  RETURN_IF_ERROR(JsonOnlyFields(*it, {"k", "v"}, where));
+  for (const auto& [key, type] : {std::pair{"k", &storage.keys}, {"v", &storage.values}}) {
+    if (!it->contains(key)) continue;
+    ASSIGN_OR_RETURN(const std::string name, JsonString(*it, key, where));
+    const absl::StatusOr<Storage> parsed = CodedStorageFromName(name);
+    if (!parsed.ok()) {
+      return Refuse(where, absl::StrCat(key, ": must be \"fp8\", \"int8\" or \"int4\", is ",
+                                        Quoted(name), "; absent: as the cache's own type"));
+    }
+    *type = *parsed;
+  }
+  return storage;
+}
+
 absl::StatusOr<HeadPolicy> ParsePolicy(const std::string& name, const Json& json,
                                        std::string_view what) {
   HeadPolicy policy;
   policy.name = name;
-  RETURN_IF_ERROR(JsonOnlyFields(json, {"sinks", "window_tokens", "compensation"}, what));
+  RETURN_IF_ERROR(
+      JsonOnlyFields(json, {"sinks", "window_tokens", "compensation", "storage"}, what));
   if (name.empty()) return Refuse(what, "a policy needs a name");
+  ASSIGN_OR_RETURN(policy.storage, ParseStorage(json, what));
+  if (json.contains("sinks")) {
+    ASSIGN_OR_RETURN(const int64_t sinks, JsonInt(json, "sinks", 0, kMaxTokens, what));
+    policy.sinks = static_cast<int>(sinks);
+  }
   if (!json.contains("window_tokens")) {
     for (const auto& [key, value] : json.items()) {
+      if (key == "storage" || (key == "sinks" && policy.storage.coded())) continue;
       return Refuse(what, absl::StrCat(key,
                                        ": has no meaning without window_tokens: a policy "
                                        "without a window keeps everything"));
@@ -52,10 +79,6 @@ absl::StatusOr<HeadPolicy> ParsePolicy(const std::string& name, const Json& json
     return policy;
   }
   ASSIGN_OR_RETURN(policy.window_tokens, JsonInt(json, "window_tokens", 1, kMaxTokens, what));
-  if (json.contains("sinks")) {
-    ASSIGN_OR_RETURN(const int64_t sinks, JsonInt(json, "sinks", 0, kMaxTokens, what));
-    policy.sinks = static_cast<int>(sinks);
-  }
   ASSIGN_OR_RETURN(const bool none, SecondWord(json, "compensation", {"mean", "none"}, what));
   policy.compensation = none ? Compensation::kNone : Compensation::kMean;
   return policy;
@@ -185,10 +208,14 @@ absl::StatusOr<int> ParseBlockTokens(const Json& root, std::string_view source) 
 
 nlohmann::ordered_json PolicyJson(const HeadPolicy& policy) {
   nlohmann::ordered_json json = nlohmann::ordered_json::object();
-  if (policy.full()) return json;
-  json["sinks"] = policy.sinks;
-  json["window_tokens"] = *policy.window_tokens;
-  json["compensation"] = policy.compensation == Compensation::kMean ? "mean" : "none";
+  if (!policy.full() || policy.storage.coded()) json["sinks"] = policy.sinks;
+  if (!policy.full()) {
+    json["window_tokens"] = *policy.window_tokens;
+    json["compensation"] = policy.compensation == Compensation::kMean ? "mean" : "none";
+  }
+  const auto name = [](Storage storage) { return std::string(StorageName(storage)); };
+  if (policy.storage.keys) json["storage"]["k"] = name(*policy.storage.keys);
+  if (policy.storage.values) json["storage"]["v"] = name(*policy.storage.values);
   return json;
 }
 

@@ -19,6 +19,8 @@ LaneRule RuleFor(const HeadPolicy& policy, PrefillMode prefill, int block_tokens
   Check(prompt_tokens >= 0, "a prompt has a length");
   LaneRule rule;
   rule.block_tokens = block_tokens;
+  rule.storage = policy.storage;
+  if (policy.storage.coded()) rule.plain_tokens = policy.sinks;
   if (policy.full()) {
     rule.compensation = Compensation::kNone;
     return rule;
@@ -75,10 +77,28 @@ int64_t PagesReserved(const LaneRule& rule, int64_t max_context) {
   return std::min(bounded, whole_context) + kSpare;
 }
 
+LaneFormat LaneRule::format(int head_dim, int element_bytes) const {
+  Check(element_bytes == 2 || element_bytes == 4, "a cache is bf16 or fp32");
+  const Storage own = element_bytes == 2 ? Storage::kBfloat16 : Storage::kFloat32;
+  return {{storage.keys.value_or(own), head_dim},
+          {storage.values.value_or(own), head_dim},
+          own,
+          plain_tokens};
+}
+
+int64_t LanePageBytes(const LaneRule& rule, int head_dim, int element_bytes) {
+  return rule.page_tokens() * rule.format(head_dim, element_bytes).token_bytes();
+}
+
+int64_t LaneSlotBytes(const LaneRule& rule, int head_dim, int element_bytes) {
+  const LaneFormat format = rule.format(head_dim, element_bytes);
+  const int64_t sums = rule.compensates() ? format.sum_floats() * int64_t{sizeof(float)} : 0;
+  return sums + format.sink_bytes();
+}
+
 int64_t LaneBytes(const LaneRule& rule, int64_t length, int head_dim, int element_bytes) {
-  const int64_t row_elements = int64_t{2} * head_dim;  // K and V
-  const int64_t pages = PagesHeld(rule, length) * rule.page_tokens() * row_elements * element_bytes;
-  return pages + (rule.compensates() ? row_elements * int64_t{sizeof(float)} : 0);
+  return PagesHeld(rule, length) * LanePageBytes(rule, head_dim, element_bytes) +
+         LaneSlotBytes(rule, head_dim, element_bytes);
 }
 
 }  // namespace headlong

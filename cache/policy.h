@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 
+#include "cache/row_format.h"
 #include "cache/stripes.h"
 
 namespace headlong {
@@ -21,12 +22,21 @@ inline constexpr int64_t kExactMinWindow = 4000;  // RazorAttention: W = max(400
 enum class Compensation { kNone, kMean };
 enum class PrefillMode { kStreaming, kExact };
 
+// What keys and values are stored as. Absent: the cache's own type.
+struct LaneStorage {
+  std::optional<Storage> keys;
+  std::optional<Storage> values;
+  bool coded() const { return keys.has_value() || values.has_value(); }
+  bool operator==(const LaneStorage&) const = default;
+};
+
 // One entry of "policies" in a plan.
 struct HeadPolicy {
   std::string name;
-  int sinks = 0;
+  int sinks = 0;  // first positions kept by a local head; where it codes, they stay plain numbers
   std::optional<int64_t> window_tokens;  // absent: keeps everything
   Compensation compensation = Compensation::kMean;
+  LaneStorage storage = {};
 
   bool full() const { return !window_tokens.has_value(); }
   bool operator==(const HeadPolicy&) const = default;
@@ -40,10 +50,14 @@ struct LaneRule {
   int64_t block_tokens = kBlockTokens;
   Compensation compensation = Compensation::kMean;
   StripeRange stripes = {};  // of a full lane: what this worker keeps of it
+  LaneStorage storage = {};
+  int64_t plain_tokens = 0;  // of a coded lane: first positions that are stored as plain numbers
 
   int page_tokens() const { return full ? kFullPageTokens : kLocalPageTokens; }
   // True where a lane has fp32 sums.
   bool compensates() const { return !full && compensation == Compensation::kMean; }
+  // In a cache whose own type has so many bytes: 4 is fp32, 2 is bf16.
+  LaneFormat format(int head_dim, int element_bytes) const;
 };
 
 // In kExact mode a local head's window is max(4000, prompt_tokens div 5) and `window_tokens` of the
@@ -79,9 +93,11 @@ int64_t PagesHeld(const LaneRule& rule, int64_t length);
 // pass the rule of N = max_context: W grows with N, so that rule bounds every shorter prompt.
 int64_t PagesReserved(const LaneRule& rule, int64_t max_context);
 
-// Bytes of one lane at `length`: pages of K and V and, where the rule compensates, the fp32 sums
-// (2 * head_dim floats, there from the first token on). `element_bytes` is that of the storage
-// type.
+// Bytes of one lane of one sequence: of a page of K and V; of what is there beside the pages from
+// the first token on, the fp32 sums where the rule compensates and the plain first tokens of a
+// coded lane; and of all of it at `length`. `element_bytes` as in LaneRule::format.
+int64_t LanePageBytes(const LaneRule& rule, int head_dim, int element_bytes);
+int64_t LaneSlotBytes(const LaneRule& rule, int head_dim, int element_bytes);
 int64_t LaneBytes(const LaneRule& rule, int64_t length, int head_dim, int element_bytes);
 
 }  // namespace headlong

@@ -27,29 +27,34 @@ int64_t SaturatedProduct(std::initializer_list<int64_t> factors) {
 }
 
 int64_t PageTableBytes(const SlabShape& shape) {
-  return SaturatedProduct({shape.pages, shape.lanes, 2, shape.page_tokens, shape.head_dim,
-                           ElementBytes(shape.storage)});
+  return SaturatedProduct(
+      {shape.pages, shape.lanes, shape.page_tokens, shape.format.token_bytes()});
 }
 
 int64_t SumsBytes(const SlabShape& shape) {
   return SaturatedProduct(
-      {shape.sum_slots, shape.lanes, 2, shape.head_dim, int64_t{sizeof(float)}});
+      {shape.sum_slots, shape.lanes, shape.format.sum_floats(), int64_t{sizeof(float)}});
+}
+
+int64_t SinksBytes(const SlabShape& shape) {
+  return SaturatedProduct({shape.sink_slots, shape.lanes, shape.format.sink_bytes()});
 }
 
 }  // namespace
 
 absl::StatusOr<SlabCpu> SlabCpu::Create(const SlabShape& shape) {
-  Check(shape.pages >= 0 && shape.lanes > 0 && shape.page_tokens > 0 && shape.head_dim > 0 &&
-            shape.sum_slots >= 0,
+  Check(shape.pages >= 0 && shape.lanes > 0 && shape.page_tokens > 0 &&
+            shape.format.keys.dims > 0 && shape.sum_slots >= 0,
         "a slab has a shape");
   const int64_t page_bytes = PageTableBytes(shape);
   const int64_t sum_bytes = SumsBytes(shape);
+  const int64_t sink_bytes = SinksBytes(shape);
   const auto refused = [&] {
     return absl::ResourceExhaustedError(
         absl::StrCat("cache: ", page_bytes, " bytes for ", shape.pages, " pages and ", sum_bytes,
                      " bytes for sums of ", shape.lanes, " lanes cannot be had"));
   };
-  if (page_bytes > kMostBytes || sum_bytes > kMostBytes) return refused();
+  if (std::max({page_bytes, sum_bytes, sink_bytes}) > kMostBytes) return refused();
 
   SlabCpu slab;
   slab.shape_ = shape;
@@ -61,32 +66,49 @@ absl::StatusOr<SlabCpu> SlabCpu::Create(const SlabShape& shape) {
     slab.sums_.reset(new (std::nothrow) float[sum_bytes / sizeof(float)]());
     if (slab.sums_ == nullptr) return refused();
   }
+  if (sink_bytes > 0) {
+    slab.sinks_.reset(new (std::nothrow) std::byte[sink_bytes]);
+    if (slab.sinks_ == nullptr) return refused();
+  }
   return slab;
 }
 
-int64_t SlabCpu::bytes() const { return PageTableBytes(shape_) + SumsBytes(shape_); }
-
-std::byte* SlabCpu::keys(int32_t page, int lane) {
-  Check(page >= 0 && page < shape_.pages && lane >= 0 && lane < shape_.lanes,
-        "a page and a lane of this slab");
-  const int64_t row_block =
-      int64_t{shape_.page_tokens} * shape_.head_dim * ElementBytes(shape_.storage);
-  return pages_.get() + (int64_t{page} * shape_.lanes + lane) * 2 * row_block;
+int64_t SlabCpu::bytes() const {
+  return PageTableBytes(shape_) + SumsBytes(shape_) + SinksBytes(shape_);
 }
 
-std::byte* SlabCpu::values(int32_t page, int lane) {
-  return keys(page, lane) +
-         int64_t{shape_.page_tokens} * shape_.head_dim * ElementBytes(shape_.storage);
+Row SlabCpu::keys(int32_t page, int lane) {
+  Check(page >= 0 && page < shape_.pages && lane >= 0 && lane < shape_.lanes,
+        "a page and a lane of this slab");
+  std::byte* first = pages_.get() + (int64_t{page} * shape_.lanes + lane) * LanePageBytes();
+  return RowsIn(first, shape_.format.keys, shape_.page_tokens);
+}
+
+Row SlabCpu::values(int32_t page, int lane) {
+  std::byte* first = keys(page, lane).codes + shape_.page_tokens * shape_.format.keys.bytes();
+  return RowsIn(first, shape_.format.values, shape_.page_tokens);
+}
+
+Row SlabCpu::sink_keys(int slot, int lane) {
+  Check(slot >= 0 && slot < shape_.sink_slots && lane >= 0 && lane < shape_.lanes,
+        "a slot and a lane of this slab");
+  return {sinks_.get() + (int64_t{slot} * shape_.lanes + lane) * shape_.format.sink_bytes(),
+          nullptr};
+}
+
+Row SlabCpu::sink_values(int slot, int lane) {
+  const LaneFormat& format = shape_.format;
+  return {sink_keys(slot, lane).codes + format.sinks * format.sink_keys().bytes(), nullptr};
 }
 
 float* SlabCpu::sums(int slot, int lane) {
   Check(slot >= 0 && slot < shape_.sum_slots && lane >= 0 && lane < shape_.lanes,
         "a slot and a lane of this slab");
-  return sums_.get() + (int64_t{slot} * shape_.lanes + lane) * 2 * shape_.head_dim;
+  return sums_.get() + (int64_t{slot} * shape_.lanes + lane) * shape_.format.sum_floats();
 }
 
 void SlabCpu::ResetSums(int slot) {
-  std::fill_n(sums(slot, 0), int64_t{shape_.lanes} * 2 * shape_.head_dim, 0.0f);
+  std::fill_n(sums(slot, 0), shape_.lanes * shape_.format.sum_floats(), 0.0f);
 }
 
 }  // namespace headlong

@@ -8,12 +8,17 @@
 
 namespace headlong {
 
-enum class Storage { kFloat32, kBfloat16 };
+// The first two hold numbers as they are; the others hold codes, whose scale stands beside the row
+// (cache/row_format.h).
+enum class Storage { kFloat32, kBfloat16, kFloat8, kInt8, kInt4 };
 
 struct Bfloat16 {
   uint16_t bits = 0;
 };
 
+inline constexpr bool IsCoded(Storage storage) { return storage > Storage::kBfloat16; }
+
+// Of numbers stored as they are.
 inline constexpr int ElementBytes(Storage storage) { return storage == Storage::kFloat32 ? 4 : 2; }
 
 // Round to nearest even; NaN stays NaN (a quiet one of the same sign).
@@ -29,8 +34,34 @@ inline float ToFloat(Bfloat16 value) {
 }
 inline float ToFloat(float value) { return value; }
 
-// "fp32" | "bf16". INVALID_ARGUMENT otherwise.
+// fp8 e4m3 (OCP): sign, 4 bits of exponent with bias 7, 3 of mantissa; no infinity. Rounds to
+// nearest even; what is beyond 448, the largest, becomes 448.
+inline uint8_t ToFloat8(float value) {
+  const uint32_t bits = __builtin_bit_cast(uint32_t, value);
+  const auto sign = static_cast<uint8_t>(bits >> 24 & 0x80u);
+  const uint32_t magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return sign | 0x7fu;
+  if (magnitude >= 0x43e00000u) return sign | 0x7eu;  // 448
+  if (magnitude < 0x3c800000u) {                      // below 2^-6: steps of 2^-9
+    return sign |
+           static_cast<uint8_t>(__builtin_rintf(__builtin_bit_cast(float, magnitude) * 0x1p9f));
+  }
+  const uint32_t rounded = magnitude + 0x7ffffu + (magnitude >> 20 & 1u);
+  return sign | static_cast<uint8_t>((rounded >> 20) - ((127u - 7u) << 3));
+}
+inline float FromFloat8(uint8_t code) {
+  const uint32_t sign = static_cast<uint32_t>(code & 0x80u) << 24;
+  if ((code & 0x7fu) == 0x7fu) return __builtin_nanf("");
+  const uint32_t magnitude = static_cast<uint32_t>(code & 0x7fu) << 20;
+  return __builtin_bit_cast(
+      float, __builtin_bit_cast(uint32_t, __builtin_bit_cast(float, magnitude) * 0x1p120f) | sign);
+}
+
+// "fp32" | "bf16": what the numbers of a cache are stored in unless a policy says otherwise.
+// INVALID_ARGUMENT otherwise.
 absl::StatusOr<Storage> StorageFromName(std::string_view name);
+// "fp8" | "int8" | "int4": what a policy may say. INVALID_ARGUMENT otherwise.
+absl::StatusOr<Storage> CodedStorageFromName(std::string_view name);
 std::string_view StorageName(Storage storage);
 
 }  // namespace headlong

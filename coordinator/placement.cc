@@ -135,7 +135,13 @@ int64_t ScratchBytes(const PlacementProblem& problem, int heads, int columns, in
   const ModelConfig& config = *problem.config;
   const int64_t head_columns = int64_t{heads} * (2 * config.group() + 2) * config.head_dim;
   const int64_t per_row = 4 * int64_t{config.hidden_size} + head_columns + 3 * int64_t{columns};
-  const int64_t new_rows = int64_t{2} * heads * config.head_dim * problem.cache_element_bytes;
+  int64_t token_bytes = 0;
+  for (int policy = 0; policy < static_cast<int>(problem.plan->policies().size()); ++policy) {
+    const LaneRule rule = problem.plan->rule(policy, problem.max_context);
+    token_bytes = std::max(
+        token_bytes, rule.format(config.head_dim, problem.cache_element_bytes).new_token_bytes());
+  }
+  const int64_t new_rows = heads * token_bytes;
   // Logits of sampled rows: at most one per sequence.
   int64_t bytes =
       problem.max_batch_tokens * (per_row * 4 + new_rows) +

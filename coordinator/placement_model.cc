@@ -94,7 +94,11 @@ void PlacementModel::FillKinds() {
       ++heads_[layer][kind];
       fixed += kinds_[kind].weight_bytes;
       if (kinds_[kind].full) {
-        per_sequence += LaneReservedBytes(problem, kinds_[kind].policy, 1);
+        // What is beside the pages is there for every sequence, however many run.
+        const int64_t slots = LaneSlotsBytes(problem, kinds_[kind].policy);
+        per_sequence +=
+            LaneReservedBytes(problem, kinds_[kind].policy, 1) - slots / problem.max_sequences;
+        fixed += slots;
       } else {
         fixed += LaneReservedBytes(problem, kinds_[kind].policy, problem.max_sequences);
       }
@@ -166,9 +170,11 @@ int64_t PlacementModel::PagesFor(int policy, const StripeRange& stripes) const {
 int64_t PlacementModel::PartBytes(int kind, const StripeRange& stripes) const {
   const HeadKind& of = kinds_[kind];
   if (!of.full) return of.bytes();
-  const int64_t page_bytes =
-      int64_t{2} * kFullPageTokens * problem_->config->head_dim * problem_->cache_element_bytes;
-  return of.weight_bytes + PagesFor(of.policy, stripes) * page_bytes;
+  const LaneRule rule = problem_->plan->rule(of.policy, problem_->max_context);
+  const int head_dim = problem_->config->head_dim, element_bytes = problem_->cache_element_bytes;
+  return of.weight_bytes +
+         PagesFor(of.policy, stripes) * LanePageBytes(rule, head_dim, element_bytes) +
+         LaneSlotsBytes(*problem_, of.policy);
 }
 
 double PlacementModel::WeightSeconds(int worker, int kind) const {

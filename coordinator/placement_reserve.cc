@@ -110,7 +110,8 @@ absl::Status SetPages(const PlacementProblem& problem, const HeldHeads& held,
     const LaneRule rule = each.rule(plan, problem.max_context);
     const int64_t one = PagesReserved(rule, problem.max_context) * page_bytes(each);
     needed += one * (rule.full ? 1 : problem.max_sequences) +
-              problem.max_sequences * SumBytes(plan, each, problem.config->head_dim);
+              problem.max_sequences *
+                  SlotBytes(plan, each, problem.config->head_dim, problem.cache_element_bytes);
     if (rule.full) wanted += one * (problem.max_sequences - 1);
   }
   const int64_t fixed = static_cast<int64_t>(share.weights_bytes() + share.scratch_bytes());
@@ -132,7 +133,8 @@ absl::Status SetPages(const PlacementProblem& problem, const HeldHeads& held,
     const int64_t pages = one + static_cast<int64_t>(more * (rule.full ? granted : 1.0));
     share.add_class_pages(static_cast<uint32_t>(pages));
     cache_bytes += pages * page_bytes(each) +
-                   problem.max_sequences * SumBytes(plan, each, problem.config->head_dim);
+                   problem.max_sequences *
+                       SlotBytes(plan, each, problem.config->head_dim, problem.cache_element_bytes);
   }
   share.set_cache_bytes(cache_bytes);
   return absl::OkStatus();

@@ -33,7 +33,13 @@ int64_t LaneReservedBytes(const PlacementProblem& problem, int policy, int seque
   const int64_t pages = PagesReserved(plan.rule(policy, problem.max_context), problem.max_context);
   return sequences *
          (pages * PageBytes(plan, lane, problem.config->head_dim, problem.cache_element_bytes) +
-          SumBytes(plan, lane, problem.config->head_dim));
+          SlotBytes(plan, lane, problem.config->head_dim, problem.cache_element_bytes));
+}
+
+int64_t LaneSlotsBytes(const PlacementProblem& problem, int policy) {
+  return problem.max_sequences * LaneSlotBytes(problem.plan->rule(policy, problem.max_context),
+                                               problem.config->head_dim,
+                                               problem.cache_element_bytes);
 }
 
 int64_t LaneReadBytes(const PlacementProblem& problem, int policy) {

@@ -17,8 +17,10 @@ int64_t VocabRowBytes(const PlacementProblem& problem);
 // Norm vectors, held by every worker.
 int64_t NormBytes(const PlacementProblem& problem);
 
-// Cache bytes a lane reserves for `sequences` of max_context, sums included.
+// Cache bytes a lane reserves for `sequences` of max_context, with what is beside its pages.
 int64_t LaneReservedBytes(const PlacementProblem& problem, int policy, int sequences);
+// Of these, what does not grow with pages: of all sequences that may run.
+int64_t LaneSlotsBytes(const PlacementProblem& problem, int policy);
 // Cache bytes that a decode step reads of one lane at the workload's context.
 int64_t LaneReadBytes(const PlacementProblem& problem, int policy);
 

@@ -112,6 +112,8 @@ class Writer {
       for (const LaneClass& lanes : BuildLaneClasses(*problem_.plan, lanes_[i])) {
         if (problem_.plan->policies()[lanes.policy].full()) {
           per_sequence += static_cast<double>(PagesOfOne(lanes) * BytesOfPage(lanes));
+          room -= static_cast<double>(lanes.lanes.size()) *
+                  static_cast<double>(LaneSlotsBytes(problem_, lanes.policy));
         } else {
           room -= static_cast<double>(lanes.lanes.size()) *
                   static_cast<double>(
@@ -133,7 +135,8 @@ class Writer {
       share.add_class_pages(static_cast<uint32_t>(pages));
       cache_bytes +=
           pages * BytesOfPage(lanes) +
-          problem_.max_sequences * SumBytes(*problem_.plan, lanes, problem_.config->head_dim);
+          problem_.max_sequences * SlotBytes(*problem_.plan, lanes, problem_.config->head_dim,
+                                             problem_.cache_element_bytes);
     }
     share.set_cache_bytes(cache_bytes);
   }

@@ -3,10 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <new>
 
 #include "common/status.h"
-#include "worker/kernels/op_cpu.h"
 
 namespace headlong {
 namespace {
@@ -26,9 +24,7 @@ int64_t FoldedUntil(const LaneRule& rule, int64_t committed) {
 }  // namespace
 
 AttentionCpu::AttentionCpu(const AttentionShape& attention, const CacheShape& cache)
-    : shape_(attention),
-      storage_(cache.storage),
-      row_bytes_(int64_t{attention.head_dim} * ElementBytes(cache.storage)) {
+    : shape_(attention), storage_(cache.storage) {
   places_.resize(shape_.heads.size());
   for (size_t layer = 0; layer < shape_.heads.size(); ++layer) {
     places_[layer].resize(shape_.heads[layer].size());
@@ -56,6 +52,7 @@ absl::StatusOr<std::unique_ptr<AttentionCpu>> AttentionCpu::Create(const Attenti
 }
 
 absl::Status AttentionCpu::TakeMemory(const CacheShape& cache) {
+  std::vector<LaneFormat> formats;
   for (size_t c = 0; c < cache.classes->size(); ++c) {
     const LaneClass& lane_class = (*cache.classes)[c];
     const LaneRule rule = lane_class.rule(*cache.plan, shape_.max_context);
@@ -63,24 +60,19 @@ absl::Status AttentionCpu::TakeMemory(const CacheShape& cache) {
     slab.pages = cache.class_pages[c];
     slab.lanes = static_cast<int>(lane_class.lanes.size());
     slab.page_tokens = rule.page_tokens();
-    slab.head_dim = shape_.head_dim;
-    const bool compensates = !rule.full && rule.compensation == Compensation::kMean;
-    slab.sum_slots = compensates ? cache.max_sequences : 0;
-    slab.storage = storage_;
+    slab.format = rule.format(shape_.head_dim, ElementBytes(storage_));
+    slab.sum_slots = rule.compensates() ? cache.max_sequences : 0;
+    slab.sink_slots = slab.format.sinks > 0 ? cache.max_sequences : 0;
     ASSIGN_OR_RETURN(SlabCpu created, SlabCpu::Create(slab));
     slabs_.push_back(std::move(created));
+    formats.push_back(slab.format);
   }
   const bool splits = std::any_of(shape_.stripes.begin(), shape_.stripes.end(),
                                   [](const LayerStripes& layer) { return !layer.own.empty(); });
   if (splits) lse_.resize(int64_t{max_heads_} * shape_.max_rows * shape_.group);
-  const int64_t new_bytes = 2 * max_heads_ * row_bytes_ * shape_.max_rows;
-  const int64_t exact_bytes = exact_ ? 2 * max_heads_ * row_bytes_ * shape_.max_context : 0;
-  new_rows_.reset(new (std::nothrow) std::byte[new_bytes]);
-  exact_rows_.reset(new (std::nothrow) std::byte[exact_bytes]);
-  if (new_rows_ == nullptr || exact_rows_ == nullptr) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("no memory for ", new_bytes + exact_bytes, " bytes of attention scratch"));
-  }
+  ASSIGN_OR_RETURN(
+      new_rows_,
+      NewRowsCpu::Create({max_heads_, shape_.max_rows, exact_ ? shape_.max_context : 0}, formats));
   return absl::OkStatus();
 }
 
@@ -108,16 +100,21 @@ void AttentionCpu::ResetSums(int slot) {
 
 void AttentionCpu::CopyLane(const LaneCopy& copy, CopyWay way) {
   SlabCpu& slab = slabs_[copy.place.lane_class];
+  const LaneFormat& format = slab.shape().format;
   const auto move = [way](void* cached, void* host, int64_t bytes) {
     way == CopyWay::kToHost ? std::memcpy(host, cached, bytes) : std::memcpy(cached, host, bytes);
   };
-  const int64_t bytes = 2 * slab.shape().page_tokens * row_bytes_;  // keys, then values
+  const int64_t bytes = slab.shape().page_tokens * format.token_bytes();  // keys, then values
   for (size_t i = 0; i < copy.pages.size(); ++i) {
-    move(slab.keys(copy.pages[i], copy.place.lane), copy.host_pages + i * bytes, bytes);
+    move(slab.keys(copy.pages[i], copy.place.lane).codes, copy.host_pages + i * bytes, bytes);
   }
-  if (copy.host_sums == nullptr) return;
-  move(slab.sums(copy.slot, copy.place.lane), copy.host_sums,
-       int64_t{2} * shape_.head_dim * int64_t{sizeof(float)});
+  if (copy.host_sums != nullptr) {
+    move(slab.sums(copy.slot, copy.place.lane), copy.host_sums,
+         format.sum_floats() * int64_t{sizeof(float)});
+  }
+  if (copy.host_sinks != nullptr) {
+    move(slab.sink_keys(copy.slot, copy.place.lane).codes, copy.host_sinks, format.sink_bytes());
+  }
 }
 
 void AttentionCpu::BeginBatch(const Batch& batch, const LaneTables& tables) {
@@ -139,9 +136,7 @@ void AttentionCpu::Run(int layer, const float* qkv, float* out) {
     work.layer_heads = heads;
     work.window = shape_.windows.empty() ? 0 : shape_.windows[layer];
     work.place = places_[layer][work.head];
-    const int64_t first = work.chunk->first_row * row_bytes_;
-    work.rows = {new_keys(work.head) + first, new_values(work.head) + first, work.chunk->position,
-                 work.chunk->end()};
+    work.rows = new_rows_.OfChunk(work.head, format(work), *work.chunk);
   }
 #pragma omp parallel
   {
@@ -203,7 +198,7 @@ std::vector<AttentionSums> AttentionCpu::TakeSums() {
   return result;
 }
 
-// k and v of the batch, rounded to the storage type before any use, head by head.
+// k and v of the batch, rounded to what their lanes store before any use, head by head.
 void AttentionCpu::RoundNewRows(int layer, const float* qkv) {
   const int heads = static_cast<int>(shape_.heads[layer].size());
   const int d = shape_.head_dim;
@@ -211,8 +206,8 @@ void AttentionCpu::RoundNewRows(int layer, const float* qkv) {
   const float* keys = qkv + int64_t{heads} * shape_.group * d;
   const float* values = keys + int64_t{heads} * d;
   for (int head = 0; head < heads; ++head) {
-    cpu::StoreRows(keys + head * d, columns, batch_->rows(), d, storage_, new_keys(head));
-    cpu::StoreRows(values + head * d, columns, batch_->rows(), d, storage_, new_values(head));
+    const LaneFormat& format = slabs_[places_[layer][head].lane_class].shape().format;
+    new_rows_.Round(head, format, keys + head * d, values + head * d, columns, *batch_);
   }
 }
 
@@ -231,10 +226,9 @@ void AttentionCpu::Prepare(LaneWork& work) {
 
 // Everything is kept: write first, then read all of it from the cache.
 void AttentionCpu::PrepareFull(LaneWork& work) {
-  SlabCpu& slab = slabs_[work.place.lane_class];
-  WriteKept(after(work), slab, work.place.lane, work.rows);
+  WriteKept(after(work), slab_lane(work), work.rows);
   const int64_t first = work.window > 0 ? work.chunk->position + 1 - work.window : 0;
-  KeptRuns(after(work), slab, work.place.lane, std::max<int64_t>(first, 0), work.chunk->end(),
+  KeptRuns(after(work), slab_lane(work), {std::max<int64_t>(first, 0), work.chunk->end()},
            work.runs);
   Tile tile;
   tile.position = work.chunk->position;
@@ -245,34 +239,28 @@ void AttentionCpu::PrepareFull(LaneWork& work) {
 // RazorAttention's prefill: all of the prompt is at hand for this one layer.
 void AttentionCpu::PrepareExact(LaneWork& work) {
   const Chunk& chunk = *work.chunk;
-  std::byte* keys = exact_keys(work.head);
-  std::byte* values = exact_values(work.head);
-  const int64_t bytes = chunk.count * row_bytes_;
-  std::memcpy(keys + chunk.position * row_bytes_, work.rows.keys, bytes);
-  std::memcpy(values + chunk.position * row_bytes_, work.rows.values, bytes);
-  work.rows = {keys, values, 0, chunk.end()};
-  work.runs.push_back({keys, values, 0, chunk.end()});
+  work.rows = new_rows_.AddToPrompt(work.head, format(work), chunk);
+  NewRuns(format(work), work.rows, {0, chunk.end()}, work.runs);
   Tile tile;
   tile.position = chunk.position;
-  tile.run_end = 1;
+  tile.run_end = work.runs.size();
   AddTiles(work, tile, chunk.end());
 }
 
 // Queries with the same window share one set of runs and one compensation token.
 void AttentionCpu::PrepareLocal(LaneWork& work) {
   const LaneRule& rule = before(work).rule();
-  SlabCpu& slab = slabs_[work.place.lane_class];
   const bool compensates = rule.compensation == Compensation::kMean;
   if (compensates) {
-    const float* sums = slab.sums(work.tables->slot, work.place.lane);
-    work.running.assign(sums, sums + 2 * shape_.head_dim);
+    const float* sums = slabs_[work.place.lane_class].sums(work.tables->slot, work.place.lane);
+    work.running.assign(sums, sums + format(work).sum_floats());
   }
   int64_t folded = FoldedUntil(rule, work.chunk->position);
   for (int64_t begin = work.chunk->position; begin < work.chunk->end();) {
     const int64_t end = GroupEnd(rule, begin, work.chunk->end());
     const int64_t window_begin = WindowStart(rule, begin);
     if (compensates && window_begin > folded) {
-      FoldDropped(before(work), slab, work.place.lane, work.rows, {folded, window_begin},
+      FoldDropped(before(work), slab_lane(work), work.rows, {folded, window_begin},
                   work.running.data());
     }
     folded = std::max(folded, window_begin);
@@ -283,7 +271,6 @@ void AttentionCpu::PrepareLocal(LaneWork& work) {
 
 void AttentionCpu::AddGroup(LaneWork& work, int64_t begin, int64_t end, int64_t window_begin) {
   const LaneRule& rule = before(work).rule();
-  SlabCpu& slab = slabs_[work.place.lane_class];
   const int64_t cached = work.chunk->position;
   Tile tile;
   tile.position = begin;
@@ -292,13 +279,10 @@ void AttentionCpu::AddGroup(LaneWork& work, int64_t begin, int64_t end, int64_t 
   const int64_t ranges[2][2] = {{0, std::min(rule.sinks, end)}, {window_begin, end}};
   for (const auto& [from, to] : ranges) {
     if (from < std::min(to, cached)) {
-      KeptRuns(before(work), slab, work.place.lane, from, std::min(to, cached), work.runs);
+      KeptRuns(before(work), slab_lane(work), {from, std::min(to, cached)}, work.runs);
     }
     const int64_t fresh = std::max(from, cached);
-    if (fresh < to) {
-      const int64_t offset = (fresh - work.rows.begin) * row_bytes_;
-      work.runs.push_back({work.rows.keys + offset, work.rows.values + offset, fresh, to - fresh});
-    }
+    if (fresh < to) NewRuns(format(work), work.rows, {fresh, to}, work.runs);
   }
   tile.run_end = work.runs.size();
   if (rule.compensation == Compensation::kMean) {
@@ -352,6 +336,8 @@ cpu::AttentionTile AttentionCpu::KernelTile(const Tile& tile, const float* qkv, 
   kernel.first_position = tile.position;
   kernel.scale = 1.0f / std::sqrt(static_cast<float>(d));
   kernel.storage = storage_;
+  kernel.key_codes = format(work).keys.type;
+  kernel.value_codes = format(work).values.type;
   kernel.window = work.window;
   kernel.runs = std::span(work.runs).subspan(tile.run_begin, tile.run_end - tile.run_begin);
   if (tile.dropped > 0) {
@@ -386,12 +372,12 @@ void AttentionCpu::Finish(LaneWork& work) {
     if (work.chunk->end() < work.tables->prompt_tokens) return;
     const int64_t window_begin = WindowStart(rule, work.chunk->end() - 1);
     if (compensates) {
-      FoldDropped(before(work), slab, work.place.lane, work.rows, {rule.sinks, window_begin}, sums);
+      FoldDropped(before(work), slab_lane(work), work.rows, {rule.sinks, window_begin}, sums);
     }
   } else if (compensates) {
     std::copy(work.running.begin(), work.running.end(), sums);
   }
-  WriteKept(after(work), slab, work.place.lane, work.rows);
+  WriteKept(after(work), slab_lane(work), work.rows);
 }
 
 }  // namespace headlong

@@ -14,6 +14,7 @@
 #include "worker/attention_parts.h"
 #include "worker/backend.h"
 #include "worker/kernels/attention_cpu.h"
+#include "worker/new_rows_cpu.h"
 #include "worker/probe.h"
 #include "worker/repeat_attention_cpu.h"
 
@@ -88,25 +89,23 @@ class AttentionCpu {
   const BlockTable& after(const LaneWork& work) const {
     return work.tables->after[work.place.lane_class];
   }
-  std::byte* new_keys(int head) { return &new_rows_[2 * head * row_bytes_ * shape_.max_rows]; }
-  std::byte* new_values(int head) { return new_keys(head) + row_bytes_ * shape_.max_rows; }
-  std::byte* exact_keys(int head) {
-    return &exact_rows_[2 * head * row_bytes_ * shape_.max_context];
+  const LaneFormat& format(const LaneWork& work) const {
+    return slabs_[work.place.lane_class].shape().format;
   }
-  std::byte* exact_values(int head) { return exact_keys(head) + row_bytes_ * shape_.max_context; }
+  SlabLane slab_lane(const LaneWork& work) {
+    return {&slabs_[work.place.lane_class], work.place.lane, work.tables->slot};
+  }
 
   const AttentionShape shape_;
-  const Storage storage_;
-  const int64_t row_bytes_;                     // of one key: head_dim elements
+  const Storage storage_;                       // the cache's own type
   int max_heads_ = 0;                           // held heads of the layer that holds most
   bool exact_ = false;                          // the plan prefills local heads exactly
   std::vector<std::vector<CacheLane>> places_;  // [layer][held head]
   std::vector<SlabCpu> slabs_;                  // by lane class
 
   // Scratch of a step, reused by every layer.
-  std::unique_ptr<std::byte[]> new_rows_;    // [held head][K|V][max_rows][head_dim]
-  std::unique_ptr<std::byte[]> exact_rows_;  // [held head][K|V][max_context][head_dim]
-  std::vector<float> lse_;                   // [held head][max_rows][group]; where heads are split
+  NewRowsCpu new_rows_;
+  std::vector<float> lse_;  // [held head][max_rows][group]; where heads are split
   std::vector<LaneWork> works_;
   std::vector<Tile> tiles_;
   std::vector<size_t> cut_;  // first parts of cut tiles: indices into tiles_

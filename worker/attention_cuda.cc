@@ -51,6 +51,17 @@ absl::Status CheckShape(const AttentionShape& attention) {
   return absl::OkStatus();
 }
 
+absl::Status CheckStorage(const CacheShape& cache) {
+  for (const LaneClass& lane_class : *cache.classes) {
+    const HeadPolicy& policy = cache.plan->policies()[lane_class.policy];
+    if (!policy.storage.coded()) continue;
+    return absl::UnimplementedError(absl::StrCat("policy \"", policy.name,
+                                                 "\": storage: GPUs store keys and values as plain "
+                                                 "numbers; leave it out, or use --device cpu"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 struct AttentionCuda::State {
@@ -198,6 +209,7 @@ AttentionCuda::~AttentionCuda() = default;
 absl::StatusOr<std::unique_ptr<AttentionCuda>> AttentionCuda::Create(
     const AttentionShape& attention, const CacheShape& cache, cudaStream_t stream) {
   RETURN_IF_ERROR(CheckShape(attention));
+  RETURN_IF_ERROR(CheckStorage(cache));
   AttentionMemory::Kernels kernels;
   kernels.shape.type = cache.storage == Storage::kFloat32 ? cuda::ElementType::kFloat32
                                                           : cuda::ElementType::kBfloat16;

@@ -46,14 +46,14 @@ struct CacheLane {
   int lane = 0;  // in the class
 };
 
-// Pages of one lane, and one sequence's sums where it compensates, beside their copy in host
-// memory.
+// Pages of one lane, and what one sequence has beside them, with their copy in host memory.
 struct LaneCopy {
   CacheLane place;
   std::span<const int32_t> pages;   // of the caches, in the order of the copy
-  std::byte* host_pages = nullptr;  // [pages][K|V][page tokens][head_dim]
+  std::byte* host_pages = nullptr;  // [pages], each of the lane as the caches hold it
   int slot = 0;
-  float* host_sums = nullptr;  // [K|V][head_dim]; null: none
+  float* host_sums = nullptr;       // [K|V][dims]; null: none
+  std::byte* host_sinks = nullptr;  // [K|V][sinks][dims], plain; null: none
 };
 enum class CopyWay { kToHost, kFromHost };
 

@@ -81,7 +81,8 @@ int64_t LaneTables::UsedBytes(int head_dim, int element_bytes) const {
   int64_t bytes = 0;
   for (size_t i = 0; i < pools_.size(); ++i) {
     bytes += pools_[i].used() * PageBytes(*plan_, classes_[i], head_dim, element_bytes);
-    bytes += static_cast<int64_t>(sequences_.size()) * SumBytes(*plan_, classes_[i], head_dim);
+    bytes += static_cast<int64_t>(sequences_.size()) *
+             SlotBytes(*plan_, classes_[i], head_dim, element_bytes);
   }
   return bytes;
 }

@@ -193,8 +193,12 @@ void LaneTransfer::Copy(const LaneTables& tables, Backend& backend, CopyWay way,
       copy.host_pages = at;
       copy.slot = stands.slot;
       at += std::ssize(pages) * PageBytesOf(rule, element_);
+      const int64_t slot_bytes = SlotBytesOf(move, rule, element_);
+      const int64_t sink_bytes =
+          rule.format(element_.head_dim, element_.element_bytes).sink_bytes();
       copy.host_sums = rule.compensates() ? reinterpret_cast<float*>(at) : nullptr;
-      at += SumBytesOf(rule, element_);
+      at += slot_bytes;
+      copy.host_sinks = slot_bytes > 0 && sink_bytes > 0 ? at - sink_bytes : nullptr;
       offsets[peer] = at - parcels[peer].bytes.get();
       backend.CopyLane(copy, way);
     }

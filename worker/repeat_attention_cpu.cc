@@ -3,30 +3,25 @@
 #include <algorithm>
 #include <cmath>
 
+#include "cache/row_format.h"
+#include "worker/kernels/attention_tile.h"
+
 namespace headlong {
 namespace {
 
-// The key at `position`, of head_dim elements.
-const std::byte* KeyAt(const cpu::AttentionTile& tile, int64_t position) {
+double Weight(const cpu::AttentionTile& tile, const float* q, float lse, int64_t position) {
   const auto after =
       std::upper_bound(tile.runs.begin(), tile.runs.end(), position,
                        [](int64_t p, const KeyRun& run) { return p < run.position; });
   const KeyRun& run = *(after - 1);
-  return run.keys + (position - run.position) * tile.head_dim * ElementBytes(tile.storage);
-}
-
-template <typename Element>
-double Dot(const float* q, const std::byte* key, int n) {
-  const Element* k = reinterpret_cast<const Element*>(key);
-  double sum = 0;
-  for (int i = 0; i < n; ++i) sum += double{q[i]} * ToFloat(k[i]);
-  return sum;
-}
-
-double Weight(const cpu::AttentionTile& tile, const float* q, float lse, int64_t position) {
-  const std::byte* key = KeyAt(tile, position);
-  const double dot = tile.storage == Storage::kFloat32 ? Dot<float>(q, key, tile.head_dim)
-                                                       : Dot<Bfloat16>(q, key, tile.head_dim);
+  const bool coded = run.key_scales != nullptr;
+  const RowFormat format{coded ? tile.key_codes : tile.storage, tile.head_dim};
+  const int64_t row = position - run.position;
+  float key[cpu::kMaxHeadDim];
+  DecodeRow(run.keys + row * format.code_bytes(),
+            coded ? run.key_scales + row * format.scales() : nullptr, format, key);
+  double dot = 0;
+  for (int i = 0; i < tile.head_dim; ++i) dot += double{q[i]} * key[i];
   return std::exp(dot * tile.scale - lse);
 }
 

@@ -45,14 +45,15 @@ TEST(LaneClassTest, BytesAddUpToTheSequence) {
   const auto classes = BuildLaneClasses(plan, heads);
   EXPECT_EQ(PageBytes(plan, classes[0], 64, 2), 1 * 2 * 64 * 64 * 2);
   EXPECT_EQ(PageBytes(plan, classes[1], 64, 2), 4 * 2 * 16 * 64 * 2);
-  EXPECT_EQ(SumBytes(plan, classes[0], 64), 0);
-  EXPECT_EQ(SumBytes(plan, classes[1], 64), 4 * 2 * 64 * 4);
-  EXPECT_EQ(SumBytes(plan, classes[2], 64), 0);
+  EXPECT_EQ(SlotBytes(plan, classes[0], 64, 2), 0);
+  EXPECT_EQ(SlotBytes(plan, classes[1], 64, 2), 4 * 2 * 64 * 4);
+  EXPECT_EQ(SlotBytes(plan, classes[2], 64, 2), 0);
   for (int64_t length : {1, 16, 17, 300, 5000}) {
     int64_t bytes = 0;
     for (const LaneClass& entry : classes) {
       const LaneRule rule = plan.rule(entry.policy, length);
-      bytes += PagesHeld(rule, length) * PageBytes(plan, entry, 64, 2) + SumBytes(plan, entry, 64);
+      bytes +=
+          PagesHeld(rule, length) * PageBytes(plan, entry, 64, 2) + SlotBytes(plan, entry, 64, 2);
     }
     EXPECT_EQ(bytes, plan.SequenceBytes(length, length, 64, 2)) << length;
   }

@@ -251,30 +251,32 @@ TEST(LaneCpuTest, RunsAreWholePages) {
   DriverClass lanes(Local(4, 32, 16), Storage::kFloat32, /*sequences=*/1, 100);
   auto table = BlockTable(lanes.rule).Advance(90, lanes.pool);
   ASSERT_TRUE(table.ok());
+  const SlabLane lane{&lanes.slab, 0, 0};
   std::vector<KeyRun> runs;
-  KeptRuns(*table, lanes.slab, 0, 0, 4, runs);
-  KeptRuns(*table, lanes.slab, 0, 50, 90, runs);
+  KeptRuns(*table, lane, {0, 4}, runs);
+  KeptRuns(*table, lane, {50, 90}, runs);
   ASSERT_EQ(runs.size(), 4u);
   EXPECT_EQ(runs[0].count, 4);
   EXPECT_EQ(runs[1].position, 50);
   EXPECT_EQ(runs[1].count, 14);
   EXPECT_EQ(runs[2].count, 16);
   EXPECT_EQ(runs[3].count, 10);
-  EXPECT_EQ(runs[3].keys, lanes.slab.keys(table->PageOf(80), 0));
+  EXPECT_EQ(runs[3].keys, lanes.slab.keys(table->PageOf(80), 0).codes);
 }
 
 TEST(LaneCpuDeathTest, RefusesWhatWouldCorruptAStep) {
   DriverClass lanes(Local(4, 32, 16), Storage::kFloat32, /*sequences=*/1, 100);
   auto table = BlockTable(lanes.rule).Advance(90, lanes.pool);
   ASSERT_TRUE(table.ok());
+  const SlabLane lane{&lanes.slab, 0, 0};
   std::vector<KeyRun> runs;
-  EXPECT_DEATH(KeptRuns(*table, lanes.slab, 0, 0, 5, runs), "only kept positions are read");
+  EXPECT_DEATH(KeptRuns(*table, lane, {0, 5}, runs), "only kept positions are read");
   float* sums = lanes.slab.sums(0, 0);
-  const NewRows none{nullptr, nullptr, 90, 90};
-  EXPECT_DEATH(FoldDropped(*table, lanes.slab, 0, none, {0, 16}, sums), "sinks are never dropped");
-  EXPECT_DEATH(FoldDropped(*table, lanes.slab, 0, none, {20, 32}, sums), "goes on at a border");
-  EXPECT_DEATH(FoldDropped(*table, lanes.slab, 0, none, {48, 60}, sums), "whole blocks leave");
-  EXPECT_DEATH(FoldDropped(*table, lanes.slab, 0, none, {16, 32}, sums), "only kept positions");
+  const NewRows none{.begin = 90, .end = 90};
+  EXPECT_DEATH(FoldDropped(*table, lane, none, {0, 16}, sums), "sinks are never dropped");
+  EXPECT_DEATH(FoldDropped(*table, lane, none, {20, 32}, sums), "goes on at a border");
+  EXPECT_DEATH(FoldDropped(*table, lane, none, {48, 60}, sums), "whole blocks leave");
+  EXPECT_DEATH(FoldDropped(*table, lane, none, {16, 32}, sums), "only kept positions");
 }
 
 }  // namespace

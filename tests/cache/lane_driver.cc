@@ -17,10 +17,10 @@ constexpr int kDim = kDriverHeadDim;
 SlabCpu NanSlab(const SlabShape& shape) {
   auto slab = SlabCpu::Create(shape);
   if (!slab.ok()) std::abort();
-  const int64_t half = int64_t{shape.page_tokens} * kDim * ElementBytes(shape.storage);
+  const int64_t page_bytes = shape.page_tokens * shape.format.token_bytes();
   for (int32_t page = 0; page < shape.pages; ++page) {
     for (int lane = 0; lane < shape.lanes; ++lane) {
-      std::memset(slab->keys(page, lane), 0xff, 2 * half);  // a NaN in either type
+      std::memset(slab->keys(page, lane).codes, 0xff, page_bytes);  // a NaN in either type
     }
   }
   return std::move(slab).value();
@@ -37,6 +37,11 @@ std::vector<std::byte> Encode(std::span<const float> rows, int64_t begin, int64_
     bytes.insert(bytes.end(), from, from + ElementBytes(storage));
   }
   return bytes;
+}
+
+NewRows Rows(std::vector<std::byte>& keys, std::vector<std::byte>& values, int64_t begin,
+             int64_t end) {
+  return {.keys = {keys.data()}, .values = {values.data()}, .begin = begin, .end = end};
 }
 
 }  // namespace
@@ -66,9 +71,8 @@ DriverClass::DriverClass(const LaneRule& class_rule, Storage storage, int sequen
       slab(NanSlab({.pages = pool.total(),
                     .lanes = 2,
                     .page_tokens = rule.page_tokens(),
-                    .head_dim = kDim,
-                    .sum_slots = rule.compensates() ? sequences : 0,
-                    .storage = storage})) {}
+                    .format = PlainFormat(storage, kDim),
+                    .sum_slots = rule.compensates() ? sequences : 0})) {}
 
 LaneDriver::LaneDriver(DriverClass* lanes, int slot)
     : lanes_(lanes), slot_(slot), table_(lanes->rule), folded_(lanes->rule.sinks) {
@@ -80,16 +84,16 @@ void LaneDriver::Step(const HeadRows& rows, int64_t count) {
   const int64_t end = begin + count;
   auto after = table_.Advance(count, lanes_->pool);
   ASSERT_TRUE(after.ok()) << after.status();
-  const Storage storage = lanes_->slab.shape().storage;
-  const auto keys = Encode(rows.keys, begin, end, storage);
-  const auto values = Encode(rows.values, begin, end, storage);
-  const NewRows fresh{keys.data(), values.data(), begin, end};
+  const Storage storage = lanes_->slab.shape().format.own;
+  auto keys = Encode(rows.keys, begin, end, storage);
+  auto values = Encode(rows.values, begin, end, storage);
+  const NewRows fresh = Rows(keys, values, begin, end);
   if (lanes_->rule.full) {
-    WriteKept(*after, lanes_->slab, kDriverLane, fresh);
+    WriteKept(*after, lane(), fresh);
     for (int64_t m = begin; m < end; ++m) AttendFull(rows, *after, m);
   } else {
     for (int64_t m = begin; m < end; ++m) AttendLocal(rows, fresh, m);
-    WriteKept(*after, lanes_->slab, kDriverLane, fresh);
+    WriteKept(*after, lane(), fresh);
   }
   table_ = *after;
 }
@@ -97,26 +101,26 @@ void LaneDriver::Step(const HeadRows& rows, int64_t count) {
 void LaneDriver::PrefillExact(const HeadRows& rows, int64_t count) {
   auto after = table_.Advance(count, lanes_->pool);
   ASSERT_TRUE(after.ok()) << after.status();
-  const Storage storage = lanes_->slab.shape().storage;
-  const auto keys = Encode(rows.keys, 0, count, storage);
-  const auto values = Encode(rows.values, 0, count, storage);
-  const NewRows all{keys.data(), values.data(), 0, count};
+  const Storage storage = lanes_->slab.shape().format.own;
+  auto keys = Encode(rows.keys, 0, count, storage);
+  auto values = Encode(rows.values, 0, count, storage);
+  const NewRows all = Rows(keys, values, 0, count);
   for (int64_t m = 0; m < count; ++m) {
     const KeyRun run{keys.data(), values.data(), 0, m + 1};
     AttendRuns(&rows.queries[m * kDim], std::span(&run, 1), /*dropped=*/0);
   }
   folded_ = WindowStart(lanes_->rule, count - 1);
   if (lanes_->rule.compensates()) {
-    FoldDropped(table_, lanes_->slab, kDriverLane, all, {lanes_->rule.sinks, folded_},
+    FoldDropped(table_, lane(), all, {lanes_->rule.sinks, folded_},
                 lanes_->slab.sums(slot_, kDriverLane));
   }
-  WriteKept(*after, lanes_->slab, kDriverLane, all);
+  WriteKept(*after, lane(), all);
   table_ = *after;
 }
 
 void LaneDriver::AttendFull(const HeadRows& rows, const BlockTable& after, int64_t m) {
   std::vector<KeyRun> runs;
-  KeptRuns(after, lanes_->slab, kDriverLane, 0, m + 1, runs);
+  KeptRuns(after, lane(), {0, m + 1}, runs);
   AttendRuns(&rows.queries[m * kDim], runs, /*dropped=*/0);
 }
 
@@ -124,24 +128,21 @@ void LaneDriver::AttendLocal(const HeadRows& rows, const NewRows& fresh, int64_t
   const LaneRule& rule = lanes_->rule;
   const int64_t lo = WindowStart(rule, m);
   if (rule.compensates() && lo > folded_) {
-    FoldDropped(table_, lanes_->slab, kDriverLane, fresh, {folded_, lo},
-                lanes_->slab.sums(slot_, kDriverLane));
+    FoldDropped(table_, lane(), fresh, {folded_, lo}, lanes_->slab.sums(slot_, kDriverLane));
   }
   folded_ = lo;
   std::vector<KeyRun> runs;
-  const int64_t row_bytes = kDim * ElementBytes(lanes_->slab.shape().storage);
   const std::pair<int64_t, int64_t> ranges[] = {{0, std::min(rule.sinks, m + 1)}, {lo, m + 1}};
   for (const auto& [begin, end] : ranges) {
-    KeptRuns(table_, lanes_->slab, kDriverLane, begin, std::min(end, fresh.begin), runs);
+    KeptRuns(table_, lane(), {begin, std::min(end, fresh.begin)}, runs);
     const int64_t from = std::max(begin, fresh.begin);
-    const int64_t offset = (from - fresh.begin) * row_bytes;
-    if (from < end) runs.push_back({fresh.keys + offset, fresh.values + offset, from, end - from});
+    if (from < end) NewRuns(lanes_->slab.shape().format, fresh, {from, end}, runs);
   }
   AttendRuns(&rows.queries[m * kDim], runs, rule.compensates() ? DroppedTokens(rule, m) : 0);
 }
 
 float LaneDriver::Element(const std::byte* row, int i) const {
-  if (lanes_->slab.shape().storage == Storage::kFloat32) {
+  if (lanes_->slab.shape().format.own == Storage::kFloat32) {
     return reinterpret_cast<const float*>(row)[i];
   }
   return ToFloat(reinterpret_cast<const Bfloat16*>(row)[i]);
@@ -149,7 +150,7 @@ float LaneDriver::Element(const std::byte* row, int i) const {
 
 void LaneDriver::AttendRuns(const float* query, std::span<const KeyRun> runs, int64_t dropped) {
   const double scale = 1.0 / std::sqrt(double{kDim});
-  const int64_t row_bytes = kDim * ElementBytes(lanes_->slab.shape().storage);
+  const int64_t row_bytes = kDim * ElementBytes(lanes_->slab.shape().format.own);
   double total = 0;
   std::vector<double> out(kDim);
   // Normal logits stay far below the range of exp: no maximum is needed.
@@ -195,12 +196,12 @@ std::vector<float> LaneDriver::sums() const {
 }
 
 std::vector<std::byte> LaneDriver::Contents() const {
-  const int64_t row_bytes = kDim * ElementBytes(lanes_->slab.shape().storage);
+  const int64_t row_bytes = kDim * ElementBytes(lanes_->slab.shape().format.own);
   std::vector<std::byte> bytes;
   for (int64_t p = 0; p < table_.committed(); ++p) {
     if (!table_.Holds(p)) continue;
     std::vector<KeyRun> run;
-    KeptRuns(table_, lanes_->slab, kDriverLane, p, p + 1, run);
+    KeptRuns(table_, lane(), {p, p + 1}, run);
     bytes.insert(bytes.end(), run[0].keys, run[0].keys + row_bytes);
     bytes.insert(bytes.end(), run[0].values, run[0].values + row_bytes);
   }

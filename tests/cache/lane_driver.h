@@ -66,6 +66,7 @@ class LaneDriver {
   void AttendLocal(const HeadRows& rows, const NewRows& fresh, int64_t m);
   void AttendRuns(const float* query, std::span<const KeyRun> runs, int64_t dropped);
   float Element(const std::byte* row, int i) const;
+  SlabLane lane() const { return {&lanes_->slab, kDriverLane, slot_}; }
 
   DriverClass* lanes_;
   int slot_;

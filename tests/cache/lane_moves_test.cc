@@ -104,7 +104,7 @@ TEST(LaneMovesTest, SumsGoOnceWithEachLocalLane) {
   const auto after = placements.Make(plan, 3);
   std::map<LaneId, int64_t> sums;
   for (const LaneMove& move : LaneMoves(before, after)) {
-    sums[move.lane] += SumBytesOf(RuleOf(plan, move.lane, 0), {64, 2});
+    sums[move.lane] += SlotBytesOf(move, RuleOf(plan, move.lane, 0), {64, 2});
   }
   for (const auto& [lane, bytes] : sums) {
     EXPECT_EQ(bytes, plan.policy(lane.layer, lane.head).full() ? 0 : 2 * 64 * 4);

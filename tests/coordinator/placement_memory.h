@@ -50,7 +50,8 @@ inline void CheckMemory(const PlacementProblem& problem, const v1::Placement& pl
       EXPECT_GE(pages, PagesReserved(rule, problem.max_context) * problem.required_sequences);
       cache += pages * PageBytes(*problem.plan, classes[c], config.head_dim,
                                  problem.cache_element_bytes) +
-               problem.max_sequences * SumBytes(*problem.plan, classes[c], config.head_dim);
+               problem.max_sequences * SlotBytes(*problem.plan, classes[c], config.head_dim,
+                                                 problem.cache_element_bytes);
     }
     EXPECT_EQ(static_cast<int64_t>(share.cache_bytes()), cache);
     EXPECT_LE(weights + cache + static_cast<int64_t>(share.scratch_bytes()),

@@ -8,8 +8,10 @@
 #include <cmath>
 #include <random>
 
+#include "absl/strings/str_join.h"
 #include "common/status.h"
 #include "tests/support/local_head_reference.h"
+#include "tests/support/stored_row.h"
 #include "worker/lane_tables.h"
 
 namespace headlong {
@@ -28,14 +30,26 @@ struct Case {
   int block = 16;
   bool compensation = true;
   bool exact = false;
+  std::string keys = {};  // what they are stored as; empty: as the cache's own type
+  std::string values = {};
 };
+
+std::string StorageJson(const Case& c, bool sinks) {
+  std::vector<std::string> types;
+  if (!c.keys.empty()) types.push_back(absl::StrCat(R"("k":")", c.keys, R"(")"));
+  if (!c.values.empty()) types.push_back(absl::StrCat(R"("v":")", c.values, R"(")"));
+  if (types.empty()) return "";
+  return absl::StrCat(sinks ? absl::StrCat(R"("sinks":)", c.sinks) : "", R"(,"storage":{)",
+                      absl::StrJoin(types, ","), "}");
+}
 
 Plan MakePlan(const Case& c) {
   const std::string text = absl::StrCat(
       R"({"version":1,"layers":1,"kv_heads":3,"block_tokens":)", c.block, R"(,"prefill":")",
-      c.exact ? "exact" : "streaming", R"(","policies":{"full":{},"local":{"sinks":)", c.sinks,
-      R"(,"window_tokens":)", c.window, R"(,"compensation":")", c.compensation ? "mean" : "none",
-      R"("}},"default":"local","heads":[{"layer":0,"heads":[1],"policy":"full"}]})");
+      c.exact ? "exact" : "streaming", R"(","policies":{"full":{)", StorageJson(c, true),
+      R"(},"local":{"sinks":)", c.sinks, R"(,"window_tokens":)", c.window, R"(,"compensation":")",
+      c.compensation ? "mean" : "none", R"(")", StorageJson(c, false),
+      R"(}},"default":"local","heads":[{"layer":0,"heads":[1],"policy":"full"}]})");
   auto plan = Plan::FromJson(text, {1, kHeads, ""}, "test");
   EXPECT_TRUE(plan.ok()) << plan.status();
   return *std::move(plan);
@@ -49,14 +63,16 @@ std::vector<float> RandomRows(std::mt19937& random, int positions) {
   return rows;
 }
 
-// Columns of one head's part of every row: [positions][kHeadDim].
-std::vector<float> Take(const std::vector<float>& rows, int first, Storage storage) {
+// Columns of one head's part of every row as they are stored: [positions][kHeadDim]. The first
+// `plain` positions are stored as `own` whatever `type` is.
+std::vector<float> Take(const std::vector<float>& rows, int first, Storage own,
+                        const std::string& type = {}, int plain = 0) {
   std::vector<float> part;
-  for (size_t row = 0; row < rows.size(); row += kColumns) {
-    for (int i = 0; i < kHeadDim; ++i) {
-      const float value = rows[row + first + i];
-      part.push_back(storage == Storage::kBfloat16 ? reference::RoundToBfloat16(value) : value);
-    }
+  for (int row = 0; row < static_cast<int>(rows.size()) / kColumns; ++row) {
+    const std::span<const float> numbers(&rows[row * kColumns + first], kHeadDim);
+    const auto stored = reference::StoredRow(
+        numbers, type.empty() || row < plain ? std::string(StorageName(own)) : type);
+    part.insert(part.end(), stored.begin(), stored.end());
   }
   return part;
 }
@@ -136,8 +152,8 @@ void ExpectReference(const Case& c, Storage storage, int64_t prompt_tokens,
   const int key_base = kHeads * kGroup * kHeadDim;
   const int value_base = key_base + kHeads * kHeadDim;
   for (int head = 0; head < kHeads; ++head) {
-    const auto keys = Take(rows, key_base + head * kHeadDim, storage);
-    const auto values = Take(rows, value_base + head * kHeadDim, storage);
+    const auto keys = Take(rows, key_base + head * kHeadDim, storage, c.keys, c.sinks);
+    const auto values = Take(rows, value_base + head * kHeadDim, storage, c.values, c.sinks);
     reference::HeadRule rule;
     rule.retrieval = head == 1;
     rule.sinks = c.sinks;
@@ -178,7 +194,10 @@ TEST_P(AttentionCpuTest, StreamingEqualsTheDefinitionForAnyChunking) {
   constexpr int kPositions = 150;
   for (const Case& c :
        {Case{4, 32, 16}, Case{0, 1, 16}, Case{16, 16, 16}, Case{5, 33, 16}, Case{20, 31, 32},
-        Case{4, 64, 64}, Case{4, 32, 16, false}, Case{40, 48, 16}, Case{1, 200, 16}}) {
+        Case{4, 64, 64}, Case{4, 32, 16, false}, Case{40, 48, 16}, Case{1, 200, 16},
+        Case{4, 32, 16, true, false, "int8", "int8"}, Case{0, 32, 16, true, false, "fp8", "int4"},
+        Case{20, 31, 32, true, false, "int4", "fp8"}, Case{5, 33, 16, true, false, "int8", ""},
+        Case{4, 48, 16, false, false, "", "int4"}}) {
     const auto rows = RandomRows(random, kPositions);
     Layer layer(c, GetParam(), 256);
     uint64_t id = 0;
@@ -230,21 +249,22 @@ TEST_P(AttentionCpuTest, ExactPrefillThenDecodeEqualsTheDefinition) {
   std::mt19937 random(13);
   constexpr int kPrompt = 4050;  // above the smallest window of an exact prefill
   constexpr int kPositions = 4100;
-  const Case c{4, 32, 16, true, true};
   const auto rows = RandomRows(random, kPositions);
-  Layer layer(c, GetParam(), 4200);
-  layer.Start(1, kPrompt);
-  std::vector<float> out;
-  int position = 0;
-  while (position < kPositions) {
-    const bool exact = position < kPrompt;
-    const int most = exact ? 61 : 9;
-    const int count = std::min(most, (exact ? kPrompt : kPositions) - position);
-    const auto parts = layer.Run({At(1, position, count, exact)}, {&rows});
-    out.insert(out.end(), parts[0].begin(), parts[0].end());
-    position += count;
+  for (const Case& c : {Case{4, 32, 16, true, true}, Case{7, 32, 16, true, true, "int4", "int8"}}) {
+    Layer layer(c, GetParam(), 4200);
+    layer.Start(1, kPrompt);
+    std::vector<float> out;
+    int position = 0;
+    while (position < kPositions) {
+      const bool exact = position < kPrompt;
+      const int most = exact ? (position < 10 ? 3 : 61) : 9;
+      const int count = std::min(most, (exact ? kPrompt : kPositions) - position);
+      const auto parts = layer.Run({At(1, position, count, exact)}, {&rows});
+      out.insert(out.end(), parts[0].begin(), parts[0].end());
+      position += count;
+    }
+    ExpectReference(c, GetParam(), kPrompt, rows, out);
   }
-  ExpectReference(c, GetParam(), kPrompt, rows, out);
 }
 
 // Few rows over many keys are computed in parts; more rows, or with one key less, are not.

@@ -32,8 +32,10 @@ struct AttentionTile {
   int group = 1;
   int head_dim = 0;  // a multiple of 8, at most 256
   int64_t first_position = 0;
-  float scale = 1.0f;  // 1 / sqrt(head_dim) as a rule
-  Storage storage = Storage::kFloat32;
+  float scale = 1.0f;                   // 1 / sqrt(head_dim) as a rule
+  Storage storage = Storage::kFloat32;  // of runs without scales
+  Storage key_codes = Storage::kInt8;   // of runs with scales (cache/row_format.h)
+  Storage value_codes = Storage::kInt8;
   int64_t window = 0;  // not 0: nor is a key visible unless p > m - window
   std::span<const AttentionRun> runs;
   CompensationToken compensation;

@@ -3,6 +3,7 @@
 // and does 4 rows head_dim flops on them: bound by memory up to some 4 rows of fp32 or 2 of bf16.
 
 #include "worker/kernels/key_block.h"
+#include "worker/kernels/tile_rows.h"
 #include "worker/kernels/vector_math.h"
 #include "worker/kernels/vector_pairs.h"
 
@@ -14,11 +15,6 @@ inline constexpr int kScoreStride =
 static_assert(kFewRows <= kMaxPanelRows);
 
 inline constexpr int kFewRowsBlock = 64;  // its keys, values and what is being fetched fit in L2
-
-// How many vectors a load makes. fp32: one. bf16: the even and the odd elements of 2 W; queries and
-// sums are kept in that order too.
-template <typename Element>
-inline constexpr int kParts = sizeof(float) / sizeof(Element);
 
 // Calls f.operator()<R>(row) for groups of R rows that together are all rows.
 template <typename F>
@@ -50,20 +46,22 @@ inline void FetchRow(Bytes row, int bytes) {
 }
 
 // Scores of keys [j, j + K) for R rows: R K sums in registers.
-template <int W, typename Element, int R, int K>
+template <int W, typename RowType, int R, int K>
 void ScoreKeys(const KeyBlock& block, int j, const float* q, int head_dim, float* scores) {
-  const Element* key[K];
+  Bytes key[K];
+  const uint16_t* scales[K];
   for (int k = 0; k < K; ++k) {
     const int at = j + k < block.count ? j + k : block.count - 1;  // repeats the last; not used
-    key[k] = reinterpret_cast<const Element*>(block.key[at]);
+    key[k] = block.key[at];
+    scales[k] = block.key_scales[at];
   }
   Float<W> sums[R * K] = {};
-  for (int i = 0; i < head_dim; i += kParts<Element> * W) {
+  for (int i = 0; i < head_dim; i += RowType::kParts * W) {
 #pragma GCC unroll 2
-    for (int part = 0; part < kParts<Element>; ++part) {
+    for (int part = 0; part < RowType::kParts; ++part) {
       Float<W> k[K];
 #pragma GCC unroll 4
-      for (int n = 0; n < K; ++n) k[n] = LoadPart<W>(key[n] + i, part);
+      for (int n = 0; n < K; ++n) k[n] = RowType::template Load<W>(key[n], scales[n], i, part);
 #pragma GCC unroll 4
       for (int r = 0; r < R; ++r) {
         const Float<W> v = Load<W>(q + r * head_dim + i + part * W);
@@ -82,26 +80,39 @@ void ScoreKeys(const KeyBlock& block, int j, const float* q, int head_dim, float
   }
 }
 
+// x[r][j] *= scale of key or value j, for all rows.
+inline void ScaleScores(const AttentionTile& tile, const uint16_t* const* scales, int count,
+                        TileScratch& scratch) {
+  float wide[kBlockKeys];
+  for (int j = 0; j < count; ++j) wide[j] = WidenScale(*scales[j]);
+  for (int r = 0; r < tile.rows; ++r) {
+    float* scores = scratch.scores + r * kScoreStride;
+#pragma omp simd
+    for (int j = 0; j < count; ++j) scores[j] *= wide[j];
+  }
+}
+
 // Scores of a block for all rows; fetches the keys of the next one meanwhile.
-template <int W, typename Element>
+template <int W, typename RowType>
 void ScoreBlock(const AttentionTile& tile, const KeyBlock& block, const KeyBlock& next,
                 TileScratch& scratch) {
   const int d = tile.head_dim;
   for (int j = 0; j < block.count; j += 4) {
-    for (int k = j; k < j + 4; ++k) FetchRow(next.key[k], d * sizeof(Element));
+    for (int k = j; k < j + 4; ++k) FetchRow(next.key[k], RowType::Size(d));
     ForRowGroups(tile.rows, [&]<int R>(int row) {
       constexpr int K = R == 4 && kRegisters == 16 ? 2 : 4;
       float* scores = scratch.scores + row * kScoreStride;
       for (int k = j; k < j + 4; k += K) {
-        ScoreKeys<W, Element, R, K>(block, k, scratch.q + row * d, d, scores);
+        ScoreKeys<W, RowType, R, K>(block, k, scratch.q + row * d, d, scores);
       }
     });
   }
+  if constexpr (RowType::kRowScale) ScaleScores(tile, block.key_scales, block.count, scratch);
 }
 
 // out[r][i..] += sum over keys of weight * value, for R rows and D vectors from i on. Asks for
 // as much of `ahead` as is read here.
-template <int W, typename Element, int R, int D>
+template <int W, typename RowType, int R, int D>
 void AddValues(const KeyBlock& block, int i, int head_dim, const float* weights, float* out,
                const Bytes* ahead) {
   Float<W> sums[R][D];
@@ -111,13 +122,13 @@ void AddValues(const KeyBlock& block, int i, int head_dim, const float* weights,
     for (int d = 0; d < D; ++d) sums[r][d] = Load<W>(out + r * head_dim + i + d * W);
   }
   for (int j = 0; j < block.count; ++j) {
-    const Element* value = reinterpret_cast<const Element*>(block.value[j]) + i;
-    if (ahead != nullptr) FetchRow(ahead[j] + i * sizeof(Element), D * W * sizeof(Element));
+    if (ahead != nullptr) FetchRow(ahead[j] + RowType::Size(i), RowType::Size(D * W));
     Float<W> v[D];
 #pragma GCC unroll 4
     for (int d = 0; d < D; ++d) {
-      constexpr int kGroup = kParts<Element> * W;
-      v[d] = LoadPart<W>(value + d * W / kGroup * kGroup, d % kParts<Element>);
+      constexpr int kGroup = RowType::kParts * W;
+      v[d] = RowType::template Load<W>(block.value[j], block.value_scales[j],
+                                       i + d * W / kGroup * kGroup, d % RowType::kParts);
     }
 #pragma GCC unroll 4
     for (int r = 0; r < R; ++r) {
@@ -135,12 +146,13 @@ void AddValues(const KeyBlock& block, int i, int head_dim, const float* weights,
 
 // Adds the block's values to all rows, as many vectors at a time as the sums of the largest group
 // of rows leave registers for.
-template <int W, typename Element>
+template <int W, typename RowType>
 void AddBlock(const AttentionTile& tile, const KeyBlock& block, const KeyBlock& next,
               TileScratch& scratch) {
+  if constexpr (RowType::kRowScale) ScaleScores(tile, block.value_scales, block.count, scratch);
   const auto add = [&]<int D>(int i) {
     ForRowGroups(tile.rows, [&]<int R>(int row) {
-      AddValues<W, Element, R, D>(block, i, tile.head_dim, scratch.scores + row * kScoreStride,
+      AddValues<W, RowType, R, D>(block, i, tile.head_dim, scratch.scores + row * kScoreStride,
                                   scratch.out + row * tile.head_dim,
                                   row == 0 ? next.value : nullptr);
     });
@@ -150,7 +162,7 @@ void AddBlock(const AttentionTile& tile, const KeyBlock& block, const KeyBlock& 
     for (; i + 4 * W <= tile.head_dim; i += 4 * W) add.template operator()<4>(i);
   }
   for (; i + 2 * W <= tile.head_dim; i += 2 * W) add.template operator()<2>(i);
-  if constexpr (kParts<Element> == 1) {
+  if constexpr (RowType::kParts == 1) {
     for (; i < tile.head_dim; i += W) add.template operator()<1>(i);
   }
 }
@@ -184,7 +196,7 @@ float SoftmaxRow(const KeyBlock& block, int32_t row_offset, float* scores, float
   return shrink;
 }
 
-template <int W, typename Element>
+template <int W, bool kPairs>
 void StartFewRows(const AttentionTile& tile, TileScratch& scratch) {
   const int d = tile.head_dim;
   const CompensationToken& token = tile.compensation;
@@ -204,7 +216,7 @@ void StartFewRows(const AttentionTile& tile, TileScratch& scratch) {
       scratch.max[r] = HorizontalSum<W>(score) + token.log_count;
       scratch.sum[r] = 1;
     }
-    if constexpr (kParts<Element> == 2) {
+    if constexpr (kPairs) {
       SplitPairs<W>(scaled, d);
       SplitPairs<W>(out, d);
     }
@@ -216,9 +228,46 @@ void Scale(float* x, int n, float factor) {
   for (int i = 0; i < n; i += W) Store<W>(x + i, Load<W>(x + i) * factor);
 }
 
-template <int W, typename Element>
+// Of whatever type the block's keys are.
+template <int W>
+void ScoreAnyBlock(const AttentionTile& tile, const KeyBlock& block, const KeyBlock& next,
+                   TileScratch& scratch) {
+  switch (block.key_type) {
+    case Storage::kFloat32:
+      return ScoreBlock<W, FloatRow>(tile, block, next, scratch);
+    case Storage::kBfloat16:
+      return ScoreBlock<W, Bfloat16Row>(tile, block, next, scratch);
+    case Storage::kFloat8:
+      return ScoreBlock<W, Float8Row>(tile, block, next, scratch);
+    case Storage::kInt8:
+      return ScoreBlock<W, Int8Row>(tile, block, next, scratch);
+    case Storage::kInt4:
+      return ScoreBlock<W, Int4Row>(tile, block, next, scratch);
+  }
+}
+
+template <int W>
+void AddAnyBlock(const AttentionTile& tile, const KeyBlock& block, const KeyBlock& next,
+                 TileScratch& scratch) {
+  switch (block.value_type) {
+    case Storage::kFloat32:
+      return AddBlock<W, FloatRow>(tile, block, next, scratch);
+    case Storage::kBfloat16:
+      return AddBlock<W, Bfloat16Row>(tile, block, next, scratch);
+    case Storage::kFloat8:
+      return AddBlock<W, Float8Row>(tile, block, next, scratch);
+    case Storage::kInt8:
+      return AddBlock<W, Int8Row>(tile, block, next, scratch);
+    case Storage::kInt4:
+      return AddBlock<W, Int4Row>(tile, block, next, scratch);
+  }
+}
+
+// kPairs: every run is of bf16, whose pairs are taken apart in one operation; queries and sums are
+// then kept in the order that gives.
+template <int W, bool kPairs>
 void AttendInOrder(const AttentionTile& tile, TileScratch& scratch) {
-  StartFewRows<W, Element>(tile, scratch);
+  StartFewRows<W, kPairs>(tile, scratch);
   KeyReader reader(tile, kFewRowsBlock);
   KeyBlock blocks[2];
   reader.Read(blocks[0]);
@@ -226,42 +275,57 @@ void AttendInOrder(const AttentionTile& tile, TileScratch& scratch) {
     const KeyBlock& block = blocks[turn];
     KeyBlock& next = blocks[1 - turn];
     reader.Read(next);
-    ScoreBlock<W, Element>(tile, block, next, scratch);
+    if constexpr (kPairs) {
+      ScoreBlock<W, Bfloat16Pairs>(tile, block, next, scratch);
+    } else {
+      ScoreAnyBlock<W>(tile, block, next, scratch);
+    }
     for (int r = 0; r < tile.rows; ++r) {
       const float shrink = SoftmaxRow(block, r / tile.group, scratch.scores + r * kScoreStride,
                                       scratch.max[r], scratch.sum[r]);
       if (shrink != 1) Scale<W>(scratch.out + r * tile.head_dim, tile.head_dim, shrink);
     }
-    AddBlock<W, Element>(tile, block, next, scratch);
+    if constexpr (kPairs) {
+      AddBlock<W, Bfloat16Pairs>(tile, block, next, scratch);
+    } else {
+      AddAnyBlock<W>(tile, block, next, scratch);
+    }
   }
   for (int r = 0; r < tile.rows; ++r) {
     const float inverse = scratch.sum[r] == 0 ? 0.0f : 1.0f / scratch.sum[r];
     float* sum = scratch.out + r * tile.head_dim;
     float* out = OutRow(tile, r);
-    if constexpr (kParts<Element> == 2) JoinPairs<W>(sum, tile.head_dim);
+    if constexpr (kPairs) JoinPairs<W>(sum, tile.head_dim);
     for (int i = 0; i < tile.head_dim; i += W) Store<W>(out + i, Load<W>(sum + i) * inverse);
   }
   StoreLse(tile, scratch);
 }
 
 // With the widest vectors that divide head_dim.
-template <int W, typename Element>
+template <int W, bool kPairs>
 void ChooseWidth(const AttentionTile& tile, TileScratch& scratch) {
-  if constexpr (kParts<Element> * W > 8) {
-    if (tile.head_dim % (kParts<Element> * W) != 0) {
-      return ChooseWidth<W / 2, Element>(tile, scratch);
-    }
+  constexpr int kNumbers = kPairs ? 2 * W : W;  // of a load
+  if constexpr (kNumbers > 8) {
+    if (tile.head_dim % kNumbers != 0) return ChooseWidth<W / 2, kPairs>(tile, scratch);
   }
-  AttendInOrder<W, Element>(tile, scratch);
+  AttendInOrder<W, kPairs>(tile, scratch);
+}
+
+bool AllBfloat16(const AttentionTile& tile) {
+  if (tile.storage != Storage::kBfloat16) return false;
+  for (const AttentionRun& run : tile.runs) {
+    if (run.key_scales != nullptr || run.value_scales != nullptr) return false;
+  }
+  return true;
 }
 
 }  // namespace
 
 void AttendFewRows(const AttentionTile& tile, TileScratch& scratch) {
-  if (tile.storage == Storage::kFloat32) {
-    ChooseWidth<kLanes, float>(tile, scratch);
+  if (AllBfloat16(tile)) {
+    ChooseWidth<kLanes, true>(tile, scratch);
   } else {
-    ChooseWidth<kLanes, uint16_t>(tile, scratch);
+    ChooseWidth<kLanes, false>(tile, scratch);
   }
 }
 

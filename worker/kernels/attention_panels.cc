@@ -3,6 +3,7 @@
 // masks need a horizontal step. 4 rows head_dim flops per key, bound by FMA.
 
 #include "worker/kernels/key_block.h"
+#include "worker/kernels/tile_rows.h"
 #include "worker/kernels/vector_math.h"
 
 namespace headlong::cpu::HEADLONG_ISA {
@@ -199,26 +200,48 @@ void FinishPanel(const AttentionTile& tile, int first_row, const Panel& panel) {
   }
 }
 
-// fp32 keys and values are used where they lie; bf16 ones are widened into the scratch.
-void Widen(const AttentionTile& tile, const KeyBlock& block, TileScratch& scratch,
-           FloatBlock& floats) {
+// The rows of a block in fp32: `out` where they are of that type, else widened into `scratch`.
+template <typename RowType>
+void WidenRows(const Bytes* rows, const uint16_t* const* scales, int count, int head_dim,
+               float* scratch) {
   constexpr int W = kLanes < 8 ? kLanes : 8;  // divides every head_dim
-  const int d = tile.head_dim;
-  for (int j = 0; j < block.count; ++j) {
-    if (tile.storage == Storage::kFloat32) {
-      floats.key[j] = reinterpret_cast<const float*>(block.key[j]);
-      floats.value[j] = reinterpret_cast<const float*>(block.value[j]);
-      continue;
+  for (int j = 0; j < count; ++j) {
+    Float<W> scale = Splat<W>(1);
+    if constexpr (RowType::kRowScale) scale = Splat<W>(WidenScale(*scales[j]));
+    for (int i = 0; i < head_dim; i += W) {
+      Store<W>(scratch + j * head_dim + i,
+               RowType::template Load<W>(rows[j], scales[j], i, 0) * scale);
     }
-    const auto* key = reinterpret_cast<const uint16_t*>(block.key[j]);
-    const auto* value = reinterpret_cast<const uint16_t*>(block.value[j]);
-    for (int i = 0; i < d; i += W) {
-      Store<W>(scratch.keys + j * d + i, Load<W>(key + i));
-      Store<W>(scratch.values + j * d + i, Load<W>(value + i));
-    }
-    floats.key[j] = scratch.keys + j * d;
-    floats.value[j] = scratch.values + j * d;
   }
+}
+
+void Widen(Storage type, const Bytes* rows, const uint16_t* const* scales, int count, int head_dim,
+           float* scratch, const float** out) {
+  for (int j = 0; j < count; ++j) {
+    out[j] = type == Storage::kFloat32 ? reinterpret_cast<const float*>(rows[j])
+                                       : scratch + j * head_dim;
+  }
+  switch (type) {
+    case Storage::kFloat32:
+      return;
+    case Storage::kBfloat16:
+      return WidenRows<Bfloat16Row>(rows, scales, count, head_dim, scratch);
+    case Storage::kFloat8:
+      return WidenRows<Float8Row>(rows, scales, count, head_dim, scratch);
+    case Storage::kInt8:
+      return WidenRows<Int8Row>(rows, scales, count, head_dim, scratch);
+    case Storage::kInt4:
+      return WidenRows<Int4Row>(rows, scales, count, head_dim, scratch);
+  }
+}
+
+// Keys and values in fp32 are used where they lie, others are widened into the scratch.
+void WidenBlock(const AttentionTile& tile, const KeyBlock& block, TileScratch& scratch,
+                FloatBlock& floats) {
+  const int d = tile.head_dim;
+  Widen(block.key_type, block.key, block.key_scales, block.count, d, scratch.keys, floats.key);
+  Widen(block.value_type, block.value, block.value_scales, block.count, d, scratch.values,
+        floats.value);
   for (int j = block.count; j < block.count + 16; ++j) floats.key[j] = floats.key[block.count - 1];
 }
 
@@ -246,7 +269,7 @@ void AttendPanels(const AttentionTile& tile, TileScratch& scratch) {
   KeyReader reader(tile, kBlockKeys);
   FloatBlock floats;
   for (KeyBlock block; reader.Read(block);) {
-    Widen(tile, block, scratch, floats);
+    WidenBlock(tile, block, scratch, floats);
     for (int p = 0; p < count; ++p) {
       if (vectors[p] == 2) {
         AttendPanel<2>(block, floats, panels[p], tile.head_dim, scratch.scores);

@@ -1,6 +1,6 @@
 #include "worker/kernels/attention_tile.h"
 
-#include "worker/kernels/key_block.h"
+#include "worker/kernels/tile_rows.h"
 
 namespace headlong::cpu::HEADLONG_ISA {
 

@@ -1,35 +1,37 @@
-// What both ways through a tile share (attention_few_rows.cc, attention_panels.cc): the blocks of
-// keys they work on, where rows lie, and the end of the softmax. For files built once per
-// instruction set.
+// The blocks of keys that both ways through a tile work on (attention_few_rows.cc,
+// attention_panels.cc). For files built once per instruction set.
 #pragma once
 
 #include "worker/kernels/attention_tile.h"
+#include "worker/kernels/row_loads.h"
 #include "worker/kernels/vector.h"
 
 namespace headlong::cpu::HEADLONG_ISA {
 
-using Bytes = const std::byte*;
-
-// Up to kBlockKeys keys, each of which a row sees.
+// Up to kBlockKeys keys, each of which a row sees, of one type; so are the values.
 struct KeyBlock {
   int count = 0;
-  bool masked = false;         // a row does not see all of them
-  int32_t window = 0;          // a row sees the offsets in (its own - window, its own]
-  int32_t offset[kBlockKeys];  // position less the tile's first, at least kFarthest
+  Storage key_type = Storage::kFloat32;
+  Storage value_type = Storage::kFloat32;
+  bool masked = false;             // a row does not see all of them
+  int32_t window = 0;              // a row sees the offsets in (its own - window, its own]
+  int32_t offset[kBlockKeys];      // position less the tile's first, at least kFarthest
   Bytes key[kBlockKeys + 3] = {};  // rows are fetched four at a time
   Bytes value[kBlockKeys] = {};
+  const uint16_t* key_scales[kBlockKeys] = {};  // of codes
+  const uint16_t* value_scales[kBlockKeys] = {};
 };
 
 // Walks through the runs of a tile, leaving out what no row sees.
 class KeyReader {
  public:
   KeyReader(const AttentionTile& tile, int block_keys)
-      : run_(tile.runs.data()),
+      : tile_(tile),
+        run_(tile.runs.data()),
         end_(run_ + tile.runs.size()),
         first_position_(tile.first_position),
         last_position_(tile.first_position + (tile.rows - 1) / tile.group),
         window_(tile.window > 0 && tile.window < kNoWindow ? tile.window : kNoWindow),
-        row_bytes_(int64_t{tile.head_dim} * ElementBytes(tile.storage)),
         block_keys_(block_keys) {}
 
   // False when no key is left.
@@ -47,6 +49,11 @@ class KeyReader {
         ++run_;
         continue;
       }
+      const Storage keys = run_->key_scales == nullptr ? tile_.storage : tile_.key_codes;
+      const Storage values = run_->value_scales == nullptr ? tile_.storage : tile_.value_codes;
+      if (block.count > 0 && (keys != block.key_type || values != block.value_type)) break;
+      block.key_type = keys;
+      block.value_type = values;
       const int64_t room = block_keys_ - block.count;
       Append(count - done_ < room ? count - done_ : room, block);
     }
@@ -59,55 +66,41 @@ class KeyReader {
 
   void Append(int64_t count, KeyBlock& block) {
     const int64_t begin = run_->position + done_ - first_position_;
-    Bytes key = run_->keys + done_ * row_bytes_;
-    Bytes value = run_->values + done_ * row_bytes_;
+    const int64_t key_bytes = CodeBytes(block.key_type, tile_.head_dim);
+    const int64_t value_bytes = CodeBytes(block.value_type, tile_.head_dim);
+    Bytes key = run_->keys + done_ * key_bytes;
+    Bytes value = run_->values + done_ * value_bytes;
+    if (run_->key_scales != nullptr) {
+      AppendScales(run_->key_scales, block.key_type, count, block.key_scales + block.count);
+    }
+    if (run_->value_scales != nullptr) {
+      AppendScales(run_->value_scales, block.value_type, count, block.value_scales + block.count);
+    }
     for (int64_t i = 0; i < count; ++i) {
       block.offset[block.count] =
           static_cast<int32_t>(begin + i < kFarthest ? kFarthest : begin + i);
-      block.key[block.count] = key + i * row_bytes_;
-      block.value[block.count] = value + i * row_bytes_;
+      block.key[block.count] = key + i * key_bytes;
+      block.value[block.count] = value + i * value_bytes;
       ++block.count;
     }
     block.masked |= begin + count - 1 > 0 || begin <= last_position_ - first_position_ - window_;
     done_ += count;
   }
 
+  void AppendScales(const uint16_t* scales, Storage type, int64_t count,
+                    const uint16_t** out) const {
+    const int64_t each = ScalesOf(type, tile_.head_dim);
+    for (int64_t i = 0; i < count; ++i) out[i] = scales + (done_ + i) * each;
+  }
+
+  const AttentionTile& tile_;
   const AttentionRun* run_;
   const AttentionRun* const end_;
   const int64_t first_position_;
   const int64_t last_position_;
   const int64_t window_;
-  const int64_t row_bytes_;
   const int block_keys_;
   int64_t done_ = 0;  // keys of *run_ already read
 };
-
-inline const float* QueryRow(const AttentionTile& tile, int row) {
-  return tile.q + row / tile.group * tile.q_stride + int64_t{row % tile.group} * tile.head_dim;
-}
-
-inline float* OutRow(const AttentionTile& tile, int row) {
-  return tile.out + row / tile.group * tile.out_stride + int64_t{row % tile.group} * tile.head_dim;
-}
-
-// What a row's exponents are taken relative to. A row that has seen nothing has max = -inf; 0 then
-// keeps exp(-inf - max) at 0 rather than NaN.
-template <int W>
-inline Float<W> ExponentShift(Float<W> max) {
-  return max == -kInfinity ? Float<W>{} : max;
-}
-
-inline void StoreLse(const AttentionTile& tile, const TileScratch& scratch) {
-  if (tile.lse == nullptr) return;
-  for (int r = 0; r < tile.rows; ++r) {
-    tile.lse[r] =
-        scratch.sum[r] == 0 ? -kInfinity : scratch.max[r] + __builtin_logf(scratch.sum[r]);
-  }
-}
-
-// REQUIRES: tile.rows <= kFewRows.
-void AttendFewRows(const AttentionTile& tile, TileScratch& scratch);
-// Any number of rows; wasteful where they do not fill a vector.
-void AttendPanels(const AttentionTile& tile, TileScratch& scratch);
 
 }  // namespace headlong::cpu::HEADLONG_ISA

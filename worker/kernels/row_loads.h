@@ -1,0 +1,118 @@
+// How vectors of fp32 come out of a row of keys or values, for each type of storage
+// (cache/row_format.h). For files built once per instruction set.
+//
+// A row type has kParts, how many vectors the numbers of one load make; Load, the vector of part
+// `part` of the kParts * W numbers from number i on; kRowScale, whether all of a row has one scale,
+// which Load then leaves out; and Size, how many bytes it takes for `dims` numbers.
+#pragma once
+
+#include <cstddef>
+
+#include "cache/storage.h"
+#include "worker/kernels/vector.h"
+
+namespace headlong::cpu::HEADLONG_ISA {
+
+using Bytes = const std::byte*;
+
+inline float WidenScale(uint16_t bits) {
+  return __builtin_bit_cast(float, static_cast<uint32_t>(bits) << 16);
+}
+
+struct FloatRow {
+  static constexpr int kParts = 1;
+  static constexpr bool kRowScale = false;
+  static int Size(int dims) { return dims * 4; }
+  template <int W>
+  static Float<W> Load(const std::byte* row, const uint16_t* /*scales*/, int i, int /*part*/) {
+    return headlong::cpu::HEADLONG_ISA::Load<W>(reinterpret_cast<const float*>(row) + i);
+  }
+};
+
+// In the order of LoadPart: queries and sums are kept in that order, too.
+struct Bfloat16Pairs {
+  static constexpr int kParts = 2;
+  static constexpr bool kRowScale = false;
+  static int Size(int dims) { return dims * 2; }
+  template <int W>
+  static Float<W> Load(const std::byte* row, const uint16_t* /*scales*/, int i, int part) {
+    return LoadPart<W>(reinterpret_cast<const uint16_t*>(row) + i, part);
+  }
+};
+
+// In the order of memory, beside rows of other types.
+struct Bfloat16Row {
+  static constexpr int kParts = 1;
+  static constexpr bool kRowScale = false;
+  static int Size(int dims) { return dims * 2; }
+  template <int W>
+  static Float<W> Load(const std::byte* row, const uint16_t* /*scales*/, int i, int /*part*/) {
+    return headlong::cpu::HEADLONG_ISA::Load<W>(reinterpret_cast<const uint16_t*>(row) + i);
+  }
+};
+
+struct Int8Row {
+  static constexpr int kParts = 1;
+  static constexpr bool kRowScale = true;
+  static int Size(int dims) { return dims; }
+  template <int W>
+  static Float<W> Load(const std::byte* row, const uint16_t* /*scales*/, int i, int /*part*/) {
+    typename VectorOf<W>::Int8 codes;
+    __builtin_memcpy(&codes, row + i, sizeof codes);
+    return __builtin_convertvector(__builtin_convertvector(codes, Int<W>), Float<W>);
+  }
+};
+
+struct Float8Row {
+  static constexpr int kParts = 1;
+  static constexpr bool kRowScale = true;
+  static int Size(int dims) { return dims; }
+  // The bits of the exponent and the mantissa, moved to where fp32 has them, are 2^-120 of the
+  // number, as fp32's bias is 120 more: also where they are subnormal.
+  template <int W>
+  static Float<W> Load(const std::byte* row, const uint16_t* /*scales*/, int i, int /*part*/) {
+    typename VectorOf<W>::Unsigned8 codes;
+    __builtin_memcpy(&codes, row + i, sizeof codes);
+    const Unsigned<W> wide = __builtin_convertvector(codes, Unsigned<W>);
+    const Unsigned<W> bits = (wide & 0x7fu) << 20 | (wide & 0x80u) << 24;
+    return (Float<W>)bits * 0x1p120f;
+  }
+};
+
+struct Int4Row {
+  static constexpr int kParts = 1;
+  static constexpr bool kRowScale = false;
+  static constexpr int kGroup = 32;
+  static int Size(int dims) { return (dims + kGroup - 1) / kGroup * (kGroup / 2); }
+  // REQUIRES: W <= 16, i a multiple of W: within one half of a group.
+  template <int W>
+  static Float<W> Load(const std::byte* row, const uint16_t* scales, int i, int /*part*/) {
+    const int group = i / kGroup, at = i % kGroup;
+    const bool high = at >= kGroup / 2;
+    typename VectorOf<W>::Unsigned8 codes;
+    __builtin_memcpy(&codes, row + group * (kGroup / 2) + at % (kGroup / 2), sizeof codes);
+    const Int<W> wide = __builtin_convertvector(codes, Int<W>);
+    const Int<W> code = (high ? wide << 24 : wide << 28) >> 28;
+    return __builtin_convertvector(code, Float<W>) * WidenScale(scales[group]);
+  }
+};
+
+// Of one row of `dims` numbers: its bytes, and, of codes, its scales.
+inline int64_t CodeBytes(Storage type, int dims) {
+  switch (type) {
+    case Storage::kFloat32:
+      return FloatRow::Size(dims);
+    case Storage::kInt4:
+      return Int4Row::Size(dims);
+    case Storage::kBfloat16:
+      return Bfloat16Row::Size(dims);
+    default:
+      return Int8Row::Size(dims);
+  }
+}
+
+inline int64_t ScalesOf(Storage type, int dims) {
+  return type == Storage::kInt4 ? (dims + Int4Row::kGroup - 1) / Int4Row::kGroup : 1;
+}
+
+}  // namespace headlong::cpu::HEADLONG_ISA
