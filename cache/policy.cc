@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cache/check.h"
+#include "common/status.h"
 
 namespace headlong {
 namespace {
@@ -12,6 +13,38 @@ using cache_internal::Check;
 int64_t CeilDiv(int64_t value, int64_t divisor) { return (value + divisor - 1) / divisor; }
 
 }  // namespace
+
+namespace {
+
+constexpr std::string_view kOwn = "own";
+
+absl::StatusOr<std::optional<Storage>> SideFromName(std::string_view name) {
+  if (name == kOwn) return std::nullopt;
+  ASSIGN_OR_RETURN(const Storage storage, CodedStorageFromName(name));
+  return storage;
+}
+
+std::string_view SideName(std::optional<Storage> side) {
+  return side.has_value() ? StorageName(*side) : kOwn;
+}
+
+}  // namespace
+
+absl::StatusOr<LaneStorage> LaneStorageFromName(std::string_view name) {
+  const size_t slash = name.find('/');
+  LaneStorage storage;
+  ASSIGN_OR_RETURN(storage.keys, SideFromName(name.substr(0, slash)));
+  storage.values = storage.keys;
+  if (slash == std::string_view::npos) return storage;
+  ASSIGN_OR_RETURN(storage.values, SideFromName(name.substr(slash + 1)));
+  return storage;
+}
+
+std::string LaneStorageName(const LaneStorage& storage) {
+  std::string name(SideName(storage.keys));
+  if (storage.keys == storage.values) return name;
+  return name.append("/").append(SideName(storage.values));
+}
 
 LaneRule RuleFor(const HeadPolicy& policy, PrefillMode prefill, int block_tokens,
                  int64_t prompt_tokens) {

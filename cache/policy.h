@@ -8,7 +8,9 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 
+#include "absl/status/statusor.h"
 #include "cache/row_format.h"
 #include "cache/stripes.h"
 
@@ -27,8 +29,13 @@ struct LaneStorage {
   std::optional<Storage> keys;
   std::optional<Storage> values;
   bool coded() const { return keys.has_value() || values.has_value(); }
-  bool operator==(const LaneStorage&) const = default;
+  auto operator<=>(const LaneStorage&) const = default;
 };
+
+// "int8" | "int4" | "fp8" for both, or one for keys and one for values: "int8/int4"; "own" on
+// either side: the cache's own type. INVALID_ARGUMENT says what was not understood.
+absl::StatusOr<LaneStorage> LaneStorageFromName(std::string_view name);
+std::string LaneStorageName(const LaneStorage& storage);
 
 // One entry of "policies" in a plan.
 struct HeadPolicy {

@@ -145,15 +145,17 @@ std::string CostFigures(const Evidence& evidence) {
   std::vector<std::vector<std::string>> rows;
   for (const HeadCost& cost : dearest) {
     rows.push_back({absl::StrCat("layer ", cost.layer, " head ", cost.head),
-                    absl::StrCat(cost.sinks), FormatCount(cost.window_tokens),
-                    cost.compensation ? "mean" : "none", absl::StrFormat("%.4g", cost.kl)});
+                    absl::StrCat(cost.sinks),
+                    cost.window_tokens == 0 ? "all" : FormatCount(cost.window_tokens),
+                    cost.compensation ? "mean" : "none", LaneStorageName(cost.storage),
+                    absl::StrFormat("%.4g", cost.kl)});
   }
   return absl::StrCat(
       Heading("Costs",
               "What the model's next-token distribution loses when one head alone is "
               "local: the smallest window that was measured; below, the dearest choices."),
       Figure(HeatMapSvg(CostMap(evidence))),
-      HtmlTable({"head", "sinks", "window", "compensation", "KL"}, rows));
+      HtmlTable({"head", "sinks", "window", "compensation", "storage", "KL"}, rows));
 }
 
 std::string PlanFigures(const Evidence& evidence) {

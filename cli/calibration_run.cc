@@ -15,8 +15,28 @@ constexpr int kJudging = 1;
 constexpr double kRounding = 1e-9;  // of shares
 
 HeadPolicy Retrieval() { return {"retrieval", 0, std::nullopt, Compensation::kMean}; }
-HeadPolicy Local(int sinks, int64_t window) {
-  return {absl::StrCat("window", window), sinks, window, Compensation::kMean};
+
+// The choices that are measured for every head: each window, and each kind of codes.
+std::vector<HeadCost> ChoicesOf(const CalibrationOptions& options) {
+  std::vector<HeadCost> choices;
+  for (const int64_t window : options.windows) {
+    choices.push_back({0, 0, options.sinks, window, true, 0, {}});
+  }
+  for (const LaneStorage& storage : options.storages) {
+    choices.push_back({0, 0, options.sinks, 0, true, 0, storage});
+  }
+  return choices;
+}
+
+HeadPolicy PolicyOf(const HeadCost& choice) {
+  HeadPolicy policy{"chosen", choice.sinks, std::nullopt, Compensation::kMean, choice.storage};
+  if (choice.window_tokens > 0) policy.window_tokens = choice.window_tokens;
+  return policy;
+}
+
+std::string Described(const HeadCost& choice) {
+  if (choice.storage.coded()) return absl::StrCat("as ", LaneStorageName(choice.storage));
+  return absl::StrCat("within ", choice.window_tokens, " tokens");
 }
 
 std::vector<HeadPolicy> PoliciesOf(const Plan& plan) {
@@ -27,10 +47,11 @@ std::vector<HeadPolicy> PoliciesOf(const Plan& plan) {
   return policies;
 }
 
-bool Measured(const Evidence& evidence, int layer, int head, int sinks, int64_t window) {
+bool Measured(const Evidence& evidence, const HeadCost& choice) {
   return std::any_of(evidence.costs.begin(), evidence.costs.end(), [&](const HeadCost& cost) {
-    return cost.layer == layer && cost.head == head && cost.sinks == sinks &&
-           cost.window_tokens == window && cost.compensation;
+    HeadCost same = choice;
+    same.kl = cost.kl;
+    return same == cost;
   });
 }
 
@@ -66,7 +87,7 @@ absl::StatusOr<Plan> CalibrationRun::Run(const OnProgress& progress, const OnEvi
   save_ = save;
   stop_ = stop;
   const double heads = evidence_.shape.layers * evidence_.shape.kv_heads;
-  total_ = 4 + heads * static_cast<double>(options_.windows.size()) + options_.refinements + 12;
+  total_ = 4 + heads * static_cast<double>(ChoicesOf(options_).size()) + options_.refinements + 12;
   RETURN_IF_ERROR(Step("attention on repeated ids"));
   if (evidence_.scores.echo.empty()) {
     ASSIGN_OR_RETURN(evidence_.scores, prober_.Scores(options_.repeats));
@@ -103,22 +124,21 @@ absl::Status CalibrationRun::MeasureCosts() {
   const PlanShape& shape = evidence_.shape;
   RETURN_IF_ERROR(Step("the full cache"));
   RETURN_IF_ERROR(prober_.Keep(kChoosing, texts_.choosing));
-  for (const int64_t window : options_.windows) {
-    for (int layer = 0; layer < shape.layers; ++layer) {
-      for (int head = 0; head < shape.kv_heads; ++head) {
-        ++done_;
-        if (Measured(evidence_, layer, head, options_.sinks, window)) continue;
-        RETURN_IF_ERROR(
-            Step(absl::StrCat("layer ", layer, ", head ", head, " within ", window, " tokens")));
-        std::vector<HeadPolicy> policies(
-            static_cast<size_t>(shape.layers) * static_cast<size_t>(shape.kv_heads), Retrieval());
-        policies[static_cast<size_t>(layer * shape.kv_heads + head)] =
-            Local(options_.sinks, window);
-        ASSIGN_OR_RETURN(const double kl, prober_.Measure(kChoosing, texts_.choosing,
-                                                          Plan::FromPolicies(shape, policies)));
-        evidence_.costs.push_back({layer, head, options_.sinks, window, true, kl});
-        RETURN_IF_ERROR(save_(evidence_));
-      }
+  const auto heads = static_cast<size_t>(shape.layers) * static_cast<size_t>(shape.kv_heads);
+  for (HeadCost choice : ChoicesOf(options_)) {
+    for (size_t index = 0; index < heads; ++index) {
+      choice.layer = static_cast<int>(index) / shape.kv_heads;
+      choice.head = static_cast<int>(index) % shape.kv_heads;
+      ++done_;
+      if (Measured(evidence_, choice)) continue;
+      RETURN_IF_ERROR(Step(
+          absl::StrCat("layer ", choice.layer, ", head ", choice.head, " ", Described(choice))));
+      std::vector<HeadPolicy> policies(heads, Retrieval());
+      policies[index] = PolicyOf(choice);
+      ASSIGN_OR_RETURN(choice.kl, prober_.Measure(kChoosing, texts_.choosing,
+                                                  Plan::FromPolicies(shape, policies)));
+      evidence_.costs.push_back(choice);
+      RETURN_IF_ERROR(save_(evidence_));
     }
   }
   return absl::OkStatus();

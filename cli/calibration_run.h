@@ -18,6 +18,7 @@ struct CalibrationOptions {
   double max_kl = 0;  // sum of the costs of single heads
   int sinks = 4;
   std::vector<int64_t> windows = {64, 256};
+  std::vector<LaneStorage> storages = {};  // that codes are chosen from
   int refinements = 12;  // exchanges of two heads' policies that are tried on the whole plan
   RepeatParams repeats;
 };

@@ -40,6 +40,7 @@ struct CalibrateFlags {
   int64_t period = 0;
   int copies = 4;
   std::string windows = "64,256";
+  std::string storage;
   int64_t length = 1024;
   uint64_t seed = 1;
   bool scores_only = false;
@@ -175,6 +176,12 @@ absl::Status Calibrate(const CalibrateFlags& flags, Client& client, Terminal& te
   options.share = flags.max_kl > 0 ? 0 : flags.budget;
   options.max_kl = flags.max_kl;
   ASSIGN_OR_RETURN(options.windows, ParseIntegerList(flags.windows, 1, INT32_MAX));
+  for (const absl::string_view name : absl::StrSplit(flags.storage, ',', absl::SkipEmpty())) {
+    const absl::StatusOr<LaneStorage> storage =
+        LaneStorageFromName(std::string_view(name.data(), name.size()));
+    if (!storage.ok()) return Annotate(storage.status(), "--storage");
+    options.storages.push_back(*storage);
+  }
   ASSIGN_OR_RETURN(options.repeats, Repeats(flags, model, hay));
   Evidence evidence = EmptyEvidence(flags, model);
   CalibrationProber prober(client, evidence.shape, static_cast<int>(model.shape().q_heads()));
@@ -255,6 +262,9 @@ void AddCalibrateCommand(CommandLine& cli) {
       ->capture_default_str();
   command->add_option("--windows", flags->windows, "Windows to choose from, in tokens")
       ->capture_default_str();
+  command->add_option("--storage", flags->storage,
+                      "Codes to choose from for keys and values: int8, int4, fp8, or one for each "
+                      "as in int8/int4; comma-separated");
   command->add_option("--seed", flags->seed, "The same seed, the same plan")->capture_default_str();
   command->add_option("--ids", flags->ids,
                       "Ids to repeat for the scores, instead of random ones: "

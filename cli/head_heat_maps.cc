@@ -62,6 +62,7 @@ HeatMap CostMap(const Evidence& evidence) {
   HeatMap map = HeadsOf(evidence.shape, "");
   std::vector<const HeadCost*> shown(map.cells.size(), nullptr);
   for (const HeadCost& cost : evidence.costs) {
+    if (cost.window_tokens == 0) continue;  // it keeps everything, as codes
     const HeadCost*& best = shown[cost.layer * evidence.shape.kv_heads + cost.head];
     if (best == nullptr || Narrower(cost, *best)) best = &cost;
   }

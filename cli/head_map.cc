@@ -97,12 +97,17 @@ std::vector<char> PolicyLetters(const Plan& plan) {
 }
 
 std::string DescribePolicy(const HeadPolicy& policy, PrefillMode prefill) {
-  if (policy.full()) return "keeps everything";
-  const std::string window = prefill == PrefillMode::kExact
-                                 ? "a window of the prompt's fifth"
-                                 : absl::StrCat("last ", FormatCount(*policy.window_tokens));
-  return absl::StrCat(policy.sinks > 0 ? absl::StrCat("first ", policy.sinks, ", ") : "", window,
-                      policy.compensation == Compensation::kMean ? ", a mean of the rest" : "");
+  std::string text = "keeps everything";
+  if (!policy.full()) {
+    const std::string window = prefill == PrefillMode::kExact
+                                   ? "a window of the prompt's fifth"
+                                   : absl::StrCat("last ", FormatCount(*policy.window_tokens));
+    text = absl::StrCat(policy.sinks > 0 ? absl::StrCat("first ", policy.sinks, ", ") : "", window,
+                        policy.compensation == Compensation::kMean ? ", a mean of the rest" : "");
+  }
+  if (!policy.storage.coded()) return text;
+  return absl::StrCat(text, ", in ", LaneStorageName(policy.storage),
+                      policy.sinks > 0 ? absl::StrCat(" after the first ", policy.sinks) : "");
 }
 
 std::string DrawCacheMap(const Plan& plan, const CacheMapParams& params, const MapStyle& style) {

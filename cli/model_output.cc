@@ -165,6 +165,8 @@ OutputJson PlanJson(const PlanView& view) {
     policy["name"] = view.plan.policies()[i].name;
     policy["role"] = view.plan.policies()[i].full() ? "retrieval" : "local";
     policy["heads"] = heads[i];
+    const LaneRule rule = view.plan.rule(static_cast<int>(i), view.lengths.back());
+    policy["token_bytes"] = rule.format(view.head_dim, ElementBytesOf(view)).token_bytes();
     policy["lane_bytes"] = OutputJson::object();
     for (const int64_t length : view.lengths) {
       policy["lane_bytes"][absl::StrCat(length)] = LaneBytes(

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -18,20 +19,60 @@ HeadPolicy RetrievalPolicy() {
   return policy;
 }
 
-// "local-4-256", "local-4-256-none": sinks, window, no compensation token.
+bool IsWindow(const HeadCost& cost) { return cost.window_tokens > 0; }
+
+// "local-4-256", "local-4-256-none": sinks, window, no compensation token; with codes
+// "local-4-256-int8", "retrieval-int8/int4". Sinks of a retrieval head that codes stay plain.
 HeadPolicy PolicyOf(const HeadCost& cost) {
-  HeadPolicy policy;
-  policy.name =
-      absl::StrCat("local-", cost.sinks, "-", cost.window_tokens, cost.compensation ? "" : "-none");
+  HeadPolicy policy = RetrievalPolicy();
+  if (IsWindow(cost)) {
+    policy.name = absl::StrCat("local-", cost.sinks, "-", cost.window_tokens,
+                               cost.compensation ? "" : "-none");
+    policy.window_tokens = cost.window_tokens;
+    policy.compensation = cost.compensation ? Compensation::kMean : Compensation::kNone;
+  }
   policy.sinks = cost.sinks;
-  policy.window_tokens = cost.window_tokens;
-  policy.compensation = cost.compensation ? Compensation::kMean : Compensation::kNone;
+  policy.storage = cost.storage;
+  if (cost.storage.coded()) absl::StrAppend(&policy.name, "-", LaneStorageName(cost.storage));
   return policy;
 }
 
+// A window together with codes: what both cost.
+HeadCost Both(HeadCost window, const HeadCost& codes) {
+  window.storage = codes.storage;
+  window.kl = std::max(window.kl, 0.0) + std::max(codes.kl, 0.0);
+  return window;
+}
+
+bool SamePolicy(const HeadCost& a, const HeadCost& b) {
+  return a.sinks == b.sinks && a.window_tokens == b.window_tokens &&
+         a.compensation == b.compensation && a.storage == b.storage;
+}
+
+// What was measured, and every window with every kind of codes that was not measured with it.
+std::vector<HeadCost> AllChoices(const std::vector<HeadCost>& costs) {
+  std::map<std::pair<int, int>, std::vector<HeadCost>> heads;
+  for (const HeadCost& cost : costs) heads[{cost.layer, cost.head}].push_back(cost);
+  std::vector<HeadCost> choices = costs;
+  for (const auto& [head, measured] : heads) {
+    for (const HeadCost& window : measured) {
+      if (!IsWindow(window) || window.storage.coded()) continue;
+      for (const HeadCost& codes : measured) {
+        if (IsWindow(codes)) continue;
+        const HeadCost both = Both(window, codes);
+        const bool known = std::any_of(measured.begin(), measured.end(),
+                                       [&](const HeadCost& one) { return SamePolicy(one, both); });
+        if (!known) choices.push_back(both);
+      }
+    }
+  }
+  return choices;
+}
+
 bool SameChoice(const HeadCost& cost, const HeadPolicy& policy) {
-  return cost.sinks == policy.sinks && cost.window_tokens == policy.window_tokens &&
-         cost.compensation == (policy.compensation == Compensation::kMean);
+  HeadPolicy choice = PolicyOf(cost);
+  choice.name = policy.name;
+  return choice == policy;
 }
 
 std::string HeadName(int layer, int head) { return absl::StrCat("layer ", layer, " head ", head); }
@@ -46,7 +87,7 @@ absl::Status CheckCost(const HeadCost& cost, const PlanShape& shape) {
     return refuse(absl::StrCat("the model has ", shape.layers, " layers of ", shape.kv_heads));
   }
   if (cost.sinks < 0) return refuse(absl::StrCat("sinks: at least 0, is ", cost.sinks));
-  if (cost.window_tokens < 1) {
+  if (cost.window_tokens < 0 || (!IsWindow(cost) && !cost.storage.coded())) {
     return refuse(absl::StrCat("window_tokens: at least 1, is ", cost.window_tokens));
   }
   if (!std::isfinite(cost.kl)) return refuse("kl: must be finite");
@@ -93,13 +134,13 @@ absl::StatusOr<std::vector<Options>> OptionsByHead(const PlanShape& shape,
   for (size_t i = 0; i < heads.size(); ++i) {
     heads[i].push_back({RetrievalPolicy(), full[i / shape.kv_heads], 0});
   }
+  for (const HeadCost& cost : costs) RETURN_IF_ERROR(CheckCost(cost, shape));
   std::vector<std::pair<HeadPolicy, std::vector<int64_t>>> sizes;
-  for (const HeadCost& cost : costs) {
-    RETURN_IF_ERROR(CheckCost(cost, shape));
+  for (const HeadCost& cost : AllChoices(costs)) {
+    const HeadPolicy policy = PolicyOf(cost);
     auto size = std::find_if(sizes.begin(), sizes.end(),
-                             [&](const auto& entry) { return SameChoice(cost, entry.first); });
+                             [&](const auto& entry) { return entry.first == policy; });
     if (size == sizes.end()) {
-      const HeadPolicy policy = PolicyOf(cost);
       sizes.emplace_back(policy, BytesByLayer(policy, shape, budget));
       size = std::prev(sizes.end());
     }
@@ -247,15 +288,16 @@ absl::StatusOr<std::vector<CurvePoint>> CostCurve(const PlanShape& shape,
 }
 
 absl::StatusOr<double> PredictedKl(const std::vector<HeadCost>& costs, const Plan& plan) {
+  const std::vector<HeadCost> choices = AllChoices(costs);
   double sum = 0;
   for (int layer = 0; layer < plan.layers(); ++layer) {
     for (int head = 0; head < plan.kv_heads(); ++head) {
       const HeadPolicy& policy = plan.policy(layer, head);
-      if (policy.full()) continue;
-      const auto cost = std::find_if(costs.begin(), costs.end(), [&](const HeadCost& entry) {
+      if (policy.full() && !policy.storage.coded()) continue;
+      const auto cost = std::find_if(choices.begin(), choices.end(), [&](const HeadCost& entry) {
         return entry.layer == layer && entry.head == head && SameChoice(entry, policy);
       });
-      if (cost == costs.end()) {
+      if (cost == choices.end()) {
         return absl::NotFoundError(absl::StrCat(HeadName(layer, head), ": the cost of policy \"",
                                                 policy.name, "\" was not measured"));
       }

@@ -3,6 +3,9 @@
 #include <cstdint>
 #include <string>
 #include <vector>
+
+#include "cache/policy.h"
+
 namespace headlong {
 
 // Attention scores of every KV head on repeated random ids (DESIGN 5.1), each the maximum over the
@@ -15,14 +18,17 @@ struct HeadScores {
 };
 
 // What one choice for one head costs: mean KL(full || changed), in nats per token, when only this
-// head is changed and every other head keeps everything.
+// head is changed and every other head keeps everything, in the cache's own type. A choice is a
+// window, or codes to store everything as; of a head that has both the costs are taken to add up.
 struct HeadCost {
   int layer = 0;
   int head = 0;
   int sinks = 0;
-  int64_t window_tokens = 0;
+  int64_t window_tokens = 0;  // 0: keeps everything
   bool compensation = true;
   double kl = 0;
+  LaneStorage storage = {};
+  bool operator==(const HeadCost&) const = default;
 };
 
 }  // namespace headlong

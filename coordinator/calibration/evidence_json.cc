@@ -67,7 +67,7 @@ absl::StatusOr<std::vector<const Json*>> Elements(const Json& object, const std:
 absl::StatusOr<HeadCost> ParseCost(const Json& json, const PlanShape& shape,
                                    std::string_view what) {
   RETURN_IF_ERROR(JsonOnlyFields(
-      json, {"layer", "head", "sinks", "window_tokens", "compensation", "kl"}, what));
+      json, {"layer", "head", "sinks", "window_tokens", "compensation", "kl", "storage"}, what));
   ASSIGN_OR_RETURN(const int64_t layer, JsonInt(json, "layer", 0, shape.layers - 1, what));
   ASSIGN_OR_RETURN(const int64_t head, JsonInt(json, "head", 0, shape.kv_heads - 1, what));
   ASSIGN_OR_RETURN(const int64_t sinks, JsonInt(json, "sinks", 0, INT32_MAX, what));
@@ -75,7 +75,16 @@ absl::StatusOr<HeadCost> ParseCost(const Json& json, const PlanShape& shape,
   cost.layer = static_cast<int>(layer);
   cost.head = static_cast<int>(head);
   cost.sinks = static_cast<int>(sinks);
-  ASSIGN_OR_RETURN(cost.window_tokens, JsonInt(json, "window_tokens", 1, INT32_MAX, what));
+  if (json.contains("storage")) {
+    ASSIGN_OR_RETURN(const std::string name, JsonString(json, "storage", what));
+    const absl::StatusOr<LaneStorage> storage = LaneStorageFromName(name);
+    if (!storage.ok()) {
+      return Refuse(what, absl::StrCat("storage: ", storage.status().message()));
+    }
+    cost.storage = *storage;
+  }
+  const int64_t least = cost.storage.coded() ? 0 : 1;
+  ASSIGN_OR_RETURN(cost.window_tokens, JsonInt(json, "window_tokens", least, INT32_MAX, what));
   ASSIGN_OR_RETURN(const std::string compensation, JsonString(json, "compensation", what));
   if (compensation != "mean" && compensation != "none") {
     return Refuse(what, R"(compensation: must be "mean" or "none")");
@@ -137,6 +146,7 @@ OrderedJson CostJson(const HeadCost& cost) {
   json["window_tokens"] = cost.window_tokens;
   json["compensation"] = cost.compensation ? "mean" : "none";
   json["kl"] = cost.kl;
+  if (cost.storage.coded()) json["storage"] = LaneStorageName(cost.storage);
   return json;
 }
 

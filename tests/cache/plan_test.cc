@@ -74,6 +74,29 @@ TEST(PlanTest, ExactPrefillAndBlocksReachTheRules) {
   EXPECT_EQ(rule.sinks, 4);
 }
 
+TEST(PlanTest, PoliciesMaySayWhatKeysAndValuesAreStoredAs) {
+  const auto plan = Plan::FromJson(
+      Patched(
+          R"([{"op":"add","path":"/policies/retrieval","value":{"sinks":4,"storage":{"k":"int8","v":"int4"}}},
+              {"op":"add","path":"/policies/local/storage","value":{"v":"fp8"}}])"),
+      kShape, "plan.json");
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  const LaneFormat full = plan->rule(plan->policy_index(6, 0), 100).format(64, 2);
+  EXPECT_TRUE(plan->policy(6, 0).full());
+  EXPECT_EQ(full.keys, (RowFormat{Storage::kInt8, 64}));
+  EXPECT_EQ(full.values, (RowFormat{Storage::kInt4, 64}));
+  EXPECT_EQ(full.sinks, 4);
+  const LaneRule local = plan->rule(plan->policy_index(7, 3), 100);
+  EXPECT_EQ(local.format(64, 4).keys, (RowFormat{Storage::kFloat32, 64}));
+  EXPECT_EQ(local.format(64, 4).values, (RowFormat{Storage::kFloat8, 64}));
+  EXPECT_EQ(local.format(64, 4).sinks, 4);
+  const int64_t token = 64 * 4 + 64 + 2, plain = 4 * 2 * 64 * 4, sums = 2 * 64 * 4;
+  EXPECT_EQ(LaneBytes(local, 16, 64, 4), 16 * token + plain + sums);
+  const auto again = Plan::FromJson(plan->ToJson(), kShape, "plan.json");
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->policies(), plan->policies());
+}
+
 struct Refusal {
   const char* patch;
   const char* words;
@@ -106,6 +129,13 @@ const Refusal kRefusals[] = {
      "plan.json: block_tokens: must be a multiple of 16, is 24"},
     {R"([{"op":"replace","path":"/block_tokens","value":0}])",
      "plan.json: block_tokens: must be an integer in [16, 4096], is 0"},
+    {R"([{"op":"add","path":"/policies/local/storage","value":{"k":"int3"}}])",
+     "plan.json: policies[\"local\"]: storage: k: must be \"fp8\", \"int8\" or \"int4\", is "
+     "\"int3\""},
+    {R"([{"op":"add","path":"/policies/local/storage","value":{"keys":"int8"}}])",
+     "plan.json: policies[\"local\"]: storage: unknown field \"keys\""},
+    {R"([{"op":"add","path":"/policies/retrieval/storage","value":"int8"}])",
+     "plan.json: policies[\"retrieval\"]: storage: must be an object"},
     {R"([{"op":"replace","path":"/prefill","value":"eager"}])",
      "plan.json: prefill: must be \"streaming\" or \"exact\", is \"eager\""},
     {R"([{"op":"replace","path":"/prefill","value":1}])", "plan.json: prefill: must be a string"},

@@ -42,6 +42,13 @@ TEST(StorageTest, Names) {
   for (Storage storage : {Storage::kFloat32, Storage::kBfloat16}) {
     EXPECT_EQ(*StorageFromName(StorageName(storage)), storage);
   }
+  for (Storage storage : {Storage::kFloat8, Storage::kInt8, Storage::kInt4}) {
+    EXPECT_EQ(*CodedStorageFromName(StorageName(storage)), storage);
+    EXPECT_TRUE(IsCoded(storage));
+    EXPECT_FALSE(StorageFromName(StorageName(storage)).ok());
+  }
+  EXPECT_EQ(CodedStorageFromName("bf16").status().message(),
+            "storage type \"bf16\" is not one of fp8, int8, int4");
   EXPECT_EQ(ElementBytes(Storage::kFloat32), 4);
   EXPECT_EQ(ElementBytes(Storage::kBfloat16), 2);
   EXPECT_EQ(StorageFromName("fp16").status().message(),

@@ -5,10 +5,12 @@
 #include <cmath>
 #include <cstdint>
 #include <random>
+#include <span>
 #include <utility>
 #include <vector>
 
 #include "cache/storage.h"
+#include "tests/support/stored_row.h"
 
 namespace headlong::cpu {
 
@@ -25,6 +27,11 @@ struct Case {
   std::vector<float> values;
   std::vector<int64_t> positions;                 // of the keys, in the order of `keys`
   std::vector<std::pair<int64_t, int64_t>> runs;  // [begin, end) of rows of `keys`
+  // Of coded runs, the first `plain_runs` aside: the types, and the rows before they were coded.
+  Storage key_codes = Storage::kFloat32;
+  Storage value_codes = Storage::kFloat32;
+  size_t plain_runs = 0;
+  std::vector<float> raw_keys, raw_values;
   bool compensates = false;
   std::vector<float> mean_key, mean_value;
   float log_count = 0;
@@ -73,7 +80,28 @@ class Cases {
     return c;
   }
 
+  // Makes the runs of `c` but for the first few hold codes; a type that does not code leaves them.
+  void Code(Storage keys, Storage values, Case& c) {
+    c.key_codes = keys;
+    c.value_codes = values;
+    c.plain_runs = static_cast<size_t>(Int(0, 2));
+    c.raw_keys = c.keys;
+    c.raw_values = c.values;
+    for (size_t run = c.plain_runs; run < c.runs.size(); ++run) {
+      for (int64_t row = c.runs[run].first; row < c.runs[run].second; ++row) {
+        if (IsCoded(keys)) StoreRow(keys, c.head_dim, row, c.keys);
+        if (IsCoded(values)) StoreRow(values, c.head_dim, row, c.values);
+      }
+    }
+  }
+
  private:
+  static void StoreRow(Storage type, int dims, int64_t row, std::vector<float>& rows) {
+    const auto stored =
+        reference::StoredRow(std::span(rows).subspan(row * dims, dims), StorageName(type));
+    std::copy(stored.begin(), stored.end(), rows.begin() + row * dims);
+  }
+
   void CutIntoRuns(int64_t position, int keys, Case& c) {
     const int kinds[] = {1, 4, 16, 16, 64, 64, 1000};
     const int longest = kinds[Int(0, 6)];

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "cache/row_format.h"
 #include "cache/storage.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -87,16 +88,34 @@ Result RunTile(const Case& c, Isa isa) {
   };
   // Each run in memory of its own, as pages are.
   std::vector<std::vector<std::byte>> memory;
+  const auto coded = [&](const std::vector<float>& raw, Storage type, int64_t begin, int64_t end) {
+    const RowFormat format{type, d};
+    memory.emplace_back((end - begin) * format.bytes());
+    const Row rows = RowsIn(memory.back().data(), format, end - begin);
+    for (int64_t row = begin; row < end; ++row) {
+      EncodeRow(&raw[row * d], format, rows.At(format, row - begin));
+    }
+    return rows;
+  };
   std::vector<AttentionRun> runs;
-  for (const auto& [begin, end] : c.runs) {
+  for (size_t i = 0; i < c.runs.size(); ++i) {
+    const auto [begin, end] = c.runs[i];
     AttentionRun run;
     run.count = end - begin;
+    const auto place = [&](const std::vector<float>& numbers, const std::vector<float>& raw,
+                           Storage type) {
+      if (IsCoded(type) && i >= c.plain_runs) return coded(raw, type, begin, end);
+      memory.push_back(stored({numbers.begin() + begin * d, numbers.begin() + end * d}));
+      return Row{memory.back().data()};
+    };
     if (run.count > 0) {
       run.position = c.positions[begin];
-      memory.push_back(stored({c.keys.begin() + begin * d, c.keys.begin() + end * d}));
-      run.keys = memory.back().data();
-      memory.push_back(stored({c.values.begin() + begin * d, c.values.begin() + end * d}));
-      run.values = memory.back().data();
+      const Row keys = place(c.keys, c.raw_keys, c.key_codes);
+      const Row values = place(c.values, c.raw_values, c.value_codes);
+      run.keys = keys.codes;
+      run.key_scales = keys.scales;
+      run.values = values.codes;
+      run.value_scales = values.scales;
     }
     runs.push_back(run);
   }
@@ -110,6 +129,8 @@ Result RunTile(const Case& c, Isa isa) {
   tile.first_position = c.first_position;
   tile.scale = c.scale;
   tile.storage = c.storage;
+  tile.key_codes = c.key_codes;
+  tile.value_codes = c.value_codes;
   tile.runs = runs;
   if (c.compensates) {
     tile.compensation = {c.mean_key.data(), c.mean_value.data(), c.log_count};
@@ -167,6 +188,30 @@ TEST(AttendTile, EqualsSoftmaxInFp64ForEveryShape) {
           const Result expected = Reference(c);
           for (Isa isa : SupportedIsas()) {
             EXPECT_EQ(Difference(expected, RunTile(c, isa), kTolerance), "") << Describe(c, isa);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(AttendTile, CodedRunsEqualSoftmaxInFp64) {
+  Cases cases(4);
+  constexpr Storage kTypes[] = {Storage::kBfloat16, Storage::kFloat8, Storage::kInt8,
+                                Storage::kInt4};
+  for (int head_dim : {8, 16, 24, 48, 64, 80, 96, 128, 256}) {
+    for (Storage keys : kTypes) {
+      for (Storage values : kTypes) {
+        for (int positions : {1, 4, 16}) {
+          const int group = cases.Int(1, 4);
+          Case c = cases.Make(head_dim, group, positions * group, cases.Int(1, 300),
+                              cases.Int(0, 1) ? Storage::kFloat32 : Storage::kBfloat16);
+          cases.Code(keys, values, c);
+          const Result expected = Reference(c);
+          for (Isa isa : SupportedIsas()) {
+            EXPECT_EQ(Difference(expected, RunTile(c, isa), kTolerance), "")
+                << Describe(c, isa) << " keys " << StorageName(keys) << " values "
+                << StorageName(values);
           }
         }
       }

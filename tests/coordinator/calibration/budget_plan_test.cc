@@ -110,6 +110,40 @@ TEST(BudgetPlan, IsTheBestOfEveryPlan) {
   EXPECT_LT(refused, 30);
 }
 
+TEST(BudgetPlan, WindowsAndCodesAreChosenTogether) {
+  std::mt19937 random(2);
+  const PlanShape shape{2, 2};
+  const LaneStorage int8{Storage::kInt8, Storage::kInt8}, mixed{Storage::kInt8, Storage::kInt4};
+  for (int instance = 0; instance < 30; ++instance) {
+    std::vector<HeadCost> costs = RandomCosts(shape, random);
+    std::vector<HeadCost> codes;
+    for (int i = 0; i < 4; ++i) {
+      codes.push_back({i / 2, i % 2, 4, 0, true, 0.03 * (1 + random() % 5), int8});
+      codes.push_back({i / 2, i % 2, 4, 0, true, 0.07 * (1 + random() % 5), mixed});
+    }
+    std::vector<HeadCost> every = costs;  // each choice written out
+    for (const HeadCost& code : codes) {
+      every.push_back(code);
+      for (HeadCost window : costs) {
+        if (window.layer != code.layer || window.head != code.head) continue;
+        window.storage = code.storage;
+        window.kl += code.kl;
+        every.push_back(window);
+      }
+    }
+    costs.insert(costs.end(), codes.begin(), codes.end());
+    Budget budget = kWhole;
+    budget.share = 0.05 + 0.03 * instance;
+    const auto both = BudgetPlan(shape, costs, budget);
+    const auto written = BudgetPlan(shape, every, budget);
+    ASSERT_EQ(both.ok(), written.ok()) << both.status() << written.status();
+    if (!both.ok()) continue;
+    EXPECT_EQ(both->ToJson(), written->ToJson());
+    EXPECT_LE(Bytes(*both, shape), budget.share * FullBytes(*both) + 1);
+    EXPECT_NEAR(PredictedKl(costs, *both).value(), PredictedKl(every, *written).value(), 1e-9);
+  }
+}
+
 // Every head may become local at 256; only the last is dear.
 std::vector<HeadCost> OneDearHead(const PlanShape& shape) {
   std::vector<HeadCost> costs;
