@@ -6,6 +6,10 @@
 // which Load then leaves out; and Size, how many bytes it takes for `dims` numbers.
 #pragma once
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #include <cstddef>
 
 #include "cache/storage.h"
@@ -14,6 +18,29 @@
 namespace headlong::cpu::HEADLONG_ISA {
 
 using Bytes = const std::byte*;
+
+// W bytes with their sign, as 32-bit integers. Told in so many words: of __builtin_convertvector
+// the compiler makes a chain of shuffles.
+template <int W>
+inline Int<W> WidenBytes(const std::byte* p) {
+#if defined(__AVX512F__)
+  if constexpr (W == 16) {
+    __m128i bytes;
+    __builtin_memcpy(&bytes, p, sizeof bytes);
+    return (Int<W>)_mm512_cvtepi8_epi32(bytes);
+  }
+#endif
+#if defined(__AVX2__)
+  if constexpr (W == 8) {
+    int64_t bytes;
+    __builtin_memcpy(&bytes, p, sizeof bytes);
+    return (Int<W>)_mm256_cvtepi8_epi32(_mm_cvtsi64_si128(bytes));
+  }
+#endif
+  typename VectorOf<W>::Int8 bytes;
+  __builtin_memcpy(&bytes, p, sizeof bytes);
+  return __builtin_convertvector(bytes, Int<W>);
+}
 
 inline float WidenScale(uint16_t bits) {
   return __builtin_bit_cast(float, static_cast<uint32_t>(bits) << 16);
@@ -57,9 +84,7 @@ struct Int8Row {
   static int Size(int dims) { return dims; }
   template <int W>
   static Float<W> Load(const std::byte* row, const uint16_t* /*scales*/, int i, int /*part*/) {
-    typename VectorOf<W>::Int8 codes;
-    __builtin_memcpy(&codes, row + i, sizeof codes);
-    return __builtin_convertvector(__builtin_convertvector(codes, Int<W>), Float<W>);
+    return __builtin_convertvector(WidenBytes<W>(row + i), Float<W>);
   }
 };
 
@@ -71,10 +96,7 @@ struct Float8Row {
   // number, as fp32's bias is 120 more: also where they are subnormal.
   template <int W>
   static Float<W> Load(const std::byte* row, const uint16_t* /*scales*/, int i, int /*part*/) {
-    typename VectorOf<W>::Unsigned8 codes;
-    __builtin_memcpy(&codes, row + i, sizeof codes);
-    const Unsigned<W> wide = __builtin_convertvector(codes, Unsigned<W>);
-    const Unsigned<W> bits = (wide & 0x7fu) << 20 | (wide & 0x80u) << 24;
+    const Unsigned<W> bits = (Unsigned<W>)WidenBytes<W>(row + i) << 20 & 0x87f00000u;
     return (Float<W>)bits * 0x1p120f;
   }
 };
@@ -89,11 +111,9 @@ struct Int4Row {
   static Float<W> Load(const std::byte* row, const uint16_t* scales, int i, int /*part*/) {
     const int group = i / kGroup, at = i % kGroup;
     const bool high = at >= kGroup / 2;
-    typename VectorOf<W>::Unsigned8 codes;
-    __builtin_memcpy(&codes, row + group * (kGroup / 2) + at % (kGroup / 2), sizeof codes);
-    const Int<W> wide = __builtin_convertvector(codes, Int<W>);
-    const Int<W> code = (high ? wide << 24 : wide << 28) >> 28;
-    return __builtin_convertvector(code, Float<W>) * WidenScale(scales[group]);
+    const Int<W> wide = WidenBytes<W>(row + group * (kGroup / 2) + at % (kGroup / 2));
+    const Int<W> code = high ? wide << 24 & static_cast<int>(0xf0000000u) : wide << 28;
+    return __builtin_convertvector(code, Float<W>) * (WidenScale(scales[group]) * 0x1p-28f);
   }
 };
 

@@ -27,7 +27,6 @@ struct VectorOf {
   typedef uint32_t Unsigned __attribute__((vector_size(W * 4)));
   typedef uint16_t Half __attribute__((vector_size(W * 2)));
   typedef int8_t Int8 __attribute__((vector_size(W)));
-  typedef uint8_t Unsigned8 __attribute__((vector_size(W)));
 };
 template <int W>
 using Float = typename VectorOf<W>::Float;
