@@ -27,7 +27,7 @@ inline Int<W> WidenBytes(const std::byte* p) {
   if constexpr (W == 16) {
     __m128i bytes;
     __builtin_memcpy(&bytes, p, sizeof bytes);
-    return (Int<W>)_mm512_cvtepi8_epi32(bytes);
+    return (Int<W>)_mm512_maskz_cvtepi8_epi32(0xffff, bytes);  // without a mask GCC 12 warns
   }
 #endif
 #if defined(__AVX2__)
