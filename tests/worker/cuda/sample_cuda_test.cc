@@ -44,6 +44,30 @@ TEST_F(SampleCuda, TokensOfRandomRows) { ExpectTokensOfRandomRows(DrawOnGpu); }
 TEST_F(SampleCuda, TokensOfEdgeCases) { ExpectTokensOfEdgeCases(DrawOnGpu); }
 TEST_F(SampleCuda, FrequenciesAreExact) { ExpectExactFrequencies(DrawOnGpu); }
 
+// One launch of two clusters of blocks: what a sanitizer comes to an end with.
+TEST_F(SampleCuda, TwoShortRowsAsOnTheCpu) {
+  const std::vector<int> columns = {60, 40};  // of a row's parts
+  std::mt19937_64 random(3);
+  std::normal_distribution<float> normal;
+  std::vector<float> first(100), second(100), logits;
+  for (float& logit : first) logit = normal(random);
+  for (float& logit : second) logit = normal(random);
+  for (const auto& [begin, end] : {std::pair(0, 60), std::pair(60, 100)}) {
+    logits.insert(logits.end(), first.begin() + begin, first.begin() + end);
+    logits.insert(logits.end(), second.begin() + begin, second.begin() + end);
+  }
+  v1::SamplingParams params;
+  params.set_temperature(0.9f);
+  params.set_top_k(30);
+  params.set_top_p(0.8f);
+  params.set_min_p(0.05f);
+  params.set_seed(11);
+  const std::vector<TokenDraw> draws = {DrawOf(params, 0), DrawOf(params, 1)};
+  EXPECT_EQ(DrawOnGpu(logits, columns, draws),
+            (std::vector<uint32_t>{static_cast<uint32_t>(DrawToken(first, draws[0])),
+                                   static_cast<uint32_t>(DrawToken(second, draws[1]))}));
+}
+
 // Every parameter at once on rows as large as vocabularies get, against the CPU twin.
 TEST_F(SampleCuda, LargeVocabulariesAsOnTheCpu) {
   for (const int columns : {128256, 262208, cuda::kMostSampledColumns}) {
