@@ -89,7 +89,7 @@ prometheus::Histogram& WorkerMetrics::AddTimes(const char* name, const char* hel
 WorkerMetrics::Caches WorkerMetrics::AddCaches(const std::string& role) {
   const Labels labels = {{"role", role}};
   return {AddGauge("headlong_kv_blocks_used", "Pages in use, by role of heads", labels),
-          AddGauge("headlong_kv_blocks_total", "Pages there are, by role of heads", labels),
+          AddGauge("headlong_kv_blocks", "Pages there are, by role of heads", labels),
           AddGauge("headlong_cache_used_bytes", "Memory of pages in use, by role of heads", labels),
           AddGauge("headlong_cache_bytes", "Memory of all pages, by role of heads", labels)};
 }

@@ -51,7 +51,7 @@ PANELS = [
      [("{{worker}} {{phase}}", "histogram_quantile(0.95, sum by (le, worker, phase) "
        f"(rate(headlong_worker_step_seconds_bucket{RATE})))")]),
     ("Pages in use by worker and role", "percentunit",
-     [("{{worker}} {{role}}", "headlong_kv_blocks_used / headlong_kv_blocks_total")]),
+     [("{{worker}} {{role}}", "headlong_kv_blocks_used / headlong_kv_blocks")]),
     ("Workers", "short", [("{{state}}", "headlong_workers")]),
     ("Epoch", "short", [("epoch", "headlong_placement_epoch"),
                         ("{{worker}}", "headlong_worker_epoch"),
@@ -76,7 +76,7 @@ ALERTS = [
      "Requests wait or are preempted: fewer sequences, a plan that keeps less, or more memory."),
     ("HeadlongPagesFull",
      'max by (worker) (headlong_kv_blocks_used{role="retrieval"} / '
-     'headlong_kv_blocks_total{role="retrieval"}) > 0.95', "5m", "warning",
+     'headlong_kv_blocks{role="retrieval"}) > 0.95', "5m", "warning",
      "A worker's pages of retrieval heads are used up: sequences are preempted though others have "
      "room. `headlong placement plan` shows another placement."),
     ("HeadlongWorkerFaults", "sum by (worker) (increase(headlong_worker_faults_total[10m])) > 3",

@@ -114,7 +114,7 @@ def test_a_worker_counts_its_steps(roles):
     assert value(after, "headlong_worker_faults_total", code="UNAVAILABLE") == 0
     used = sum(value(during, "headlong_kv_blocks_used", role=role)
                for role in ("retrieval", "local"))
-    total = sum(value(during, "headlong_kv_blocks_total", role=role)
+    total = sum(value(during, "headlong_kv_blocks", role=role)
                 for role in ("retrieval", "local"))
     assert 0 < used < total
     for role in ("retrieval", "local"):
