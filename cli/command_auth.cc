@@ -26,6 +26,7 @@ struct AuthFlags {
   std::filesystem::path file;
   std::string name;
   std::string scopes = "infer";
+  TokenLimits limits;
   OutputFlag output;
 };
 
@@ -59,7 +60,8 @@ absl::Status Create(const AuthFlags& flags) {
   Sha256 hash;
   hash.Update(token);
   if (!text.empty() && text.back() != '\n') text += '\n';
-  absl::StrAppend(&text, flags.name, " ", flags.scopes, " ", hash.HexDigest(), "\n");
+  absl::StrAppend(&text, flags.name, " ", flags.scopes, " ", hash.HexDigest(),
+                  LimitsText(flags.limits), "\n");
   RETURN_IF_ERROR(ParseTokens(text, "--scopes").status());
   RETURN_IF_ERROR(WritePrivateFile(flags.file.string(), text, /*replace=*/true));
   return PrintText(token + "\n");  // the file keeps its hash alone
@@ -91,8 +93,13 @@ absl::Status List(const AuthFlags& flags) {
     if (NameIn(line).empty()) continue;
     const std::vector<std::string> words =
         absl::StrSplit(line, absl::ByAnyChar(" \t\r"), absl::SkipEmpty());
-    json.push_back({{"name", words[0]}, {"scopes", absl::StrSplit(words[1], ',')}});
-    absl::StrAppend(&lines, words[0], "  ", words[1], "\n");
+    OutputJson entry = {{"name", words[0]}, {"scopes", absl::StrSplit(words[1], ',')}};
+    const TokenLimits limits = ParseTokens(line, "").value().begin()->second.limits;
+    if (limits.max_concurrent > 0) entry["max_concurrent"] = limits.max_concurrent;
+    if (limits.tokens_per_second > 0) entry["tokens_per_second"] = limits.tokens_per_second;
+    if (limits.cache_share > 0) entry["cache_share"] = limits.cache_share;
+    json.push_back(std::move(entry));
+    absl::StrAppend(&lines, words[0], "  ", words[1], LimitsText(limits), "\n");
   }
   return flags.output.json() ? PrintJson(json) : PrintText(lines);
 }
@@ -119,23 +126,41 @@ void AddName(CLI::App* command, AuthFlags& flags) {
       });
 }
 
+void AddLimits(CLI::App* command, TokenLimits& limits) {
+  const auto add = [command](const char* flag, auto& value, const char* what) {
+    return command->add_option(flag, value, what)->group("Limits");
+  };
+  add("--max-concurrent", limits.max_concurrent, "Requests queued and running at once")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
+  add("--tokens-per-second", limits.tokens_per_second,
+      "Tokens of prompts and answers, over some 10 seconds")
+      ->check(CLI::PositiveNumber);
+  add("--cache-share", limits.cache_share, "Part of the caches that its requests may hold, up to 1")
+      ->check(CLI::Range(1e-6, 1.0));
+}
+
 }  // namespace
 
 void AddAuthCommand(CommandLine& cli) {
   CLI::App* noun = cli.app.add_subcommand("auth", "Access tokens of clients");
   noun->require_subcommand(1);
+  CLI::App* token = noun->add_subcommand(
+      "token", "The file of tokens that a coordinator takes (--access-tokens)");
+  token->require_subcommand(1);
   std::shared_ptr<AuthFlags> flags;
   CLI::App* command =
-      AddVerb(cli, noun, "create", "Add a token; it is printed once", Create, &flags);
+      AddVerb(cli, token, "create", "Add a token; it is printed once", Create, &flags);
   AddName(command, *flags);
   command
       ->add_option("--scopes", flags->scopes,
                    "infer (prompts), read (the cluster), admin (read, and change it)")
       ->capture_default_str();
-  command = AddVerb(cli, noun, "revoke", "Remove a token; servers notice within a second", Revoke,
+  AddLimits(command, flags->limits);
+  command = AddVerb(cli, token, "revoke", "Remove a token; servers notice within a second", Revoke,
                     &flags);
   AddName(command, *flags);
-  command = AddVerb(cli, noun, "list", "Who has tokens, and for what", List, &flags);
+  command =
+      AddVerb(cli, token, "list", "Who has tokens, for what, and with which limits", List, &flags);
   AddOutputFlag(command, &flags->output);
 }
 

@@ -13,6 +13,7 @@
 #include "cli/model_view.h"
 #include "cli/prompt.h"
 #include "cli/quantity.h"
+#include "cli/reconnect.h"
 #include "cli/target.h"
 
 namespace headlong {
@@ -25,6 +26,7 @@ struct GenerateFlags {
   OutputFlag output;
   std::string request_id;
   double deadline_s = 0;
+  double reconnect_s = 30;
   bool map = false;
 };
 
@@ -83,8 +85,17 @@ GenerationResult Stream(Client& client, const v1::GenerateRequest& request,
       written.Update(PrintText(text));
     };
   }
-  const std::chrono::milliseconds deadline(static_cast<int64_t>(flags.deadline_s * 1000));
-  GenerationResult result = RunGeneration(client, request, events, deadline);
+  ReconnectOptions options;
+  options.deadline = std::chrono::milliseconds(static_cast<int64_t>(flags.deadline_s * 1000));
+  // A cluster of our own does not come back.
+  const double patience_s = flags.target.embedded() ? 0 : flags.reconnect_s;
+  options.patience = std::chrono::milliseconds(static_cast<int64_t>(patience_s * 1000));
+  options.lost = [&](size_t tokens) {
+    progress.Hide();
+    terminal.Line(
+        absl::StrCat("lost the server after ", FormatCount(tokens), " tokens; trying to go on"));
+  };
+  GenerationResult result = GenerateAcrossRestarts(client, request, events, options);
   if (result.error.ok()) result.error = written;
   return result;
 }
@@ -130,6 +141,11 @@ void AddGenerateCommand(CommandLine& cli) {
                       "Name of the request, for `requests list` and `requests cancel`");
   command->add_option("--deadline", flags->deadline_s, "Give up after so many seconds")
       ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--reconnect", flags->reconnect_s,
+                   "Seconds to try to go on when the server is lost in the middle of an answer")
+      ->check(CLI::Range(0.0, 86400.0))
+      ->capture_default_str();
   command->add_flag("--map", flags->map, "Draw the cache of every head below the answer");
   AddTargetFlags(command, &flags->target);
   AddOutputFlag(command, &flags->output);

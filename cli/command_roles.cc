@@ -26,14 +26,14 @@ struct CoordinatorFlags {
   EngineFlags engine;
   ListenFlags listen;
   int expected_workers = 1;
-  std::string log_level = "info";
+  LogFlags log;
   double drain_s = 30;
 };
 
 struct WorkerFlags {
   WorkerOptions options;
   std::string memory_limit;
-  std::string log_level = "info";
+  LogFlags log;
   pid_t die_with_parent = 0;
 };
 
@@ -43,23 +43,29 @@ absl::Status DefaultModel(std::string* model) {
   return absl::OkStatus();
 }
 
-// Shutdown waits for running requests; a second signal does not.
-void DrainOrQuit(Coordinator& coordinator, std::chrono::milliseconds drain) {
-  std::atomic<bool> done{false};
-  std::thread watch([&] {
-    while (!done) {
-      if (InterruptCount() > 1) std::_Exit(128 + InterruptSignal());
-      std::this_thread::sleep_for(kInterruptPoll);
-    }
-  });
-  coordinator.Shutdown(drain);
-  done = true;
-  watch.join();
-}
+// Ending takes its time while requests run or lanes are handed over; a second signal ends that.
+class SecondSignal {
+ public:
+  SecondSignal()
+      : watch_([this] {
+          while (!done_) {
+            if (InterruptCount() > 1) std::_Exit(128 + InterruptSignal());
+            std::this_thread::sleep_for(kInterruptPoll);
+          }
+        }) {}
+  ~SecondSignal() {
+    done_ = true;
+    watch_.join();
+  }
+
+ private:
+  std::atomic<bool> done_{false};
+  std::thread watch_;
+};
 
 ExitCode RunCoordinator(CoordinatorFlags& flags, Terminal& terminal) {
   std::signal(SIGPIPE, SIG_IGN);
-  SetUpLogging(terminal, flags.log_level);
+  SetUpLogging(terminal, flags.log, {"coordinator"});
   if (flags.engine.load_format == "dummy") flags.engine.model = FolderOfConfig(flags.engine.model);
   if (const absl::Status found = DefaultModel(&flags.engine.model); !found.ok()) return Fail(found);
   absl::StatusOr<LocalClusterOptions> options = ClusterOptionsFrom(flags.engine, {});
@@ -80,12 +86,13 @@ ExitCode RunCoordinator(CoordinatorFlags& flags, Terminal& terminal) {
       "coordinator of ", flags.engine.model, ": clients at ", (*started)->client_address(),
       ", workers at ", (*started)->worker_address(), "\n"));
   if (!printed.ok()) return Fail(printed);
-  terminal.Line(absl::StrCat("start ", flags.expected_workers,
-                             " of: headlong worker --coordinator ", (*started)->worker_address(),
-                             " --id NAME --model ", flags.engine.model));
+  Announce(terminal, flags.log,
+           absl::StrCat("start ", flags.expected_workers, " of: headlong worker --coordinator ",
+                        (*started)->worker_address(), " --id NAME --model ", flags.engine.model));
   while (!Interrupted()) std::this_thread::sleep_for(kInterruptPoll);
-  terminal.Line("draining: waiting for running requests");
-  DrainOrQuit(**started, std::chrono::milliseconds(static_cast<int64_t>(flags.drain_s * 1000)));
+  Announce(terminal, flags.log, "draining: waiting for running requests");
+  const SecondSignal quits;
+  (*started)->Shutdown(std::chrono::milliseconds(static_cast<int64_t>(flags.drain_s * 1000)));
   return InterruptSignal() == SIGTERM ? ExitCode::kOk : ExitCode::kInterrupted;
 }
 
@@ -100,7 +107,7 @@ bool FollowParent(pid_t parent) {
 ExitCode RunWorkerCommand(WorkerFlags& flags, Terminal& terminal) {
   if (flags.die_with_parent > 0 && !FollowParent(flags.die_with_parent)) return ExitCode::kFailed;
   std::signal(SIGPIPE, SIG_IGN);
-  SetUpLogging(terminal, flags.log_level);
+  SetUpLogging(terminal, flags.log, {"worker", flags.options.worker_id});
   std::string model = flags.options.model_dir.string();
   if (flags.options.load_format == "dummy") model = FolderOfConfig(model);
   if (const absl::Status found = DefaultModel(&model); !found.ok()) return Fail(found);
@@ -110,6 +117,7 @@ ExitCode RunWorkerCommand(WorkerFlags& flags, Terminal& terminal) {
     if (!limit.ok()) return FailUsage(std::string(limit.status().message()));
     flags.options.memory_limit_bytes = *limit;
   }
+  const SecondSignal quits;
   const absl::Status status = RunWorker(flags.options, InterruptFlag());
   if (InterruptSignal() == SIGINT) return ExitCode::kInterrupted;
   if (InterruptSignal() == SIGTERM) return ExitCode::kOk;
@@ -141,7 +149,7 @@ void AddCoordinatorCommand(CommandLine& cli) {
   command->add_option("--drain", flags->drain_s, "Seconds that running requests have when it ends")
       ->check(CLI::Range(0.0, 86400.0))
       ->capture_default_str();
-  AddLogLevelFlag(command, &flags->log_level);
+  AddLogFlags(command, &flags->log);
   command->callback([&cli, flags] {
     cli.action = [&cli, flags] { return RunCoordinator(*flags, cli.terminal); };
   });
@@ -155,6 +163,7 @@ void AddWorkerCommand(CommandLine& cli) {
       ->check(CheckAddress)
       ->capture_default_str();
   AddHealthFlag(command, &options.health_listen);
+  AddMetricsFlag(command, &options.metrics_listen);
   AddTlsFlags(command, &options.tls, "What signed the coordinator's certificate, PEM");
   command->add_option("--id", options.worker_id, "Name of this worker; its place is kept for it")
       ->required();
@@ -183,7 +192,12 @@ void AddWorkerCommand(CommandLine& cli) {
                    "Seconds without a coordinator after which it ends")
       ->check(CLI::Range(0.1, 1e7))
       ->capture_default_str();
-  AddLogLevelFlag(command, &flags->log_level);
+  command
+      ->add_option("--drain", options.drain_s,
+                   "Seconds that it has to hand its caches over when it ends")
+      ->check(CLI::Range(0.0, 86400.0))
+      ->capture_default_str();
+  AddLogFlags(command, &flags->log);
   command->add_option("--die-with-parent", flags->die_with_parent)->group("");
   command->callback([&cli, flags] {
     cli.action = [&cli, flags] { return RunWorkerCommand(*flags, cli.terminal); };

@@ -20,7 +20,7 @@ struct ServeFlags {
   LocalWorkerFlags local;
   ListenFlags listen;
   OutputFlag output;
-  std::string log_level = "info";
+  LogFlags log;
   double drain_s = 30;
 };
 
@@ -45,15 +45,16 @@ absl::Status AnnounceReady(const LocalCluster& cluster, const ServeFlags& flags,
   }
   const std::string server =
       address == kDefaultServer ? "" : absl::StrCat("--server ", address, " ");
-  terminal.Line(absl::StrCat("try: headlong generate ", server, "--prompt \"Once upon a time\""));
-  terminal.Line(
-      "Ctrl-C stops taking requests, waits for the running ones and ends; twice: at once");
+  Announce(terminal, flags.log,
+           absl::StrCat("try: headlong generate ", server, "--prompt \"Once upon a time\""));
+  Announce(terminal, flags.log,
+           "Ctrl-C stops taking requests, waits for the running ones and ends; twice: at once");
   return absl::OkStatus();
 }
 
 ExitCode RunServe(ServeFlags& flags, Terminal& terminal) {
   std::signal(SIGPIPE, SIG_IGN);  // a reader of our log that went away does not end the service
-  SetUpLogging(terminal, flags.log_level);
+  SetUpLogging(terminal, flags.log, {"serve"});
   if (flags.engine.model.empty()) {
     absl::StatusOr<std::string> model = FindDefaultModel();
     if (!model.ok()) return Fail(model.status());
@@ -73,7 +74,7 @@ ExitCode RunServe(ServeFlags& flags, Terminal& terminal) {
   options->coordinator.tls = flags.listen.tls;
   options->coordinator.access_tokens = flags.listen.access_tokens;
   options->coordinator.insecure = flags.listen.insecure;
-  options->log_level = flags.log_level;
+  options->log = flags.log;
 
   absl::StatusOr<std::unique_ptr<LocalCluster>> cluster = LocalCluster::Start(*options, terminal);
   if (!cluster.ok()) return FailToStart(cluster.status());
@@ -84,9 +85,9 @@ ExitCode RunServe(ServeFlags& flags, Terminal& terminal) {
     (*cluster)->Shutdown(std::chrono::milliseconds(0));
     return FailToStart(status);
   }
-  terminal.Line("draining: waiting for running requests");
+  Announce(terminal, flags.log, "draining: waiting for running requests");
   (*cluster)->Shutdown(std::chrono::milliseconds(static_cast<int64_t>(flags.drain_s * 1000)));
-  terminal.Line("stopped");
+  Announce(terminal, flags.log, "stopped");
   return InterruptSignal() == SIGTERM ? ExitCode::kOk : ExitCode::kInterrupted;
 }
 
@@ -99,7 +100,7 @@ void AddServeCommand(CommandLine& cli) {
   AddEngineFlags(command, &flags->engine, /*embedded=*/false);
   AddLocalWorkerFlags(command, &flags->local, /*embedded=*/false);
   AddListenFlags(command, &flags->listen);
-  AddLogLevelFlag(command, &flags->log_level);
+  AddLogFlags(command, &flags->log);
   command->add_option("--drain", flags->drain_s, "Seconds that running requests have when it ends")
       ->check(CLI::Range(0.0, 86400.0))
       ->capture_default_str();

@@ -152,8 +152,9 @@ void AddListenFlags(CLI::App* command, ListenFlags* flags) {
   };
   file("--tls-cert", flags->tls.cert, "Certificate of the coordinator, PEM: clients speak TLS");
   file("--tls-key", flags->tls.key, "Key of the certificate, PEM");
-  file("--access-tokens", flags->access_tokens,
-       "File of the tokens that clients show, as `headlong auth create` writes it; needs TLS");
+  file(
+      "--access-tokens", flags->access_tokens,
+      "File of the tokens that clients show, as `headlong auth token create` writes it; needs TLS");
   command->add_option("--listen", flags->listen, "Address for clients; port 0: any free one")
       ->check(CheckAddress)
       ->capture_default_str()
@@ -162,20 +163,27 @@ void AddListenFlags(CLI::App* command, ListenFlags* flags) {
       ->check(CheckAddress)
       ->group(kServerGroup);
   AddHealthFlag(command, &flags->health_listen);
-  command
-      ->add_option("--metrics-listen", flags->metrics_listen,
-                   "Address for Prometheus, plain HTTP: GET /metrics (default: none)")
-      ->check(CheckAddress)
-      ->group(kServerGroup);
+  AddMetricsFlag(command, &flags->metrics_listen);
   command
       ->add_flag("--insecure", flags->insecure, "Allow addresses beyond this machine without TLS")
       ->group(kServerGroup);
 }
 
-void AddLogLevelFlag(CLI::App* command, std::string* level) {
-  command->add_option("--log-level", *level, "debug, info, warn, error or off")
+void AddLogFlags(CLI::App* command, LogFlags* flags) {
+  command->add_option("--log-level", flags->level, "debug, info, warn, error or off")
       ->check(CLI::IsMember({"debug", "info", "warn", "error", "off"}))
       ->capture_default_str();
+  command->add_option("--log-format", flags->format, "text, or json: one object a line, on stderr")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->capture_default_str();
+}
+
+void AddMetricsFlag(CLI::App* command, std::string* listen) {
+  command
+      ->add_option("--metrics-listen", *listen,
+                   "Address for Prometheus, plain HTTP: GET /metrics (default: none)")
+      ->check(CheckAddress)
+      ->group(kServerGroup);
 }
 
 void AddTlsFlags(CLI::App* command, TlsFiles* files, const char* whose_ca) {

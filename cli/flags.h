@@ -9,6 +9,7 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
+#include "cli/logging.h"
 #include "common/tls.h"
 
 namespace headlong {
@@ -86,10 +87,11 @@ struct DeviceFlags {
 };
 void AddDeviceFlags(CLI::App* command, const DeviceFlags& flags);
 void AddLoadFormatFlag(CLI::App* command, std::string* load_format);
-// `--health-listen`, of any role.
+// `--health-listen` and `--metrics-listen`, of any role.
 void AddHealthFlag(CLI::App* command, std::string* listen);
+void AddMetricsFlag(CLI::App* command, std::string* listen);
 void AddListenFlags(CLI::App* command, ListenFlags* flags);
-void AddLogLevelFlag(CLI::App* command, std::string* level);
+void AddLogFlags(CLI::App* command, LogFlags* flags);
 void AddServerFlags(CLI::App* command, ServerFlags* flags);
 void AddTlsFlags(CLI::App* command, TlsFiles* files, const char* whose_ca);
 void AddTargetFlags(CLI::App* command, TargetFlags* flags);

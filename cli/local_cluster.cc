@@ -168,7 +168,9 @@ std::vector<SupervisedCommand> WorkerCommands(const LocalClusterOptions& options
                     "--threads",
                     absl::StrCat(threads),
                     "--log-level",
-                    options.log_level,
+                    options.log.level,
+                    "--log-format",
+                    options.log.format,
                     "--die-with-parent",
                     absl::StrCat(getpid())};
     if (limit > 0) {
@@ -214,11 +216,13 @@ absl::Status LocalCluster::StartWorkers() {
   const int gpus = options_.device == "cpu" ? 0 : CountUsableGpus();
   supervisor.commands =
       WorkerCommands(options_, OwnProgram(), worker_address(), {FreeMemoryBytes(), gpus});
-  const auto show = [this](const std::string& line) {
-    if (!options_.quiet) terminal_.Line(line);
+  supervisor.note = [this](const std::string& line) {
+    if (!options_.quiet) Announce(terminal_, options_.log, line);
   };
-  supervisor.note = show;
-  supervisor.child_output = show;
+  // A JSON line says itself who wrote it.
+  supervisor.child_output = [this](const std::string& id, const std::string& line) {
+    if (!options_.quiet) terminal_.Line(options_.log.json() ? line : absl::StrCat(id, ": ", line));
+  };
   supervisor.frozen_pids = [this] { return FrozenPids(); };
   supervisor_ = std::make_unique<Supervisor>(std::move(supervisor));
   return absl::OkStatus();

@@ -27,7 +27,7 @@ struct LocalClusterOptions {
   bool cuda_graphs = true;
   std::string sums = "auto";
   std::vector<int64_t> memory_limits;  // none, one for all, or one per worker
-  std::string log_level = "info";      // of the workers
+  LogFlags log;                        // of the workers
   bool quiet = false;                  // keep what workers write for errors, do not show it
 };
 

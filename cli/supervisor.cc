@@ -86,18 +86,16 @@ void Supervisor::WaitForOutput() {
   poll(fds.data(), fds.size(), static_cast<int>(kTick.count()));
   for (Child& child : children_) {
     if (!child.process) continue;
-    child.process->ReadOutput([&](const std::string& line) {
-      options_.child_output(absl::StrCat(child.command.id, ": ", line));
-    });
+    child.process->ReadOutput(
+        [&](const std::string& line) { options_.child_output(child.command.id, line); });
   }
 }
 
 void Supervisor::ReapDead() {
   for (Child& child : children_) {
     if (!child.process) continue;
-    const std::optional<int> status = child.process->Reap([&](const std::string& line) {
-      options_.child_output(absl::StrCat(child.command.id, ": ", line));
-    });
+    const std::optional<int> status = child.process->Reap(
+        [&](const std::string& line) { options_.child_output(child.command.id, line); });
     if (status) OnDeath(child, *status);
   }
 }

@@ -27,9 +27,9 @@ struct SupervisedCommand {
 
 struct SupervisorOptions {
   std::vector<SupervisedCommand> commands;
-  // What the supervisor does, and what the children write ("w0: ..."). Called on its thread.
+  // What the supervisor does, and what the children write. Called on its thread.
   std::function<void(const std::string& line)> note;
-  std::function<void(const std::string& line)> child_output;
+  std::function<void(const std::string& id, const std::string& line)> child_output;
   // Processes that others have given up although they exist; a child seen here twice in a row is
   // killed. Asked on the supervisor's thread.
   std::function<std::set<int64_t>()> frozen_pids;

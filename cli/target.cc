@@ -9,7 +9,7 @@ namespace headlong {
 namespace {
 
 absl::StatusOr<Target> OpenEmbedded(const LocalClusterOptions& options, Terminal& terminal) {
-  SetUpLogging(terminal, "off");  // what goes wrong is the answer of a call
+  SetUpLogging(terminal, {"off"}, {});  // what goes wrong is the answer of a call
   Target target;
   absl::StatusOr<std::unique_ptr<LocalCluster>> cluster = LocalCluster::Start(options, terminal);
   if (!cluster.ok()) return cluster.status();
@@ -70,7 +70,7 @@ TargetOrExit OpenTarget(const TargetFlags& flags, int max_sequences, Terminal& t
   options->coordinator.listen = "127.0.0.1:0";
   if (flags.engine.max_sequences == 0) options->coordinator.max_sequences = max_sequences;
   options->quiet = true;
-  options->log_level = "error";  // for the reason of a death
+  options->log.level = "error";  // for the reason of a death
   absl::StatusOr<Target> target = OpenEmbedded(*options, terminal);
   if (target.ok()) {
     result.target = *std::move(target);

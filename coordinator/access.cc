@@ -45,10 +45,7 @@ absl::StatusOr<Scope> ScopeOf(std::string_view method) {
   return absl::PermissionDeniedError(absl::StrCat("nobody may call ", Av(method)));
 }
 
-absl::StatusOr<std::string> CheckToken(const AccessTokens& tokens, std::string_view method,
-                                       std::string_view authorization) {
-  ASSIGN_OR_RETURN(const Scope scope, ScopeOf(method));
-  if (scope == Scope::kNone) return std::string();
+absl::StatusOr<AccessToken> FindToken(const AccessTokens& tokens, std::string_view authorization) {
   absl::string_view token = Av(authorization);
   if (!absl::ConsumePrefix(&token, kBearer)) {
     return absl::UnauthenticatedError("an access token is needed: authorization: Bearer TOKEN");
@@ -57,11 +54,18 @@ absl::StatusOr<std::string> CheckToken(const AccessTokens& tokens, std::string_v
   hash.Update({token.data(), token.size()});
   const auto known = tokens.find(hash.HexDigest());
   if (known == tokens.end()) return absl::UnauthenticatedError("the access token is not known");
-  if (!known->second.scopes.contains(scope)) {
-    return absl::PermissionDeniedError(
-        absl::StrCat("the access token's scopes do not include ", Av(NameOf(scope))));
-  }
-  return known->second.name;
+  return known->second;
+}
+
+absl::Status CheckToken(const AccessTokens& tokens, std::string_view method,
+                        std::string_view authorization, std::string* name) {
+  ASSIGN_OR_RETURN(const Scope scope, ScopeOf(method));
+  if (scope == Scope::kNone) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const AccessToken token, FindToken(tokens, authorization));
+  *name = token.name;
+  if (token.scopes.contains(scope)) return absl::OkStatus();
+  return absl::PermissionDeniedError(
+      absl::StrCat("the access token's scopes do not include ", Av(NameOf(scope))));
 }
 
 bool IsWorker(const std::vector<std::string>& identities) {

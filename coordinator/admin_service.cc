@@ -1,8 +1,13 @@
 #include "coordinator/admin_service.h"
 
+#include <spdlog/spdlog.h>
+
 #include <utility>
 
+#include "absl/strings/escaping.h"
+#include "common/sha256.h"
 #include "common/status.h"
+#include "coordinator/call_tags.h"
 #include "coordinator/placement.h"
 #include "coordinator/placement_report.h"
 #include "coordinator/stream_queue.h"
@@ -18,9 +23,21 @@ grpc::ServerUnaryReactor* OnEngine(Engine& engine, grpc::CallbackServerContext* 
   return reactor;
 }
 
+// What somebody sent, fit for one line of a log.
+std::string Quoted(const std::string& text) {
+  return absl::StrCat("\"", absl::CEscape(text.substr(0, 64)), "\"");
+}
+
+std::string HashOf(const std::string& document) {
+  Sha256 hash;
+  hash.Update(document);
+  return absl::StrCat("sha256=", hash.HexDigest());
+}
+
 }  // namespace
 
-AdminService::AdminService(Engine* engine) : engine_(*engine) {
+AdminService::AdminService(Engine* engine, const std::shared_ptr<TokenFile>* tokens)
+    : engine_(*engine), tokens_(*tokens) {
   thread_ = std::thread([this] {
     while (!stop_) long_works_.Run(absl::Milliseconds(50));
   });
@@ -29,6 +46,21 @@ AdminService::AdminService(Engine* engine) : engine_(*engine) {
 AdminService::~AdminService() {
   stop_ = true;
   thread_.join();
+}
+
+grpc::ServerUnaryReactor* AdminService::Audited(grpc::CallbackServerContext* context,
+                                                const std::string& what,
+                                                std::function<absl::Status()> change) {
+  const absl::StatusOr<Caller> caller = CallerOf(context->client_metadata(), tokens_.get());
+  const std::string name = caller.ok() && !caller->name.empty() ? caller->name : "somebody";
+  const std::string call =
+      absl::StrCat(name, " called /headlong.v1.Admin/", what, " from ", context->peer());
+  return OnEngine(engine_, context, [this, call, change = std::move(change)] {
+    const uint64_t epoch = engine_.epoch();
+    const absl::Status done = change();
+    spdlog::info("audit: {} in epoch {}: {}", call, epoch, done.ok() ? "OK" : done.ToString());
+    return done;
+  });
 }
 
 grpc::ServerUnaryReactor* AdminService::OffEngine(
@@ -63,7 +95,9 @@ grpc::ServerUnaryReactor* AdminService::ListWorkers(grpc::CallbackServerContext*
 grpc::ServerUnaryReactor* AdminService::DrainWorker(grpc::CallbackServerContext* context,
                                                     const v1::DrainWorkerRequest* request,
                                                     v1::DrainWorkerResponse*) {
-  return OnEngine(engine_, context, [this, id = request->worker_id(), back = request->back()] {
+  const std::string what = absl::StrCat("DrainWorker worker_id=", Quoted(request->worker_id()),
+                                        " back=", request->back() ? "true" : "false");
+  return Audited(context, what, [this, id = request->worker_id(), back = request->back()] {
     return engine_.Drain(id, !back);
   });
 }
@@ -83,7 +117,9 @@ grpc::ServerUnaryReactor* AdminService::GetPlacement(grpc::CallbackServerContext
 grpc::ServerUnaryReactor* AdminService::ApplyPlacement(grpc::CallbackServerContext* context,
                                                        const v1::ApplyPlacementRequest* request,
                                                        v1::ApplyPlacementResponse* response) {
-  return OnEngine(engine_, context, [this, request, response] {
+  const std::string what = absl::StrCat("ApplyPlacement check_epoch=", request->check_epoch(), " ",
+                                        HashOf(request->placement_json()));
+  return Audited(context, what, [this, request, response] {
     const absl::StatusOr<uint64_t> ended =
         engine_.ApplyPlacement(request->placement_json(), request->check_epoch());
     if (ended.ok()) response->set_epoch(*ended);
@@ -94,7 +130,8 @@ grpc::ServerUnaryReactor* AdminService::ApplyPlacement(grpc::CallbackServerConte
 grpc::ServerUnaryReactor* AdminService::ApplyPlan(grpc::CallbackServerContext* context,
                                                   const v1::ApplyPlanRequest* request,
                                                   v1::ApplyPlanResponse* response) {
-  return OnEngine(engine_, context, [this, request, response] {
+  const std::string what = absl::StrCat("ApplyPlan ", HashOf(request->plan_json()));
+  return Audited(context, what, [this, request, response] {
     const absl::StatusOr<uint64_t> ended = engine_.ApplyPlan(request->plan_json());
     if (ended.ok()) response->set_epoch(*ended);
     return ended.status();
@@ -128,8 +165,8 @@ grpc::ServerUnaryReactor* AdminService::ListRequests(grpc::CallbackServerContext
 grpc::ServerUnaryReactor* AdminService::CancelRequest(grpc::CallbackServerContext* context,
                                                       const v1::CancelRequestRequest* request,
                                                       v1::CancelRequestResponse*) {
-  return OnEngine(engine_, context,
-                  [this, id = request->request_id()] { return engine_.Cancel(id); });
+  const std::string what = absl::StrCat("CancelRequest request_id=", Quoted(request->request_id()));
+  return Audited(context, what, [this, id = request->request_id()] { return engine_.Cancel(id); });
 }
 
 }  // namespace headlong

@@ -4,11 +4,14 @@
 
 #include <atomic>
 #include <functional>
+#include <memory>
+#include <string>
 #include <thread>
 
 #include "absl/status/statusor.h"
 #include "coordinator/engine.h"
 #include "coordinator/mailbox.h"
+#include "coordinator/token_file.h"
 #include "grpcpp/grpcpp.h"
 #include "headlong/v1/admin.grpc.pb.h"
 
@@ -16,7 +19,8 @@ namespace headlong {
 
 class AdminService final : public v1::Admin::CallbackService {
  public:
-  explicit AdminService(Engine* engine);
+  // `tokens`, which may hold none yet, outlives the service: it names callers in the log.
+  AdminService(Engine* engine, const std::shared_ptr<TokenFile>* tokens);
   ~AdminService() override;
 
   grpc::ServerUnaryReactor* GetCluster(grpc::CallbackServerContext* context,
@@ -50,11 +54,17 @@ class AdminService final : public v1::Admin::CallbackService {
  private:
   using LongWork = std::function<absl::Status()>;
 
+  // Runs `change` on the engine thread, ends the call with its status, and writes one line of
+  // audit: who did `what` to which epoch, and what came of it.
+  grpc::ServerUnaryReactor* Audited(grpc::CallbackServerContext* context, const std::string& what,
+                                    std::function<absl::Status()> change);
+
   // Ends the call with what `prepare`, on the engine thread, or its work, on ours, says.
   grpc::ServerUnaryReactor* OffEngine(grpc::CallbackServerContext* context,
                                       std::function<absl::StatusOr<LongWork>()> prepare);
 
   Engine& engine_;
+  const std::shared_ptr<TokenFile>& tokens_;
   Mailbox long_works_;
   std::atomic<bool> stop_{false};
   std::thread thread_;

@@ -27,7 +27,8 @@ bool Cluster::IsMember(LinkId link) const {
 }
 
 bool Cluster::Usable(const Member& member) const {
-  return member.state != WorkerState::kGone && !drained(member.registration.worker_id());
+  return member.state != WorkerState::kGone && !member.leaving &&
+         !drained(member.registration.worker_id());
 }
 
 std::vector<LinkId> Cluster::usable() const {
@@ -38,9 +39,15 @@ std::vector<LinkId> Cluster::usable() const {
   return links;
 }
 
-// All that are expected, but for those an operator took out, are there.
+// All that are expected, but for those an operator took out or that are on their way out, are
+// there.
 bool Cluster::Complete(int usable) const {
-  return usable > 0 && usable + static_cast<int>(drained_.size()) >= options_.expected_workers;
+  const auto leaving = std::count_if(workers_.begin(), workers_.end(), [this](const auto& worker) {
+    return worker.second.leaving && worker.second.state != WorkerState::kGone &&
+           !drained(worker.first);
+  });
+  return usable > 0 &&
+         usable + static_cast<int>(drained_.size() + leaving) >= options_.expected_workers;
 }
 
 ClusterActions Cluster::Registered(LinkId link, const v1::Register& registration, TimePoint now) {
@@ -61,7 +68,9 @@ ClusterActions Cluster::Registered(LinkId link, const v1::Register& registration
     actions.close.push_back(replaced);
   }
   if (phase_ == ClusterPhase::kServing || phase_ == ClusterPhase::kLoading) {
-    if (Usable(member) && !Complete(static_cast<int>(members_.size()))) {
+    if (!Usable(member) || Complete(static_cast<int>(members_.size()))) return actions;
+    actions.join = phase_ == ClusterPhase::kServing;
+    if (!actions.join) {
       actions.stop_work |= Break("worker " + registration.worker_id() + " joins", now).stop_work;
     }
     return actions;
@@ -103,7 +112,7 @@ ClusterActions Cluster::ConfigureDone(LinkId link, const v1::ConfigureDone& done
   if (member == nullptr || done.epoch() != epoch_ || phase_ != ClusterPhase::kLoading) return {};
   if (done.code() != 0) {
     ClusterActions actions =
-        Break(absl::StrCat("worker ", member->registration.worker_id(), ": ", done.message()), now);
+        Break("worker " + member->registration.worker_id(), now, done.message());
     retry_at_ = now + options_.retry_interval;
     return actions;
   }
@@ -114,6 +123,7 @@ ClusterActions Cluster::ConfigureDone(LinkId link, const v1::ConfigureDone& done
   }
   phase_ = ClusterPhase::kServing;
   reason_.clear();
+  reason_for_clients_.clear();
   ClusterActions actions;
   actions.began_serving = true;
   return actions;
@@ -123,8 +133,7 @@ ClusterActions Cluster::Fault(LinkId link, const v1::Fault& fault, TimePoint now
   const Member* member = Alive(link);
   if (member == nullptr || fault.epoch() != epoch_ || !IsMember(link)) return {};
   if (phase_ != ClusterPhase::kServing && phase_ != ClusterPhase::kLoading) return {};
-  return Break(absl::StrCat("worker ", member->registration.worker_id(), ": ", fault.message()),
-               now);
+  return Break("worker " + member->registration.worker_id(), now, fault.message());
 }
 
 ClusterActions Cluster::Tick(bool step_in_flight, TimePoint now) {
@@ -189,6 +198,7 @@ void Cluster::PlacementRefused(const std::string& reason, TimePoint now) {
   }
   phase_ = ClusterPhase::kWaiting;
   reason_ = reason;
+  reason_for_clients_ = "the workers that are there cannot hold the model";
   retry_at_ = now + options_.retry_interval;
 }
 
@@ -227,10 +237,28 @@ ClusterActions Cluster::Move(const std::string& why, TimePoint now) {
   return actions;
 }
 
+ClusterActions Cluster::SetLeaving(LinkId link, TimePoint now) {
+  Member* member = Alive(link);
+  if (member == nullptr || member->leaving) return {};
+  member->leaving = true;
+  if (!IsMember(link)) return {};
+  return Move("worker " + member->registration.worker_id() + " leaves", now);
+}
+
+ClusterActions Cluster::Join(TimePoint now) {
+  if (phase_ != ClusterPhase::kServing) return {};
+  for (LinkId link : usable()) {
+    if (IsMember(link)) continue;
+    return Move("worker " + find(link)->registration.worker_id() + " joins", now);
+  }
+  return {};
+}
+
 // The epoch is over. Members that live wait for the next one.
-ClusterActions Cluster::Break(const std::string& why, TimePoint now) {
+ClusterActions Cluster::Break(const std::string& why, TimePoint now, const std::string& detail) {
   ClusterActions actions;
-  reason_ = why;
+  reason_ = detail.empty() ? why : absl::StrCat(why, ": ", detail);
+  reason_for_clients_ = detail.empty() ? why : why + " failed";
   if (phase_ == ClusterPhase::kServing || phase_ == ClusterPhase::kLoading) {
     actions.stop_work = true;
     recoveries_ += phase_ == ClusterPhase::kServing ? 1 : 0;

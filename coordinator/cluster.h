@@ -15,45 +15,9 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "coordinator/clock.h"
-#include "headlong/v1/worker.pb.h"
+#include "coordinator/member.h"
 
 namespace headlong {
-
-using LinkId = uint64_t;  // one connection of a worker; never used again
-
-struct ClusterOptions {
-  int expected_workers = 1;
-  Millis heartbeat_timeout{2500};  // silence of a worker that makes it dead
-  Millis rejoin_grace{3000};       // after a death, wait so long for a replacement
-  Millis progress_timeout{60000};  // a step or a load in which none gets on
-  Millis retry_interval{2000};     // after a placement or a worker said no
-};
-
-enum class ClusterPhase { kWaiting, kLoading, kServing, kRecovering };
-enum class WorkerState { kRegistered, kLoading, kReady, kGone };
-
-struct Member {
-  LinkId link = 0;
-  v1::Register registration;
-  WorkerState state = WorkerState::kRegistered;
-  TimePoint last_beat;
-  uint64_t progress = 0;
-  TimePoint last_progress;
-  uint64_t epoch = 0;  // last one configured
-  uint64_t bytes_done = 0;
-  uint64_t bytes_total = 0;
-  uint64_t cache_bytes_used = 0;
-  double compute_ms = 0, collective_ms = 0;  // of all its steps
-};
-
-// What the engine has to do after an event.
-struct ClusterActions {
-  bool stop_work = false;      // the epoch is over: steps in flight will not come back
-  bool begin_epoch = false;    // place over members() and configure them
-  bool began_serving = false;  // replay what is unfinished
-  std::vector<LinkId> close;   // connections of workers that are dead or replaced
-};
 
 class Cluster {
  public:
@@ -74,6 +38,10 @@ class Cluster {
   absl::Status CheckDrain(const std::string& id, bool drained) const;
   // Nothing happens to one that is so already, or where CheckDrain says no.
   ClusterActions SetDrained(const std::string& id, bool drained, TimePoint now);
+  // The worker was told to end: in no epoch to come. It counts as expected until it is gone.
+  ClusterActions SetLeaving(LinkId link, TimePoint now);
+  // A new epoch, if a usable worker is not in the one that serves.
+  ClusterActions Join(TimePoint now);
   // The epoch ends because somebody wants another one; nothing failed. The next Tick begins it.
   ClusterActions Move(const std::string& why, TimePoint now);
   // The placement over members() was refused: try again when workers change, or after a while. The
@@ -83,6 +51,8 @@ class Cluster {
   ClusterPhase phase() const { return phase_; }
   uint64_t epoch() const { return epoch_; }
   const std::string& reason() const { return reason_; }
+  // The same without what workers said, which may name addresses and files.
+  const std::string& reason_for_clients() const { return reason_for_clients_; }
   int recoveries() const { return recoveries_; }
   bool drained(const std::string& id) const { return drained_.contains(id); }
   // Links of the workers in the current epoch, by rank.
@@ -97,17 +67,17 @@ class Cluster {
  private:
   Member* Alive(LinkId link);
   bool IsMember(LinkId link) const;
-  bool Usable(const Member& member) const;  // alive and not drained
+  bool Usable(const Member& member) const;  // alive, neither drained nor leaving
   bool Complete(int usable) const;
   void ForgiveOwnStall(TimePoint now);
   bool IsStuck(bool step_in_flight, TimePoint now) const;
-  ClusterActions Break(const std::string& why, TimePoint now);
+  ClusterActions Break(const std::string& why, TimePoint now, const std::string& detail = "");
   ClusterActions MaybeBegin(TimePoint now);
 
   const ClusterOptions options_;
   ClusterPhase phase_ = ClusterPhase::kWaiting;
   uint64_t epoch_ = 0;
-  std::string reason_;
+  std::string reason_, reason_for_clients_;
   int recoveries_ = 0;
   std::optional<TimePoint> last_tick_;
   TimePoint broken_at_;                // when recovering began

@@ -16,6 +16,7 @@
 #include "coordinator/gate.h"
 #include "coordinator/inference_service.h"
 #include "coordinator/listen_address.h"
+#include "coordinator/listener.h"
 #include "coordinator/metrics_server.h"
 #include "coordinator/placement_json.h"
 #include "coordinator/worker_link_service.h"
@@ -31,6 +32,15 @@ namespace {
 constexpr int kMaxClientMessageBytes = 16 << 20;
 constexpr int kMaxWorkerMessageBytes = 64 << 20;
 constexpr int kMaxMetadataBytes = 8 << 10;
+constexpr int kMaxStreamsPerConnection = 1024;
+constexpr size_t kMaxClientBufferBytes = size_t{256} << 20;  // of all connections
+constexpr int kHandshakeTimeoutMs = 10000;
+constexpr int kClientIdleMs = 300000;  // a connection without calls
+constexpr int kClientPingMs = 30000;   // a client that does not answer is gone
+constexpr int kClientPingTimeoutMs = 10000;
+// File descriptors that connections of clients leave to everybody else, and those of workers.
+constexpr int kReservedFromClients = 256;
+constexpr int kReservedFromWorkers = 64;
 
 // What is read from the model folder, and does not change.
 struct ServedModel {
@@ -182,10 +192,21 @@ EngineOptions EngineOptionsOf(const CoordinatorOptions& options, const ServedMod
 void ConfigureServer(grpc::ServerBuilder& builder, int max_message_bytes) {
   builder.SetMaxReceiveMessageSize(max_message_bytes);
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a second server must be refused
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 500);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
+}
+
+// What strangers may hold of this process.
+void BoundClients(grpc::ServerBuilder& builder) {
+  grpc::ResourceQuota quota("clients");
+  quota.Resize(kMaxClientBufferBytes);
+  builder.SetResourceQuota(quota);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreamsPerConnection);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kClientIdleMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kClientPingMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kClientPingTimeoutMs);
 }
 
 using Credentials = std::shared_ptr<grpc::ServerCredentials>;
@@ -197,27 +218,25 @@ Credentials WorkerCredentials(const CoordinatorOptions& options) {
   return credentials;
 }
 
-absl::StatusOr<Credentials> ClientCredentials(const CoordinatorOptions& options) {
+Credentials ClientCredentials(const CoordinatorOptions& options,
+                              const std::shared_ptr<TokenFile>& tokens) {
   if (options.tls.cert.empty()) return grpc::InsecureServerCredentials();
   TlsFiles files = options.tls;
   files.ca.clear();  // clients show tokens
   Credentials credentials = MakeServerCredentials(files);
-  if (options.access_tokens.empty()) return credentials;
-  ASSIGN_OR_RETURN(auto tokens, TokenFile::Open(options.access_tokens));
-  credentials->SetAuthMetadataProcessor(MakeClientGate(std::move(tokens)));
+  if (tokens != nullptr) credentials->SetAuthMetadataProcessor(MakeClientGate(tokens));
   return credentials;
 }
 
-absl::StatusOr<std::unique_ptr<grpc::Server>> Bind(grpc::ServerBuilder& builder,
-                                                   const std::string& address,
-                                                   const std::string& flag,
-                                                   const Credentials& credentials, int& port) {
-  builder.AddListeningPort(address, credentials, &port);
+// A server behind its port.
+absl::StatusOr<std::unique_ptr<grpc::Server>> Serve(grpc::ServerBuilder& builder,
+                                                    Listener& listener,
+                                                    const Credentials& credentials, int reserved) {
+  listener.AddTo(builder, credentials);
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
-  if (server != nullptr && port > 0) return server;
-  return absl::UnavailableError(absl::StrCat(
-      flag, ": cannot listen on ", address,
-      ": the port is in use or the address is not of this machine; choose another one"));
+  if (server == nullptr) return absl::InternalError("gRPC does not start a server");
+  listener.Start(reserved);
+  return server;
 }
 
 class CoordinatorServer final : public Coordinator {
@@ -228,7 +247,7 @@ class CoordinatorServer final : public Coordinator {
         engine_(EngineOptionsOf(options, model_), &model_.config, model_.plan.get(),
                 model_.tokenizer.get()),
         inference_(&inference_context_),
-        admin_(&engine_),
+        admin_(&engine_, &inference_context_.tokens),
         link_(&engine_) {
     inference_context_.engine = &engine_;
     inference_context_.tokenizer = model_.tokenizer.get();
@@ -237,6 +256,7 @@ class CoordinatorServer final : public Coordinator {
     inference_context_.limits.max_context = model_.description.max_context();
     inference_context_.limits.max_sequences = options_.max_sequences;
     inference_context_.limits.max_batch_tokens = options_.max_batch_tokens;
+    inference_context_.client_limits = &client_limits_;
     inference_context_.model = model_.description;
   }
   ~CoordinatorServer() override { Shutdown(Millis(0)); }
@@ -249,20 +269,7 @@ class CoordinatorServer final : public Coordinator {
     if (!options_.health_listen.empty()) {
       ASSIGN_OR_RETURN(health_, HealthServer::Start(options_.health_listen));
     }
-    grpc::EnableDefaultHealthCheckService(true);
-    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
-    grpc::ServerBuilder workers;
-    ConfigureServer(workers, kMaxWorkerMessageBytes);
-    workers.RegisterService(&link_);
-    ASSIGN_OR_RETURN(worker_server_, Bind(workers, options_.worker_listen, "--worker-listen",
-                                          WorkerCredentials(options_), worker_port_));
-    ASSIGN_OR_RETURN(const Credentials credentials, ClientCredentials(options_));
-    grpc::ServerBuilder clients;
-    ConfigureServer(clients, kMaxClientMessageBytes);
-    clients.RegisterService(&inference_);
-    clients.RegisterService(&admin_);
-    ASSIGN_OR_RETURN(client_server_,
-                     Bind(clients, options_.listen, "--listen", credentials, client_port_));
+    RETURN_IF_ERROR(StartServers());
     auto* health = client_server_->GetHealthCheckService();
     health->SetServingStatus("startup", true);
     health->SetServingStatus("liveness", true);
@@ -276,9 +283,11 @@ class CoordinatorServer final : public Coordinator {
     return absl::OkStatus();
   }
 
-  std::string client_address() const override { return WithPort(options_.listen, client_port_); }
+  std::string client_address() const override {
+    return WithPort(options_.listen, client_port_->port());
+  }
   std::string worker_address() const override {
-    return WithPort(options_.worker_listen, worker_port_);
+    return WithPort(options_.worker_listen, worker_port_->port());
   }
   std::string metrics_address() const override {
     return metrics_ == nullptr ? "" : WithPort(options_.metrics_listen, metrics_->port());
@@ -287,6 +296,9 @@ class CoordinatorServer final : public Coordinator {
   void Shutdown(std::chrono::milliseconds drain) override {
     std::call_once(shut_down_, [&] {
       engine_.Stop(drain);
+      for (Listener* port : {client_port_.get(), worker_port_.get()}) {
+        if (port != nullptr) port->Stop();
+      }
       const auto deadline = std::chrono::system_clock::now() + std::chrono::seconds(1);
       if (client_server_ != nullptr) client_server_->Shutdown(deadline);
       if (worker_server_ != nullptr) worker_server_->Shutdown(deadline);
@@ -295,6 +307,30 @@ class CoordinatorServer final : public Coordinator {
   }
 
  private:
+  absl::Status StartServers() {
+    ASSIGN_OR_RETURN(worker_port_, Listener::Bind(options_.worker_listen, "--worker-listen"));
+    ASSIGN_OR_RETURN(client_port_, Listener::Bind(options_.listen, "--listen"));
+    if (!options_.access_tokens.empty()) {
+      ASSIGN_OR_RETURN(inference_context_.tokens, TokenFile::Open(options_.access_tokens));
+    }
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+    grpc::ServerBuilder workers;
+    ConfigureServer(workers, kMaxWorkerMessageBytes);
+    workers.RegisterService(&link_);
+    ASSIGN_OR_RETURN(worker_server_, Serve(workers, *worker_port_, WorkerCredentials(options_),
+                                           kReservedFromWorkers));
+    grpc::ServerBuilder clients;
+    ConfigureServer(clients, kMaxClientMessageBytes);
+    BoundClients(clients);
+    clients.RegisterService(&inference_);
+    clients.RegisterService(&admin_);
+    ASSIGN_OR_RETURN(client_server_, Serve(clients, *client_port_,
+                                           ClientCredentials(options_, inference_context_.tokens),
+                                           kReservedFromClients));
+    return absl::OkStatus();
+  }
+
   void SetHealth(bool serving) {
     auto* health = client_server_->GetHealthCheckService();
     for (const char* name : {"", "readiness", "headlong.v1.Inference"}) {
@@ -308,14 +344,15 @@ class CoordinatorServer final : public Coordinator {
   Engine engine_;
   std::unique_ptr<MetricsServer> metrics_;
   std::unique_ptr<HealthServer> health_;
+  ClientLimits client_limits_;
   InferenceContext inference_context_;
   InferenceService inference_;
   AdminService admin_;
   WorkerLinkService link_;
   std::unique_ptr<grpc::Server> client_server_;
   std::unique_ptr<grpc::Server> worker_server_;
-  int client_port_ = 0;
-  int worker_port_ = 0;
+  std::unique_ptr<Listener> client_port_;
+  std::unique_ptr<Listener> worker_port_;
   std::once_flag shut_down_;
 };
 
@@ -323,6 +360,7 @@ class CoordinatorServer final : public Coordinator {
 
 absl::StatusOr<std::unique_ptr<Coordinator>> Coordinator::Start(const CoordinatorOptions& options) {
   RETURN_IF_ERROR(CheckOptions(options));
+  RaiseDescriptorLimit();
   ASSIGN_OR_RETURN(ServedModel model, LoadServedModel(options));
   auto server = std::make_unique<CoordinatorServer>(options, std::move(model));
   RETURN_IF_ERROR(server->Listen());

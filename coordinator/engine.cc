@@ -8,7 +8,9 @@
 #include "common/name_rule.h"
 #include "common/status.h"
 #include "common/wire.h"
+#include "coordinator/cache_share.h"
 #include "coordinator/probes.h"
+#include "coordinator/retry_hint.h"
 
 namespace headlong {
 namespace {
@@ -22,6 +24,7 @@ bool Answers(const v1::StepDone& done, const std::vector<uint64_t>& sampling, ui
 }
 
 constexpr Millis kTickInterval{20};
+constexpr Millis kRetryAfter{1000};  // when the queue is full
 // A waiting request learns the reason a little before its own deadline would cut it off.
 constexpr std::chrono::milliseconds kBeforeDeadline{150};
 
@@ -83,6 +86,7 @@ void Engine::Loop() {
     Apply(cluster_.Tick(step_.open(), Now()), /*blame_requests=*/true);
     ExpireWaiting();
     MaybeMove();
+    ReleaseLeaving();
     MaybeStep();
     idle_ = requests_.empty();
   }
@@ -95,12 +99,18 @@ void Engine::EndWork() {
   while (!requests_.empty()) {
     Fail(requests_.begin()->first, absl::UnavailableError("the server is shutting down"));
   }
-  v1::WorkerCommand command;
-  command.mutable_shutdown()->set_reason("the coordinator shuts down");
-  // A worker closes its stream once it has read this; ending it here could overtake the message.
-  // Who does not is cut off when the server closes.
-  for (const auto& [link, port] : ports_) port->Send(command);
+  for (const auto& [link, port] : ports_) SendShutdown(link, "the coordinator shuts down");
   SetServing(false);
+}
+
+// A worker closes its stream once it has read this; ending it here could overtake the message. Who
+// does not is cut off when the server closes.
+void Engine::SendShutdown(LinkId link, const std::string& reason) {
+  const auto port = ports_.find(link);
+  if (port == ports_.end()) return;
+  v1::WorkerCommand command;
+  command.mutable_shutdown()->set_reason(reason);
+  port->second->Send(command);
 }
 
 // ---- requests ----
@@ -117,8 +127,12 @@ void Engine::Submit(Request request, std::shared_ptr<ClientPort> client,
     if (!fits.ok()) return client->Failed(fits);
   }
   if (scheduler_.waiting() >= options_.max_waiting) {
-    return client->Failed(absl::ResourceExhaustedError(absl::StrCat(
-        scheduler_.waiting(), " requests are waiting already; try again in a second")));
+    return client->Failed(
+        TryAgain(absl::StrCat(scheduler_.waiting(), " requests are waiting already"), kRetryAfter));
+  }
+  if (const PageBudget* budget = scheduler_.budget(); budget != nullptr) {
+    const absl::Status fits = CheckCacheShare(request, requests_, *budget);
+    if (!fits.ok()) return client->Failed(fits);
   }
   const uint64_t id = next_sequence_++;
   const std::string request_id = request.id;
@@ -169,8 +183,10 @@ void Engine::ExpireWaiting() {
   for (const auto& [id, live] : requests_) {
     if (live.deadline && *live.deadline < soon) expired.push_back(id);
   }
-  const std::string why = cluster_.reason().empty() ? "waiting for workers" : cluster_.reason();
-  for (uint64_t id : expired) Fail(id, absl::UnavailableError(why));
+  const std::string& why = cluster_.reason_for_clients();
+  for (uint64_t id : expired) {
+    Fail(id, absl::UnavailableError(why.empty() ? "waiting for workers" : why));
+  }
 }
 
 // ---- workers ----
@@ -221,6 +237,8 @@ void Engine::WorkerEvent(LinkId link, const v1::WorkerEvent& event) {
       return cluster_.Loaded(link, event.load_progress(), now);
     case v1::WorkerEvent::kConfigureDone:
       return Configured(link, event.configure_done());
+    case v1::WorkerEvent::kLeave:
+      return WorkerLeaves(link);
     case v1::WorkerEvent::kFault:
       return Apply(cluster_.Fault(link, event.fault(), now), true);
     case v1::WorkerEvent::kStepDone:
@@ -232,6 +250,7 @@ void Engine::WorkerEvent(LinkId link, const v1::WorkerEvent& event) {
 
 void Engine::WorkerClosed(LinkId link) {
   ports_.erase(link);
+  moves_.released.erase(link);
   if (stopped_) return;
   const std::vector<LinkId>& leaving = moves_.leaving;
   if (cluster_.phase() == ClusterPhase::kLoading &&

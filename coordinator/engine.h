@@ -3,13 +3,11 @@
 #pragma once
 
 #include <atomic>
-#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <thread>
-#include <vector>
 
 #include "cache/plan.h"
 #include "coordinator/engine_options.h"
@@ -21,9 +19,7 @@
 #include "coordinator/scheduler.h"
 #include "coordinator/step_in_flight.h"
 #include "headlong/v1/admin.pb.h"
-#include "headlong/v1/worker.pb.h"
 #include "model/config.h"
-#include "model/tokenizer.h"
 
 namespace headlong {
 
@@ -39,8 +35,7 @@ class Engine {
   void Stop(Millis drain);
   // Ends the thread. Call when no frontend posts any more: calls posted later never run.
   void Join();
-  // From any thread: `call` runs on the engine thread.
-  void Post(std::function<void()> call) { mailbox_.Post(std::move(call)); }
+  void Post(std::function<void()> call) { mailbox_.Post(std::move(call)); }  // from any thread
   // Called whenever the cluster begins or ceases to serve. Set before Start.
   void OnServing(std::function<void(bool)> callback) { on_serving_ = std::move(callback); }
 
@@ -73,6 +68,7 @@ class Engine {
   absl::StatusOr<PlacementProblem> ProblemNow(const v1::PlanPlacementRequest& ask,
                                               v1::PlanPlacementResponse& out) const;
   std::string dtype() const { return bf16_ ? "bf16" : "fp32"; }
+  uint64_t epoch() const { return cluster_.epoch(); }
 
  private:
   void Loop();
@@ -84,6 +80,10 @@ class Engine {
   void SendEpoch();
   void Configured(LinkId link, const v1::ConfigureDone& done);
   void BeginServing();
+  void WorkerLeaves(LinkId link);
+  void ReleaseLeaving();
+  void SendShutdown(LinkId link, const std::string& reason);
+  absl::Status CheckWithout(const std::string& worker_id) const;  // FAILED_PRECONDITION
   void MaybeMove();
   void MaybeStep();
   void StepDone(LinkId link, const v1::StepDone& done);
@@ -110,11 +110,11 @@ class Engine {
   std::map<std::string, uint64_t> request_ids_;  // request id -> sequence id
   uint64_t next_sequence_ = 1;
   v1::Placement placement_;
-  PlacementLink link_, placed_link_;               // measured last; as placement_ was made for
+  PlacementLink link_;                             // measured last
   std::map<std::string, std::string> rendezvous_;  // of the current epoch
   StepInFlight step_;
   Moves moves_;
-  bool serving_ = false, bf16_ = false;  // bf16: chosen once, since later tokens must not change
+  bool serving_ = false, bf16_ = false;  // bf16_: chosen once, later tokens must not change
 };
 
 }  // namespace headlong

@@ -87,6 +87,7 @@ void Engine::Apply(const ClusterActions& actions, bool blame_requests) {
     port->second->Close(absl::UnavailableError("taken for dead, or replaced"));
     ports_.erase(port);
   }
+  moves_.join |= actions.join;
   if (actions.stop_work) StopWork(blame_requests);
   if (actions.begin_epoch) BeginEpoch();
   if (actions.began_serving) BeginServing();
@@ -126,7 +127,6 @@ void Engine::BeginEpoch() {
     return cluster_.PlacementRefused(why, std::chrono::steady_clock::now());
   }
   placement_ = *std::move(placement);
-  placed_link_ = link_;
   placement_.set_epoch(cluster_.epoch());
   rendezvous_.clear();
   step_.number = 0;
@@ -170,24 +170,57 @@ void Engine::SendEpoch() {
 }
 
 absl::Status Engine::Drain(const std::string& worker_id, bool drained) {
-  RETURN_IF_ERROR(cluster_.CheckDrain(worker_id, drained));
-  if (drained && cluster_.epoch() > 0) {
-    std::vector<LinkId> others;
-    for (const auto& [id, worker] : cluster_.workers()) {
-      const auto asked = moves_.drains.find(id);
-      const bool out = asked == moves_.drains.end() ? cluster_.drained(id) : asked->second;
-      if (id != worker_id && !out && worker.state != WorkerState::kGone) {
-        others.push_back(worker.link);
-      }
-    }
-    const auto placement = Place(Problem(others));
-    if (!placement.ok()) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("without ", worker_id, " ", placement.status().message()));
-    }
-  }
+  RETURN_IF_ERROR(drained ? CheckWithout(worker_id) : cluster_.CheckDrain(worker_id, drained));
   moves_.drains[worker_id] = drained;
   return absl::OkStatus();
+}
+
+absl::Status Engine::CheckWithout(const std::string& worker_id) const {
+  RETURN_IF_ERROR(cluster_.CheckDrain(worker_id, true));
+  if (cluster_.epoch() == 0) return absl::OkStatus();
+  std::vector<LinkId> others;
+  for (const auto& [id, worker] : cluster_.workers()) {
+    const auto asked = moves_.drains.find(id);
+    const bool drained = asked == moves_.drains.end() ? cluster_.drained(id) : asked->second;
+    const bool leaves = worker.leaving || moves_.leaves.contains(worker.link);
+    if (id != worker_id && !drained && !leaves && worker.state != WorkerState::kGone) {
+      others.push_back(worker.link);
+    }
+  }
+  if (others.empty()) return absl::FailedPreconditionError("no other worker is left");
+  const auto placement = Place(Problem(others));
+  if (placement.ok()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("without ", worker_id, " ", placement.status().message()));
+}
+
+// Hands its lanes over like a drained worker, but is let back in when it comes anew.
+void Engine::WorkerLeaves(LinkId link) {
+  const Member* member = cluster_.find(link);
+  if (member == nullptr || draining_) return;  // draining: all are told to stop at its end
+  const std::string& id = member->registration.worker_id();
+  const absl::Status fits = CheckWithout(id);
+  if (fits.ok()) {
+    spdlog::info("worker {} leaves", id);
+    moves_.leaves.insert(link);
+    return;
+  }
+  // Nothing is won by keeping it: what runs is replayed when it, or another one, comes.
+  spdlog::warn("worker {} leaves, requests wait for another: {}", id, std::string(fits.message()));
+  moves_.released.insert(link);
+  SendShutdown(link, "it leaves, and the others cannot do without it");
+}
+
+void Engine::ReleaseLeaving() {
+  const std::vector<LinkId>& members = cluster_.members();
+  const bool serving = cluster_.phase() == ClusterPhase::kServing;
+  if (!serving && cluster_.phase() != ClusterPhase::kWaiting) return;
+  for (const auto& [id, member] : cluster_.workers()) {
+    if (!member.leaving || member.state == WorkerState::kGone) continue;
+    const bool in = std::find(members.begin(), members.end(), member.link) != members.end();
+    if ((in && serving) || !moves_.released.insert(member.link).second) continue;
+    SendShutdown(member.link, "it leaves, and the others go on");
+  }
 }
 
 void Engine::MaybeMove() {
@@ -200,6 +233,10 @@ void Engine::MaybeMove() {
   for (const auto& [id, drained] : std::exchange(moves_.drains, {})) {
     Apply(cluster_.SetDrained(id, drained, now), false);
   }
+  for (const LinkId link : std::exchange(moves_.leaves, {})) {
+    Apply(cluster_.SetLeaving(link, now), false);
+  }
+  if (std::exchange(moves_.join, false)) Apply(cluster_.Join(now), false);
   if (const Plan* plan = std::exchange(moves_.plan, nullptr); plan != nullptr) {
     plan_ = plan;
     Apply(cluster_.Move("an operator's plan is put in force", now), false);

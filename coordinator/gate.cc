@@ -2,18 +2,21 @@
 
 #include <spdlog/spdlog.h>
 
+#include <chrono>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/escaping.h"
+#include "absl/synchronization/mutex.h"
 #include "common/grpc_status.h"
+#include "common/status.h"
 #include "grpc/grpc_security_constants.h"
 
 namespace headlong {
 namespace {
 
 constexpr char kMethodKey[] = ":path";
-constexpr char kAuthorizationKey[] = "authorization";
 
 std::string_view ValueOf(const grpc::AuthMetadataProcessor::InputMetadata& metadata,
                          const char* key) {
@@ -41,34 +44,55 @@ class WorkerGate final : public grpc::AuthMetadataProcessor {
   }
 };
 
-class ClientGate final : public grpc::AuthMetadataProcessor {
+// Strangers must not fill the disk: a few lines a second, then how many were left out.
+class RefusalLog {
  public:
-  explicit ClientGate(std::unique_ptr<TokenFile> tokens) : tokens_(std::move(tokens)) {}
-
-  bool IsBlocking() const override { return true; }  // may read the file
-
-  grpc::Status Process(const InputMetadata& metadata, grpc::AuthContext*, OutputMetadata* consumed,
-                       OutputMetadata*) override {
-    const std::string_view method = ValueOf(metadata, kMethodKey);
-    const absl::StatusOr<std::string> name =
-        CheckToken(*tokens_->tokens(), method, ValueOf(metadata, kAuthorizationKey));
-    if (!name.ok()) {
-      spdlog::warn("refused: {}: {}", method, std::string(name.status().message()));
-      return ToGrpc(name.status());
+  void Write(std::string_view who, std::string_view method, const absl::Status& why) {
+    const absl::MutexLock lock(&mutex_);
+    const auto now = std::chrono::steady_clock::now();
+    if (now - second_ >= std::chrono::seconds(1)) {
+      if (left_out_ > 0) spdlog::warn("refused: {} more calls", left_out_);
+      second_ = now;
+      written_ = left_out_ = 0;
     }
-    const auto token = metadata.find(kAuthorizationKey);
-    if (token != metadata.end()) {
-      consumed->emplace(std::string(token->first.data(), token->first.size()),
-                        std::string(token->second.data(), token->second.size()));
+    if (++written_ > kLinesPerSecond) {
+      ++left_out_;
+      return;
     }
-    if (ScopeOf(method).value() == Scope::kAdmin) {
-      spdlog::info("audit: {} called {}", *name, method);
-    }
-    return grpc::Status::OK;
+    spdlog::warn("refused: {} called {}: {}", who.empty() ? "somebody" : who,
+                 absl::CEscape(Av(method.substr(0, kMostMethodBytes))), std::string(why.message()));
   }
 
  private:
-  const std::unique_ptr<TokenFile> tokens_;
+  static constexpr int kLinesPerSecond = 10;
+  static constexpr size_t kMostMethodBytes = 100;
+
+  absl::Mutex mutex_;
+  std::chrono::steady_clock::time_point second_ ABSL_GUARDED_BY(mutex_);
+  int written_ ABSL_GUARDED_BY(mutex_) = 0;
+  int left_out_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+class ClientGate final : public grpc::AuthMetadataProcessor {
+ public:
+  explicit ClientGate(std::shared_ptr<TokenFile> tokens) : tokens_(std::move(tokens)) {}
+
+  bool IsBlocking() const override { return true; }  // may read the file
+
+  // The token is not consumed: services ask it for its holder's limits.
+  grpc::Status Process(const InputMetadata& metadata, grpc::AuthContext*, OutputMetadata*,
+                       OutputMetadata*) override {
+    const std::string_view method = ValueOf(metadata, kMethodKey);
+    std::string name;
+    const absl::Status allowed =
+        CheckToken(*tokens_->tokens(), method, ValueOf(metadata, kAuthorizationKey), &name);
+    if (!allowed.ok()) refusals_.Write(name, method, allowed);
+    return ToGrpc(allowed);
+  }
+
+ private:
+  const std::shared_ptr<TokenFile> tokens_;
+  RefusalLog refusals_;
 };
 
 }  // namespace
@@ -77,7 +101,7 @@ std::shared_ptr<grpc::AuthMetadataProcessor> MakeWorkerGate() {
   return std::make_shared<WorkerGate>();
 }
 
-std::shared_ptr<grpc::AuthMetadataProcessor> MakeClientGate(std::unique_ptr<TokenFile> tokens) {
+std::shared_ptr<grpc::AuthMetadataProcessor> MakeClientGate(std::shared_ptr<TokenFile> tokens) {
   return std::make_shared<ClientGate>(std::move(tokens));
 }
 

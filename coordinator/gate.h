@@ -11,7 +11,7 @@ namespace headlong {
 // Workers are told by their certificate, and may call nothing but the worker link.
 std::shared_ptr<grpc::AuthMetadataProcessor> MakeWorkerGate();
 
-// Clients are told by access tokens; what changes something is logged with the name of who did it.
-std::shared_ptr<grpc::AuthMetadataProcessor> MakeClientGate(std::unique_ptr<TokenFile> tokens);
+// Clients are told by access tokens. Refusals are logged, a few a second.
+std::shared_ptr<grpc::AuthMetadataProcessor> MakeClientGate(std::shared_ptr<TokenFile> tokens);
 
 }  // namespace headlong

@@ -6,7 +6,10 @@
 #include <utility>
 
 #include "common/status.h"
+#include "coordinator/call_tags.h"
 #include "coordinator/raw_message.h"
+#include "coordinator/request_log.h"
+#include "coordinator/retry_hint.h"
 #include "coordinator/stream_queue.h"
 
 namespace headlong {
@@ -142,22 +145,18 @@ class ClientStream final : public ClientPort {
   std::string request_id_;
 };
 
+// A client that was refused for now learns when to come back.
+void AddRetryHint(grpc::CallbackServerContext* context, const absl::Status& status) {
+  const auto after = RetryAfter(status);
+  if (after) context->AddTrailingMetadata(kRetryPushbackKey, absl::StrCat(after->count()));
+}
+
 class GenerateReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
-  GenerateReactor(const InferenceContext& context, std::chrono::system_clock::time_point deadline,
+  GenerateReactor(const InferenceContext& context, grpc::CallbackServerContext* call,
                   const grpc::ByteBuffer& request)
-      : engine_(*context.engine), stream_(std::make_shared<ClientStream>(this)) {
-    std::shared_ptr<ClientPort> port = stream_;
-    if (context.metrics != nullptr) port = context.metrics->Meter(port);
-    absl::StatusOr<Request> made = Make(context, request);
-    if (!made.ok()) {
-      port->Failed(made.status());
-      return;
-    }
-    stream_->set_request_id(made->id);
-    engine_.Post([engine = &engine_, port, deadline, made = *std::move(made)] {
-      engine->Submit(made, port, deadline);
-    });
+      : engine_(*context.engine), call_(call), stream_(std::make_shared<ClientStream>(this)) {
+    Begin(context, request);
   }
 
   void OnWriteDone(bool ok) override { stream_->queue.Written(ok); }
@@ -171,13 +170,40 @@ class GenerateReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer> 
     stream_->queue.Detach();
     delete this;
   }
+  void End(const absl::Status& status) {
+    AddRetryHint(call_, status);
+    Finish(ToGrpc(status));
+  }
 
  private:
-  static absl::StatusOr<Request> Make(const InferenceContext& context,
+  void Begin(const InferenceContext& context, const grpc::ByteBuffer& request) {
+    const CallTags tags = TagsOf(call_->client_metadata());
+    LoggedRequest logged{tags.request_id, tags.trace_id, ""};
+    std::shared_ptr<ClientPort> port = stream_;
+    if (context.metrics != nullptr) port = context.metrics->Meter(port);
+    const auto refuse = [&](const absl::Status& why) { LogTo(port, logged)->Failed(why); };
+    absl::StatusOr<Caller> caller = CallerOf(call_->client_metadata(), context.tokens.get());
+    if (!caller.ok()) return refuse(caller.status());
+    logged.caller = caller->name;
+    const absl::Status admitted =
+        context.client_limits->Begin(*caller, std::chrono::steady_clock::now());
+    if (!admitted.ok()) return refuse(admitted);
+    port = context.client_limits->Count(*caller, port);
+    absl::StatusOr<Request> made = Make(context, tags, request);
+    if (!made.ok()) return refuse(made.status());
+    made->caller = *std::move(caller);
+    logged.request_id = made->id;
+    stream_->set_request_id(made->id);
+    engine_.Post([engine = &engine_, port = LogTo(port, logged), deadline = call_->deadline(),
+                  made = *std::move(made)] { engine->Submit(made, port, deadline); });
+  }
+
+  static absl::StatusOr<Request> Make(const InferenceContext& context, const CallTags& tags,
                                       const grpc::ByteBuffer& bytes) {
     v1::GenerateRequest wire;
     RETURN_IF_ERROR(ParseRaw(bytes, wire));
     RequestInput input = FromWire(wire);
+    if (input.request_id.empty()) input.request_id = tags.request_id;
     ASSIGN_OR_RETURN(input.prompt, PromptOf(wire, *context.tokenizer));
     const FreshValues fresh{absl::StrCat("r-", absl::Hex(RandomWord(), absl::kZeroPad16)),
                             RandomWord()};
@@ -185,10 +211,12 @@ class GenerateReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer> 
   }
 
   Engine& engine_;
+  grpc::CallbackServerContext* const call_;
   const std::shared_ptr<ClientStream> stream_;
 };
 
 grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, const absl::Status& status) {
+  AddRetryHint(context, status);
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   reactor->Finish(ToGrpc(status));
   return reactor;
@@ -198,7 +226,7 @@ grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, const abs
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Generate(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
-  return new GenerateReactor(context_, context->deadline(), *request);
+  return new GenerateReactor(context_, context, *request);
 }
 
 grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext* context,
@@ -208,20 +236,39 @@ grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext
   if (const absl::Status parsed = ParseRaw(*request, wire); !parsed.ok()) {
     return Answer(context, parsed);
   }
-  const auto ids = context_.tokenizer->Encode(wire.text(), wire.add_special_tokens());
   v1::TokenizeResponse answer;
-  if (ids.ok()) answer.mutable_token_ids()->Add(ids->begin(), ids->end());
+  const absl::Status done = Charged(context, [&]() -> absl::StatusOr<int64_t> {
+    ASSIGN_OR_RETURN(const std::vector<TokenId> ids,
+                     context_.tokenizer->Encode(wire.text(), wire.add_special_tokens()));
+    answer.mutable_token_ids()->Add(ids.begin(), ids.end());
+    return static_cast<int64_t>(ids.size());
+  });
   *response = ToRaw(answer);
-  return Answer(context, ids.status());
+  return Answer(context, done);
+}
+
+// Work outside of requests counts as theirs: who may have so many tokens a second may not have more
+// by asking for their names.
+absl::Status InferenceService::Charged(grpc::CallbackServerContext* context,
+                                       const std::function<absl::StatusOr<int64_t>()>& work) {
+  ASSIGN_OR_RETURN(const Caller caller,
+                   CallerOf(context->client_metadata(), context_.tokens.get()));
+  const TimePoint now = std::chrono::steady_clock::now();
+  RETURN_IF_ERROR(context_.client_limits->CheckRate(caller, now));
+  ASSIGN_OR_RETURN(const int64_t tokens, work());
+  context_.client_limits->Charge(caller, tokens, now);
+  return absl::OkStatus();
 }
 
 grpc::ServerUnaryReactor* InferenceService::Detokenize(grpc::CallbackServerContext* context,
                                                        const v1::DetokenizeRequest* request,
                                                        v1::DetokenizeResponse* response) {
   const std::vector<TokenId> ids(request->token_ids().begin(), request->token_ids().end());
-  auto text = context_.tokenizer->Decode(ids, request->keep_special_tokens());
-  if (text.ok()) response->set_text(*std::move(text));
-  return Answer(context, text.status());
+  return Answer(context, Charged(context, [&]() -> absl::StatusOr<int64_t> {
+                  ASSIGN_OR_RETURN(*response->mutable_text(),
+                                   context_.tokenizer->Decode(ids, request->keep_special_tokens()));
+                  return static_cast<int64_t>(ids.size());
+                }));
 }
 
 grpc::ServerUnaryReactor* InferenceService::GetModel(grpc::CallbackServerContext* context,

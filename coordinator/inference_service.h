@@ -2,8 +2,13 @@
 // on gRPC's threads; everything else is the engine's.
 #pragma once
 
+#include <functional>
+#include <memory>
+
+#include "coordinator/client_limits.h"
 #include "coordinator/engine.h"
 #include "coordinator/request_metrics.h"
+#include "coordinator/token_file.h"
 #include "grpcpp/grpcpp.h"
 #include "headlong/v1/inference.grpc.pb.h"
 
@@ -13,6 +18,8 @@ struct InferenceContext {  // outlives the service
   Engine* engine = nullptr;
   const Tokenizer* tokenizer = nullptr;
   RequestMetrics* metrics = nullptr;  // null: nobody reads them
+  ClientLimits* client_limits = nullptr;
+  std::shared_ptr<TokenFile> tokens;  // null: callers show none
   RequestLimits limits;
   v1::GetModelResponse model;  // dtype and plan are filled in per call
 };
@@ -39,6 +46,9 @@ class InferenceService final : public InferenceCalls {
                                      v1::GetModelResponse* response) override;
 
  private:
+  absl::Status Charged(grpc::CallbackServerContext* context,
+                       const std::function<absl::StatusOr<int64_t>()>& work);
+
   const InferenceContext& context_;
 };
 

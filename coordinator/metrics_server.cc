@@ -1,19 +1,17 @@
 #include "coordinator/metrics_server.h"
 
-#include <exception>
 #include <future>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
+#include "common/metrics_port.h"
+#include "common/status.h"
 #include "coordinator/cluster_metrics.h"
 #include "prometheus/collectable.h"
-#include "prometheus/exposer.h"
 
 namespace headlong {
 namespace {
 
 constexpr std::chrono::seconds kEnginePatience{2};
-constexpr size_t kThreads = 2;
 
 // Asks the engine whenever somebody asks us.
 class ClusterState final : public prometheus::Collectable {
@@ -45,36 +43,31 @@ class ClusterState final : public prometheus::Collectable {
 
 class PrometheusServer final : public MetricsServer {
  public:
-  PrometheusServer(const std::string& address, Engine* engine)
+  PrometheusServer(std::unique_ptr<prometheus::Exposer> exposer, Engine* engine)
       : registry_(std::make_shared<prometheus::Registry>()),
         requests_(*registry_),
         state_(std::make_shared<ClusterState>(engine)),
-        exposer_(address, kThreads) {
-    exposer_.RegisterCollectable(registry_);
-    exposer_.RegisterCollectable(state_);
+        exposer_(std::move(exposer)) {
+    exposer_->RegisterCollectable(registry_);
+    exposer_->RegisterCollectable(state_);
   }
 
   RequestMetrics& requests() override { return requests_; }
-  int port() const override { return exposer_.GetListeningPorts().front(); }
+  int port() const override { return exposer_->GetListeningPorts().front(); }
 
  private:
   const std::shared_ptr<prometheus::Registry> registry_;
   RequestMetrics requests_;
   const std::shared_ptr<ClusterState> state_;
-  prometheus::Exposer exposer_;  // last: nobody reads once it is gone
+  const std::unique_ptr<prometheus::Exposer> exposer_;  // last: nobody reads once it is gone
 };
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(const std::string& address,
                                                                     Engine* engine) {
-  try {
-    return std::make_unique<PrometheusServer>(address, engine);
-  } catch (const std::exception&) {  // of the HTTP server, without a reason
-    return absl::UnavailableError(absl::StrCat(
-        "--metrics-listen: cannot listen on ", address,
-        ": the port is in use or the address is not of this machine; choose another one"));
-  }
+  ASSIGN_OR_RETURN(auto exposer, ListenForMetrics(address));
+  return std::make_unique<PrometheusServer>(std::move(exposer), engine);
 }
 
 }  // namespace headlong

@@ -6,6 +6,7 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -31,7 +32,12 @@ struct Moves {
   bool given_is_new = false;           // not in force yet
   std::deque<Plan> plans;              // that were applied; other threads may still read them
   const Plan* plan = nullptr;          // the last of them, not in force yet
-  bool waiting() const { return !drains.empty() || given_is_new || plan != nullptr; }
+  std::set<LinkId> leaves;             // of workers that were told to end; not done yet
+  bool join = false;                   // a worker that was missing waits to be let in
+  bool waiting() const {
+    return !drains.empty() || given_is_new || plan != nullptr || !leaves.empty() || join;
+  }
+  std::set<LinkId> released;  // who left an epoch and was told to stop
 
   std::optional<EndedEpoch> ended;  // taken by the next epoch, whether that comes to serve or not
   v1::LaneTransfer transfer;        // into the current epoch; no sequences: there is none

@@ -140,6 +140,7 @@ absl::StatusOr<Request> MakeRequest(RequestInput input, const RequestLimits& lim
   Request request;
   ASSIGN_OR_RETURN(request.sampling, CheckSampling(input, fresh.seed));
   request.id = input.request_id.empty() ? fresh.request_id : std::move(input.request_id);
+  request.caller = std::move(input.caller);
   request.prompt_length = static_cast<int64_t>(input.prompt.size());
   request.original_prompt_tokens = input.prompt_tokens.value_or(request.prompt_length);
   request.max_tokens = max_tokens;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "coordinator/caller.h"
 #include "headlong/v1/inference.pb.h"
 #include "model/tokenizer.h"
 
@@ -21,6 +22,7 @@ inline constexpr size_t kMaxStopBytes = 256;
 // What a client asked for; absent fields take their defaults. The prompt is tokenized already.
 struct RequestInput {
   std::string request_id;
+  Caller caller;
   std::vector<TokenId> prompt;
   std::optional<int64_t> prompt_tokens;
   std::optional<int64_t> max_tokens;
@@ -50,6 +52,7 @@ struct Sampling {
 
 struct Request {
   std::string id;
+  Caller caller;
   std::vector<TokenId> tokens;         // the prompt, then what was generated: the token log
   int64_t prompt_length = 0;           // tokens[prompt_length] is the first generated one
   int64_t original_prompt_tokens = 0;  // N of `prefill: exact`

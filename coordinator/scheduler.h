@@ -64,6 +64,8 @@ class Scheduler {
   int64_t progress(uint64_t id) const;
   int running() const { return static_cast<int>(running_.size()); }
   int waiting() const { return static_cast<int>(waiting_.size()); }
+  // Null before the first epoch.
+  const PageBudget* budget() const { return budget_ ? &*budget_ : nullptr; }
   uint64_t preemptions() const { return preemptions_; }  // of all epochs
   // Ids in the step in flight.
   std::vector<uint64_t> Scheduled() const;

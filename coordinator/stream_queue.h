@@ -16,7 +16,8 @@
 
 namespace headlong {
 
-// `Reactor` is a ServerWriteReactor or ServerBidiReactor that writes `Message`.
+// `Reactor` is a ServerWriteReactor or ServerBidiReactor that writes `Message`, and has an
+// End(status) that calls Finish.
 template <typename Reactor, typename Message>
 class StreamQueue {
  public:
@@ -77,7 +78,7 @@ class StreamQueue {
   void FinishWhenEmpty() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (!end_ || writing_ || !messages_.empty() || finished_) return;
     finished_ = true;
-    reactor_->Finish(ToGrpc(*end_));
+    reactor_->End(*end_);
   }
 
   mutable absl::Mutex mutex_;

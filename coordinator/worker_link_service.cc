@@ -68,6 +68,7 @@ class LinkReactor final : public grpc::ServerBidiReactor<v1::WorkerEvent, v1::Wo
   }
 
   void OnWriteDone(bool ok) override { port_->queue.Written(ok); }
+  void End(const absl::Status& status) { Finish(ToGrpc(status)); }
   void OnDone() override {
     port_->Detach();
     delete this;

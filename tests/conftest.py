@@ -1,4 +1,5 @@
 """Fixtures of the tests that start the binary, and the gRPC stubs they call it with."""
+import concurrent.futures
 import pathlib
 import shutil
 import signal
@@ -47,6 +48,14 @@ def sandbox(tmp_path):
     box = Sandbox(tmp_path)
     yield box
     box.close()
+
+
+@pytest.fixture
+def run_in_thread():
+    """run(function, *args) begins it; calling what comes back waits so many seconds for its result,
+    and raises what it raised."""
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        yield lambda function, *args: pool.submit(function, *args).result
 
 
 @pytest.fixture(scope="module")

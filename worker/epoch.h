@@ -26,7 +26,9 @@
 
 namespace headlong {
 
-// What outlives an epoch; nothing here is null.
+class WorkerMetrics;
+
+// What outlives an epoch; nothing here is null but what says so.
 struct EpochResources {
   const ModelConfig* config = nullptr;
   const Checkpoint* checkpoint = nullptr;
@@ -37,7 +39,8 @@ struct EpochResources {
   Sums sums = Sums::kAuto;
   // Told, again and again, whether steps are computed; may be null.
   std::function<void(bool)> on_ready = {};
-  bool keeps_logits = false;  // logits come to the leader also where it needs tokens alone
+  WorkerMetrics* metrics = nullptr;  // told of epochs and steps; may be null
+  bool keeps_logits = false;         // logits come to the leader also where it needs tokens alone
 };
 
 class Epoch {
@@ -58,6 +61,9 @@ class Epoch {
 
   uint64_t number() const { return number_; }
   const LaneTables& tables() const { return *tables_; }
+  PageUse pages(bool retrieval) const {
+    return tables_->Pages(retrieval, resources_.config->head_dim, ElementBytes(storage_));
+  }
   const SumProfile& sums() const { return sums_; }  // zeros where there is one worker
   // Leader: logits of the last batch's sampled rows, [sampled rows][vocab_size].
   const std::vector<float>& logits() const { return sampled_.logits; }

@@ -77,6 +77,19 @@ void LaneTables::Commit(uint64_t sequence_id) {
   tables.before = tables.after;
 }
 
+PageUse LaneTables::Pages(bool retrieval, int head_dim, int element_bytes) const {
+  PageUse use;
+  for (size_t i = 0; i < pools_.size(); ++i) {
+    if (plan_->policies()[classes_[i].policy].full() != retrieval) continue;
+    const int64_t bytes = PageBytes(*plan_, classes_[i], head_dim, element_bytes);
+    use.used += pools_[i].used();
+    use.total += pools_[i].total();
+    use.used_bytes += pools_[i].used() * bytes;
+    use.total_bytes += pools_[i].total() * bytes;
+  }
+  return use;
+}
+
 int64_t LaneTables::UsedBytes(int head_dim, int element_bytes) const {
   int64_t bytes = 0;
   for (size_t i = 0; i < pools_.size(); ++i) {

@@ -27,6 +27,14 @@ struct SequenceTables {
   std::vector<BlockTable> after;   // what this step writes; equal to `before` between steps
 };
 
+// Pages of the lanes of one role.
+struct PageUse {
+  int64_t used = 0;
+  int64_t total = 0;
+  int64_t used_bytes = 0;
+  int64_t total_bytes = 0;
+};
+
 class LaneTables {
  public:
   LaneTables(const Plan& plan, std::vector<LaneClass> classes, const std::vector<int32_t>& pages,
@@ -50,6 +58,8 @@ class LaneTables {
   // an exact prefill this closes the whole prompt.
   void Commit(uint64_t sequence_id);
 
+  // Of retrieval heads, or of local ones.
+  PageUse Pages(bool retrieval, int head_dim, int element_bytes) const;
   int64_t UsedBytes(int head_dim, int element_bytes) const;
   // free + used == total, and nothing used when no sequence runs.
   bool Balanced() const;

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "common/status.h"
+#include "worker/worker_metrics.h"
 
 namespace headlong {
 namespace {
@@ -58,9 +59,10 @@ Session::Session(CoordinatorLink& link, const EpochResources& resources,
   resources_.rendezvous = &rendezvous_;
 }
 
-Session::End Session::Run(std::chrono::milliseconds heartbeat_interval) {
+Session::End Session::Run(std::chrono::milliseconds heartbeat_interval,
+                          std::chrono::milliseconds drain) {
   std::thread reader([this] { ReadCommands(); });
-  std::thread beat([this, heartbeat_interval] { Beat(heartbeat_interval); });
+  std::thread beat([this, heartbeat_interval, drain] { Beat(heartbeat_interval, drain); });
   End end = End::kDisconnected;
   while (std::optional<v1::WorkerCommand> command = queue_.Pop()) {
     if (command->has_shutdown()) {
@@ -76,6 +78,7 @@ Session::End Session::Run(std::chrono::milliseconds heartbeat_interval) {
   link_.Cancel();
   reader.join();
   beat.join();
+  EndEpoch();
   if (resources_.on_ready) resources_.on_ready(false);
   if (end == End::kDisconnected && stop_) end = End::kStopped;
   return end;
@@ -94,7 +97,7 @@ void Session::ReadCommands() {
   queue_.Close();
 }
 
-void Session::Beat(std::chrono::milliseconds interval) {
+void Session::Beat(std::chrono::milliseconds interval, std::chrono::milliseconds drain) {
   while (!ended_) {
     v1::WorkerEvent event;
     v1::Heartbeat& beat = *event.mutable_heartbeat();
@@ -104,9 +107,23 @@ void Session::Beat(std::chrono::milliseconds interval) {
     link_.Send(event);
     EndIfStuck();
     ReportReady();
-    if (stop_) link_.Cancel();
+    if (stop_) Leave(drain);
     std::this_thread::sleep_for(interval);
   }
+}
+
+void Session::Leave(std::chrono::milliseconds patience) {
+  const auto now = std::chrono::steady_clock::now();
+  if (!leaving_since_) {
+    spdlog::info("told to end: waits until the others go on without this worker");
+    v1::WorkerEvent event;
+    event.mutable_leave();
+    link_.Send(event);
+    leaving_since_ = now;
+  }
+  if (now - *leaving_since_ < patience) return;
+  if (patience.count() > 0) spdlog::warn("nobody let it go within {} ms", patience.count());
+  link_.Cancel();
 }
 
 void Session::EndIfStuck() {
@@ -160,6 +177,9 @@ absl::StatusOr<std::unique_ptr<LaneTransfer>> Session::Transfer(const v1::Config
                configure.epoch(), moved ? "moved" : "did not move",
                configure.transfer().sequences_size(), moved ? transfer->bytes_sent() : 0,
                moved ? transfer->bytes_received() : 0, seconds.count());
+  if (moved && resources_.metrics != nullptr) {
+    resources_.metrics->Moved(transfer->bytes_sent(), transfer->bytes_received());
+  }
   if (!moved) transfer.reset();
   return transfer;
 }
@@ -171,7 +191,7 @@ void Session::HandOver(const v1::HandOver& hand_over) {
   busy_ = true;
   const absl::Status handed = Transfer(to, static_cast<int>(hand_over.rank())).status();
   busy_ = false;
-  epoch_.reset();
+  EndEpoch();
   if (!handed.ok()) spdlog::error("epoch {}: {}", to.epoch(), handed.ToString());
 }
 
@@ -214,16 +234,27 @@ void Session::Configure(const v1::Configure& configure) {
   v1::ConfigureDone& done = *event.mutable_configure_done();
   done.set_epoch(configure.epoch());
   done.set_lanes_kept(lanes_kept);
+  if (resources_.metrics != nullptr) {
+    resources_.metrics->Holds(epoch_.get(), resources_.device->weights().bytes());
+  }
   if (begun.ok()) {
     serving_ = true;
     done.set_sum_latency_s(epoch_->sums().latency_s);
     done.set_sum_bytes_per_s(epoch_->sums().bytes_per_s);
   } else {
     spdlog::error("epoch {}: {}", configure.epoch(), begun.ToString());
+    if (resources_.metrics != nullptr) resources_.metrics->Failed(begun);
     done.set_code(static_cast<int>(begun.code()));
     done.set_message(std::string(begun.message()));
   }
   link_.Send(event);
+}
+
+void Session::EndEpoch() {
+  epoch_.reset();
+  if (resources_.metrics != nullptr) {
+    resources_.metrics->Holds(nullptr, resources_.device->weights().bytes());
+  }
 }
 
 void Session::RunStep(const v1::Step& step) {
@@ -235,10 +266,12 @@ void Session::RunStep(const v1::Step& step) {
   if (!done.ok()) {
     spdlog::error("epoch {} step {}: {}", step.epoch(), step.step(), done.status().ToString());
     serving_ = false;
-    epoch_.reset();
+    EndEpoch();
+    if (resources_.metrics != nullptr) resources_.metrics->Failed(done.status());
     SendFault(step.epoch(), done.status());
     return;
   }
+  if (resources_.metrics != nullptr) resources_.metrics->Stepped(*epoch_, step, *done);
   v1::WorkerEvent event;
   *event.mutable_step_done() = *std::move(done);
   link_.Send(event);

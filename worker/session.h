@@ -42,12 +42,15 @@ class Session {
   // `resources.rendezvous` is set by the session. All arguments outlive it.
   Session(CoordinatorLink& link, const EpochResources& resources, const std::atomic<bool>& stop);
 
-  // REQUIRES: registered. Serves until the stream closes, a Shutdown comes or `stop` is set.
-  End Run(std::chrono::milliseconds heartbeat_interval);
+  // REQUIRES: registered. Serves until the stream closes or a Shutdown comes. Once `stop` is set it
+  // asks for one and waits for it, up to `drain`.
+  End Run(std::chrono::milliseconds heartbeat_interval, std::chrono::milliseconds drain);
 
  private:
   void ReadCommands();
-  void Beat(std::chrono::milliseconds interval);
+  void Beat(std::chrono::milliseconds interval, std::chrono::milliseconds drain);
+  void Leave(std::chrono::milliseconds patience);
+  void EndEpoch();
   // Ends the process when the step thread hangs in a collective that no peer will finish: Gloo
   // cannot be interrupted. Whoever supervises starts the worker anew.
   void EndIfStuck();
@@ -76,10 +79,11 @@ class Session {
   std::atomic<bool> busy_{false};     // the step thread is inside an epoch's work
   std::atomic<bool> ended_{false};
 
-  // Beat thread only: what EndIfStuck saw last.
+  // Beat thread only: what EndIfStuck saw last, and when it asked to leave.
   uint64_t seen_progress_ = 0;
   std::chrono::steady_clock::time_point moved_at_;   // it got on, or had nothing to do
   std::chrono::steady_clock::time_point wanted_at_;  // somebody waits for what it does
+  std::optional<std::chrono::steady_clock::time_point> leaving_since_;
 };
 
 }  // namespace headlong

@@ -21,6 +21,7 @@
 #include "worker/link.h"
 #include "worker/profile.h"
 #include "worker/session.h"
+#include "worker/worker_metrics.h"
 
 namespace headlong {
 namespace {
@@ -56,6 +57,10 @@ class WorkerProcess {
     }
     if (!options_.health_listen.empty()) {
       ASSIGN_OR_RETURN(health_, HealthServer::Start(options_.health_listen));
+    }
+    if (!options_.metrics_listen.empty()) {
+      ASSIGN_OR_RETURN(metrics_, WorkerMetrics::Start(options_.metrics_listen, options_.worker_id));
+      spdlog::info("metrics on port {}", metrics_->port());
     }
     ASSIGN_OR_RETURN(const DeviceChoice choice, Choose(options_.device, options_.gpu));
     device_ = std::make_unique<Device>(choice, options_.cuda_graphs);
@@ -156,12 +161,14 @@ class WorkerProcess {
     resources.progress = &progress_;
     resources.host = options_.host;
     resources.sums = sums_;
+    resources.metrics = metrics_.get();
     if (health_ != nullptr) {
       resources.on_ready = [this](bool ready) { health_->SetReady(ready); };
     }
     Session session(link, resources, stop_);
     return session.Run(
-        std::chrono::milliseconds(std::clamp(registered.heartbeat_interval_ms(), 20u, 1000u)));
+        std::chrono::milliseconds(std::clamp(registered.heartbeat_interval_ms(), 20u, 1000u)),
+        std::chrono::milliseconds(static_cast<int64_t>(options_.drain_s * 1000)));
   }
 
   const WorkerOptions& options_;
@@ -173,6 +180,7 @@ class WorkerProcess {
   std::string warned_;
   std::atomic<uint64_t> progress_{0};
   std::unique_ptr<HealthServer> health_;
+  std::unique_ptr<WorkerMetrics> metrics_;
   std::unique_ptr<Device> device_;  // backend and weights, kept across sessions
 };
 

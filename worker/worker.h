@@ -16,6 +16,7 @@ struct WorkerOptions {
   std::filesystem::path model_dir;
   std::string coordinator = "127.0.0.1:7001";  // its worker port
   TlsFiles tls;                                // none, or all three
+  std::string metrics_listen;                  // GET /metrics; empty: nowhere
   std::string health_listen;                   // grpc.health.v1 without TLS; empty: nowhere
   std::string worker_id;                       // [A-Za-z0-9._-]{1,64}
   std::string host = "127.0.0.1";              // where peers reach this worker's collectives
@@ -32,9 +33,11 @@ struct WorkerOptions {
   double profile_flops = 0;           // of products with many rows
   double profile_flops_one_row = 0;   // of products with one row
   double coordinator_timeout_s = 60;  // give up when no coordinator is reached for so long
+  double drain_s = 30;                // once `stop` is set, for handing lanes over
 };
 
-// Serves until the coordinator says to stop, `stop` becomes true, or the coordinator stays
+// Serves until the coordinator says to stop, `stop` becomes true (and the others go on without this
+// worker, or drain_s are over), or the coordinator stays
 // unreachable for coordinator_timeout_s (DEADLINE_EXCEEDED). Weights are kept while reconnecting.
 absl::Status RunWorker(const WorkerOptions& options, const std::atomic<bool>& stop);
 

@@ -4,8 +4,8 @@
   python3 deploy/monitoring/make.py           # dashboard.json, alerts.yaml
   python3 deploy/monitoring/make.py --check   # exit code 1 where the files are not what it writes
 
-Every expression names metrics that a coordinator exports (--metrics-listen);
-tests/e2e/test_metrics.py holds them against a live one.
+Every expression names metrics that a coordinator or a worker exports (--metrics-listen of both);
+tests/e2e/test_metrics.py holds them against live ones.
 """
 import json
 import pathlib
@@ -47,10 +47,19 @@ PANELS = [
      [("{{worker}}", rate("headlong_worker_compute_seconds_total", "worker"))]),
     ("Sums and waiting for others, by worker", "percentunit",
      [("{{worker}}", rate("headlong_worker_collective_seconds_total", "worker"))]),
+    ("Step by worker and phase, p95", "s",
+     [("{{worker}} {{phase}}", "histogram_quantile(0.95, sum by (le, worker, phase) "
+       f"(rate(headlong_worker_step_seconds_bucket{RATE})))")]),
+    ("Pages in use by worker and role", "percentunit",
+     [("{{worker}} {{role}}", "headlong_kv_blocks_used / headlong_kv_blocks")]),
     ("Workers", "short", [("{{state}}", "headlong_workers")]),
     ("Epoch", "short", [("epoch", "headlong_placement_epoch"),
+                        ("{{worker}}", "headlong_worker_epoch"),
                         ("recoveries", "headlong_recoveries_total")]),
-    ("Preemptions", "short", [("preemptions", rate("headlong_preemptions_total"))]),
+    ("Faults, preemptions, moved bytes", "short",
+     [("faults of {{worker}}", "sum by (worker) (increase(headlong_worker_faults_total[5m]))"),
+      ("preemptions", rate("headlong_preemptions_total")),
+      ("bytes of moved caches", rate("headlong_lane_transfer_bytes_total"))]),
 ]
 
 # (name, expression, for, severity, what it means and what to do)
@@ -65,6 +74,14 @@ ALERTS = [
      "Placements change again and again, each a pause of all streams: a worker comes and goes."),
     ("HeadlongCacheFull", "headlong_kv_cache_usage_ratio > 0.95", "5m", "warning",
      "Requests wait or are preempted: fewer sequences, a plan that keeps less, or more memory."),
+    ("HeadlongPagesFull",
+     'max by (worker) (headlong_kv_blocks_used{role="retrieval"} / '
+     'headlong_kv_blocks{role="retrieval"}) > 0.95', "5m", "warning",
+     "A worker's pages of retrieval heads are used up: sequences are preempted though others have "
+     "room. `headlong placement plan` shows another placement."),
+    ("HeadlongWorkerFaults", "sum by (worker) (increase(headlong_worker_faults_total[10m])) > 3",
+     "0m", "warning",
+     "A worker cannot begin epochs or go on with them, again and again: its log says why."),
     ("HeadlongQueueGrows", "headlong_requests_waiting > 100", "5m", "warning",
      "Requests come faster than they are answered."),
     ("HeadlongRejects",

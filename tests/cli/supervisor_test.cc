@@ -58,7 +58,9 @@ class SupervisorTest : public ::testing::Test {
     SupervisorOptions options;
     options.commands = {{"w0", {"/bin/sh", "-c", script}}};
     options.note = [this](const std::string& line) { notes_.Add(line); };
-    options.child_output = [this](const std::string& line) { output_.Add(line); };
+    options.child_output = [this](const std::string& id, const std::string& line) {
+      output_.Add(id + ": " + line);
+    };
     return options;
   }
 

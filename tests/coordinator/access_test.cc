@@ -28,7 +28,8 @@ AccessTokens Tokens() {
 }
 
 absl::Status Call(const std::string& method, const std::string& authorization) {
-  return CheckToken(Tokens(), method, authorization).status();
+  std::string name;
+  return CheckToken(Tokens(), method, authorization, &name);
 }
 
 constexpr char kGenerate[] = "/headlong.v1.Inference/Generate";
@@ -69,7 +70,11 @@ TEST(Access, TokensOpenWhatTheirScopesSay) {
   EXPECT_TRUE(Call(kGenerate, "Bearer b").ok());
   EXPECT_TRUE(Call(kDrain, "Bearer b").ok());
   EXPECT_TRUE(Call("/headlong.v1.Admin/GetCluster", "Bearer b").ok()) << "admin includes read";
-  EXPECT_EQ(CheckToken(Tokens(), kDrain, "Bearer b").value(), "bob");
+  std::string name;
+  EXPECT_TRUE(CheckToken(Tokens(), kDrain, "Bearer b", &name).ok());
+  EXPECT_EQ(name, "bob");
+  EXPECT_FALSE(CheckToken(Tokens(), kDrain, "Bearer a", &name).ok());
+  EXPECT_EQ(name, "alice") << "who was refused is known";
   EXPECT_TRUE(Call("/grpc.health.v1.Health/Check", "").ok());
 }
 
@@ -99,6 +104,26 @@ TEST(Access, AWrongLineIsNamed) {
   EXPECT_THAT(why("alice infer 12ab"), HasSubstr("64 hex digits"));
   EXPECT_THAT(why("alice infer " + hash + "\nbob infer " + hash), HasSubstr("line 2: the same"));
   EXPECT_TRUE(ParseTokens("", "tokens").value().empty());
+}
+
+TEST(Access, LimitsAreReadAndWritten) {
+  const std::string line = "alice infer " + HashOf("a");
+  const std::string limits = " max-concurrent=4 tokens-per-second=12.5 cache-share=0.25";
+  const auto limits_of = [](const std::string& text) {
+    return ParseTokens(text, "tokens").value().begin()->second.limits;
+  };
+  const TokenLimits read = limits_of(line + limits);
+  EXPECT_EQ(read.max_concurrent, 4);
+  EXPECT_EQ(read.tokens_per_second, 12.5);
+  EXPECT_EQ(read.cache_share, 0.25);
+  EXPECT_EQ(LimitsText(read), limits);
+  EXPECT_EQ(LimitsText(limits_of(line)), "");
+  for (const char* wrong :
+       {"max-concurrent=0", "max-concurrent=x", "tokens-per-second=-1", "tokens-per-second=inf",
+        "cache-share=1.5", "cache-share=0", "speed=7", "max-concurrent"}) {
+    const auto parsed = ParseTokens(line + " " + wrong, "tokens");
+    EXPECT_THAT(std::string(parsed.status().message()), HasSubstr("tokens, line 1: ")) << wrong;
+  }
 }
 
 TEST(Access, WorkersAreToldByTheirUri) {

@@ -167,9 +167,58 @@ TEST_F(Epochs, MissingWorkerComesBackIntoAServingCluster) {
   cluster_.Closed(2, now_);
   Wait(Millis(4000), {1});
   EXPECT_TRUE(Ready(1).began_serving);
-  EXPECT_TRUE(cluster_.Registered(3, Worker("b", 2), now_).stop_work);
+  const ClusterActions back = cluster_.Registered(3, Worker("b", 2), now_);
+  EXPECT_TRUE(back.join);
+  EXPECT_FALSE(back.stop_work) << "the step in flight is not lost";
+  EXPECT_TRUE(cluster_.Join(now_).stop_work);
+  EXPECT_EQ(cluster_.recoveries(), 1) << "of the death, not of the return";
   EXPECT_TRUE(cluster_.Tick(false, now_).begin_epoch);
   EXPECT_THAT(cluster_.members(), ElementsAre(1, 3));
+  Ready(1);
+  EXPECT_TRUE(Ready(3).began_serving);
+  EXPECT_FALSE(cluster_.Join(now_).stop_work) << "nobody waits any more";
+}
+
+TEST_F(Epochs, LeavingWorkerIsLeftOutAndComesBackAnew) {
+  Serve();
+  EXPECT_TRUE(cluster_.SetLeaving(2, now_).stop_work);
+  EXPECT_FALSE(cluster_.SetLeaving(2, now_).stop_work) << "said twice";
+  EXPECT_TRUE(cluster_.Tick(false, now_).begin_epoch) << "without the grace of a death";
+  EXPECT_THAT(cluster_.members(), ElementsAre(1));
+  EXPECT_TRUE(Ready(1).began_serving);
+  EXPECT_FALSE(cluster_.Closed(2, now_).stop_work) << "it may end now";
+  EXPECT_EQ(cluster_.recoveries(), 0) << "nothing failed";
+  EXPECT_TRUE(cluster_.Registered(3, Worker("b", 2), now_).join);
+  EXPECT_TRUE(cluster_.Join(now_).stop_work);
+  EXPECT_TRUE(cluster_.Tick(false, now_).begin_epoch);
+  EXPECT_THAT(cluster_.members(), ElementsAre(1, 3));
+  EXPECT_EQ(cluster_.recoveries(), 0);
+}
+
+TEST_F(Epochs, LeavingWorkerThatDiesInTheMiddleIsNoReasonToWait) {
+  Serve();
+  cluster_.SetLeaving(1, now_);
+  EXPECT_TRUE(cluster_.Tick(false, now_).begin_epoch);
+  EXPECT_FALSE(cluster_.Closed(1, now_).stop_work);
+  EXPECT_TRUE(Ready(2).began_serving);
+}
+
+TEST_F(Epochs, LastWorkerThatLeavesIsNotReplacedByNobody) {
+  Serve();
+  cluster_.SetLeaving(1, now_);
+  cluster_.Tick(false, now_);
+  Ready(2);
+  EXPECT_TRUE(absl::IsFailedPrecondition(cluster_.CheckDrain("b", true)));
+}
+
+TEST_F(Epochs, ClientsLearnNothingOfTheInside) {
+  Serve();
+  v1::Fault fault;
+  fault.set_epoch(1);
+  fault.set_message("connect to 10.0.0.3:4123: reset");
+  cluster_.Fault(1, fault, now_);
+  EXPECT_THAT(cluster_.reason(), HasSubstr("10.0.0.3"));
+  EXPECT_EQ(cluster_.reason_for_clients(), "worker a failed");
 }
 
 TEST_F(Epochs, FaultOfAMemberBreaksAndItStays) {

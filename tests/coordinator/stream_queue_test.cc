@@ -31,6 +31,8 @@ class StrictReactor {
     code_ = status.error_code();
   }
 
+  void End(const absl::Status& status) { Finish(ToGrpc(status)); }
+
   // The write in flight is over.
   void Complete() {
     ASSERT_NE(in_flight_, nullptr);
@@ -146,7 +148,7 @@ TEST(QueueThreads, ManySendersOneEnd) {
   for (int round = 0; round < 200; ++round) {
     struct Reactor {
       void StartWrite(const std::string*) { EXPECT_EQ(in_flight.exchange(1), 0); }
-      void Finish(const grpc::Status&) { EXPECT_EQ(finished.exchange(1), 0); }
+      void End(const absl::Status&) { EXPECT_EQ(finished.exchange(1), 0); }
       std::atomic<int> in_flight{0};
       std::atomic<int> finished{0};
     } reactor;

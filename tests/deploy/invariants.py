@@ -224,8 +224,29 @@ def check_pools(objects):
             yield f"{w['metadata']['name']}: not bound to the machines of {pool}"
 
 
+def check_monitoring(objects):
+    """Every pod is scraped at a port that it has, that its policy opens and that it listens at."""
+    for w in workloads(objects):
+        name = w["metadata"]["name"]
+        notes = w["spec"]["template"]["metadata"].get("annotations", {})
+        if notes.get("prometheus.io/scrape") != "true":
+            yield f"{name}: not scraped"
+        for c in containers(w):
+            ports = {str(p["containerPort"]) for p in c.get("ports", []) if p["name"] == "metrics"}
+            listens = [a for a in c["args"] if a.startswith("--metrics-listen=")]
+            if {notes.get("prometheus.io/port")} != ports or not any(
+                    a.endswith(f":{port}") for a in listens for port in ports):
+                yield f"{name}: scraped where nobody answers"
+        opened = {port["port"] for o in objects if o["kind"] == "NetworkPolicy"
+                  and o["spec"]["podSelector"].get("matchLabels")
+                  and selects(o["spec"]["podSelector"]["matchLabels"], pod_labels(w))
+                  for rule in o["spec"].get("ingress", []) for port in rule.get("ports", [])}
+        if "metrics" not in opened:
+            yield f"{name}: no policy lets Prometheus in"
+
+
 CHECKS = [check_values, check_names, check_selectors, check_ports, check_references, check_probes,
-          check_security, check_resources, check_pools]
+          check_security, check_resources, check_pools, check_monitoring]
 
 
 def violations(objects):

@@ -135,6 +135,12 @@ MISTAKES = {
     "root filesystem": lambda o: container(o)["securityContext"].update(
         readOnlyRootFilesystem=False),
     "grace": lambda o: pod(o, "coordinator").update(terminationGracePeriodSeconds=30),
+    "grace of workers": lambda o: pod(o).update(terminationGracePeriodSeconds=30),
+    "scraped elsewhere": lambda o: one(o, "StatefulSet", "worker-compute")["spec"]["template"][
+        "metadata"]["annotations"].update({"prometheus.io/port": "9091"}),
+    "metrics nowhere": lambda o: container(o)["args"].remove("--metrics-listen=$(POD_IP):9090"),
+    "metrics behind the policy": lambda o: one(o, "NetworkPolicy", "workers")["spec"]["ingress"][
+        1]["ports"].pop(),
     "workers counted wrong": lambda o: one(o, "StatefulSet", "worker-compute")["spec"].update(
         replicas=5),
 }

@@ -50,7 +50,7 @@ class Cluster(Kubelet):
         self.authority = (folder / "ca.crt").read_bytes()
         tokens = self.sandbox.folder / "access"
         tokens.mkdir()
-        self.token = self._run("auth", "create", tokens / "tokens", "root", "--scopes",
+        self.token = self._run("auth", "token", "create", tokens / "tokens", "root", "--scopes",
                                "infer,admin").strip()
         secrets["access-tokens"] = tokens
         return secrets

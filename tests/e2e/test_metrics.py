@@ -9,7 +9,8 @@ import urllib.request
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from support.cluster import ROOT
+from support.cluster import MODEL, ROOT, Stream, connect, free_port, wait_until
+from support.roles import Roles
 
 MONITORING = ROOT / "deploy" / "monitoring"
 
@@ -20,17 +21,34 @@ def server(module_sandbox):
                                 "--metrics-listen", "127.0.0.1:0")
 
 
-def scrape(server):
-    address = json.loads(server.out)["metrics_address"]
+@pytest.fixture(scope="module")
+def roles(module_sandbox):
+    """A coordinator and two workers that are scraped, each at a port of its own."""
+    ports = [free_port() for _ in range(2)]
+    made = Roles(module_sandbox, workers=2, timeout=60, worker_options=lambda i: [
+        "--metrics-listen", f"127.0.0.1:{ports[i]}"])
+    made.metrics = [f"127.0.0.1:{port}" for port in ports]
+    return made
+
+
+def scrape(address):
     with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as response:
         return response.read().decode()
 
 
-def samples(server):
+def address_of(server):
+    return json.loads(server.out)["metrics_address"]
+
+
+def samples_at(address):
     """{(name, labels): value}"""
     return {(sample.name, tuple(sorted(sample.labels.items()))): sample.value
-            for family in text_string_to_metric_families(scrape(server))
+            for family in text_string_to_metric_families(scrape(address))
             for sample in family.samples}
+
+
+def samples(server):
+    return samples_at(address_of(server))
 
 
 def test_counts_what_clients_see(server):
@@ -72,9 +90,42 @@ def test_tells_the_state_of_the_cluster(server):
     assert len(heads) == 2 and sum(heads) == 32
 
 
-def test_dashboard_and_alerts_ask_for_metrics_that_are_there(server):
+def test_a_worker_counts_its_steps(roles):
+    before = samples_at(roles.metrics[0])
+    stream = Stream(connect(roles.clients), text="Once upon a time", max_tokens=200,
+                    ignore_eos=True)
+    stream.wait_for_tokens(20)
+    during = samples_at(roles.metrics[0])
+    stream.result()
+    after = samples_at(roles.metrics[0])
+
+    def value(seen, name, **labels):
+        return seen[(name, tuple(sorted(dict(labels, worker="alone-0").items())))]
+
+    assert value(after, "headlong_worker_epoch") == 1
+    assert value(after, "headlong_model_weights_bytes") > 1e6
+    assert value(after, "headlong_sum_latency_seconds") > 0
+    steps = [value(after, "headlong_worker_step_seconds_count", phase=phase)
+             - value(before, "headlong_worker_step_seconds_count", phase=phase)
+             for phase in ("compute", "collective")]
+    assert steps[0] == steps[1] >= 200
+    assert value(after, "headlong_iteration_tokens_sum") - value(
+        before, "headlong_iteration_tokens_sum") == stream.finished.usage.prompt_tokens + 199
+    assert value(after, "headlong_worker_faults_total", code="UNAVAILABLE") == 0
+    used = sum(value(during, "headlong_kv_blocks_used", role=role)
+               for role in ("retrieval", "local"))
+    total = sum(value(during, "headlong_kv_blocks", role=role)
+                for role in ("retrieval", "local"))
+    assert 0 < used < total
+    for role in ("retrieval", "local"):
+        assert value(during, "headlong_cache_used_bytes", role=role) <= value(
+            during, "headlong_cache_bytes", role=role)
+
+
+def test_dashboard_and_alerts_ask_for_metrics_that_are_there(server, roles):
     subprocess.run([sys.executable, MONITORING / "make.py", "--check"], check=True)
-    names = {name for name, _ in samples(server)}
+    names = {name for name, _ in samples(server)} | {name for name, _ in samples_at(
+        roles.metrics[0])}
     queries = [target["expr"]
                for panel in json.loads((MONITORING / "dashboard.json").read_text())["panels"]
                for target in panel["targets"]]
@@ -84,16 +135,39 @@ def test_dashboard_and_alerts_ask_for_metrics_that_are_there(server):
     assert asked <= names, f"nobody exports {sorted(asked - names)}"
 
 
-def test_promtool_agrees(server):
+def test_a_worker_counts_faults_and_bytes_that_move(roles):
+    def total(name):
+        return sum(value for (found, _), value in samples_at(roles.metrics[0]).items()
+                   if found == name)
+
+    stream = Stream(connect(roles.clients), text="Once", max_tokens=3000, ignore_eos=True)
+    stream.wait_for_tokens(500)
+    assert roles.sandbox.run("workers", "drain", "alone-1", "--server", roles.clients).code == 0
+    assert roles.sandbox.run("workers", "return", "alone-1", "--server", roles.clients).code == 0
+    assert total("headlong_worker_epoch") == 3
+    assert total("headlong_lane_transfer_bytes_total") > 0
+    roles.workers[1].popen.kill()
+    wait_until(lambda: total("headlong_worker_faults_total") == 1, 20, "the fault")
+    assert total("headlong_worker_epoch") == 0, "no epoch is ready"
+    roles.workers[1].wait(5)
+    roles.workers[1] = roles.start_worker(1)
+    wait_until(lambda: total("headlong_worker_epoch") > 3, 30, "the next epoch")
+    stream.cancel()
+
+
+def test_promtool_agrees(server, roles):
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool (of Debian's package prometheus) is not installed")
     subprocess.run([promtool, "check", "rules", MONITORING / "alerts.yaml"], check=True)
-    subprocess.run([promtool, "check", "metrics"], input=scrape(server).encode(), check=True)
+    for address in (address_of(server), roles.metrics[0]):
+        subprocess.run([promtool, "check", "metrics"], input=scrape(address).encode(), check=True)
 
 
 def test_a_port_in_use_is_named(server, sandbox):
-    address = json.loads(server.out)["metrics_address"]
+    address = address_of(server)
+    worker = sandbox.run("worker", "--id", "w9", "--model", MODEL, "--metrics-listen", address)
+    assert worker.code != 0 and "--metrics-listen" in worker.err and address in worker.err
     second = sandbox.run("serve", "--listen", "127.0.0.1:0", "--metrics-listen", address,
                          "--workers", "1")
     assert second.code == 1

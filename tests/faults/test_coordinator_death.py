@@ -6,36 +6,8 @@ import time
 
 import pytest
 
-from support.cluster import (MODEL, START_SECONDS, Stream, connect, free_port, is_alive,
-                             wait_until)
-
-
-class Roles:
-    """A coordinator and its workers, each started alone on fixed loopback ports."""
-
-    def __init__(self, sandbox, workers, timeout):
-        self.sandbox = sandbox
-        self.clients = f"127.0.0.1:{free_port()}"
-        self.links = f"127.0.0.1:{free_port()}"
-        self.count = workers
-        self.coordinator = self.start_coordinator()
-        self.workers = [
-            sandbox.spawn("worker", "--coordinator", self.links, "--id", f"alone-{i}", "--model",
-                          MODEL, "--coordinator-timeout", timeout, "--memory-limit", "1GiB",
-                          "--threads", 1)
-            for i in range(workers)]
-        self.wait_until_serving()
-
-    def start_coordinator(self):
-        return self.sandbox.spawn("coordinator", "--model", MODEL, "--listen", self.clients,
-                                  "--worker-listen", self.links, "--expected-workers", self.count,
-                                  "--dtype", "fp32")
-
-    def wait_until_serving(self):
-        def serving():
-            return self.sandbox.run("cluster", "status", "--server", self.clients).code == 0
-
-        wait_until(serving, START_SECONDS, "the roles to serve")
+from support.cluster import MODEL, Stream, connect, is_alive, wait_until
+from support.roles import Roles
 
 
 def test_killed_serve_takes_its_workers_along(sandbox):
@@ -53,7 +25,7 @@ def test_killed_serve_takes_its_workers_along(sandbox):
 def test_client_hears_of_a_killed_coordinator(sandbox):
     roles = Roles(sandbox, workers=2, timeout=2)
     client = sandbox.spawn("generate", "--server", roles.clients, "--prompt", "Once upon a time",
-                           "--max-tokens", 20000, "--ignore-eos")
+                           "--max-tokens", 20000, "--ignore-eos", "--reconnect", 1)
     client.wait_for_output(" ", 30)
     os.kill(roles.coordinator.pid, signal.SIGKILL)
     assert client.wait(5) == 5

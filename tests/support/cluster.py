@@ -69,10 +69,10 @@ class Sandbox:
         self.mark = uuid.uuid4().hex
         self._processes = []
 
-    def _popen(self, args, **streams):
+    def _popen(self, args, launcher=(), **streams):
         environment = dict(os.environ, **{MARK: self.mark})
         environment.pop("HEADLONG_SERVER", None)
-        process = subprocess.Popen([str(BINARY), *map(str, args)], cwd=self.folder,
+        process = subprocess.Popen([*launcher, str(BINARY), *map(str, args)], cwd=self.folder,
                                    env=environment, **streams)
         self._processes.append(process)
         return process
@@ -89,9 +89,9 @@ class Sandbox:
             raise AssertionError(f"headlong {args} still ran after {timeout} s: {err[-2000:]}")
         return Result(process.returncode, out, err, time.monotonic() - begin)
 
-    def spawn(self, *args):
-        """Starts a command whose outputs go to files; see Process."""
-        return Process(self, args)
+    def spawn(self, *args, launcher=()):
+        """Starts a command whose outputs go to files; see Process. `launcher` runs it."""
+        return Process(self, args, launcher)
 
     def serve(self, *args, model=MODEL):
         return Server(self, ["--model", model, *args])
@@ -138,11 +138,12 @@ class Sandbox:
 class Process:
     """A command in the background; `out` and `err` read what it wrote so far."""
 
-    def __init__(self, sandbox, args):
+    def __init__(self, sandbox, args, launcher=()):
         name = sandbox.folder / f"{args[0]}-{uuid.uuid4().hex[:6]}"
         self._out, self._err = name.with_suffix(".out"), name.with_suffix(".err")
         with open(self._out, "wb") as out, open(self._err, "wb") as err:
-            self.popen = sandbox._popen(args, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+            self.popen = sandbox._popen(args, launcher, stdin=subprocess.DEVNULL, stdout=out,
+                                        stderr=err)
 
     @property
     def pid(self):
