@@ -63,9 +63,7 @@ grpc::ServerUnaryReactor* AdminService::ListWorkers(grpc::CallbackServerContext*
 grpc::ServerUnaryReactor* AdminService::DrainWorker(grpc::CallbackServerContext* context,
                                                     const v1::DrainWorkerRequest* request,
                                                     v1::DrainWorkerResponse*) {
-  return OnEngine(engine_, context, [this, id = request->worker_id(), back = request->back()] {
-    return engine_.Drain(id, !back);
-  });
+  return OnEngine(engine_, context, [this, request] { return engine_.Drain(*request); });
 }
 
 grpc::ServerUnaryReactor* AdminService::GetPlacement(grpc::CallbackServerContext* context,
@@ -84,8 +82,7 @@ grpc::ServerUnaryReactor* AdminService::ApplyPlacement(grpc::CallbackServerConte
                                                        const v1::ApplyPlacementRequest* request,
                                                        v1::ApplyPlacementResponse* response) {
   return OnEngine(engine_, context, [this, request, response] {
-    const absl::StatusOr<uint64_t> ended =
-        engine_.ApplyPlacement(request->placement_json(), request->check_epoch());
+    const absl::StatusOr<uint64_t> ended = engine_.ApplyPlacement(*request);
     if (ended.ok()) response->set_epoch(*ended);
     return ended.status();
   });
@@ -116,6 +113,15 @@ grpc::ServerUnaryReactor* AdminService::PlanPlacement(grpc::CallbackServerContex
   });
 }
 
+grpc::ServerUnaryReactor* AdminService::ListEpochs(grpc::CallbackServerContext* context,
+                                                   const v1::ListEpochsRequest*,
+                                                   v1::ListEpochsResponse* response) {
+  return OnEngine(engine_, context, [this, response] {
+    engine_.history().Describe(*response);
+    return absl::OkStatus();
+  });
+}
+
 grpc::ServerUnaryReactor* AdminService::ListRequests(grpc::CallbackServerContext* context,
                                                      const v1::ListRequestsRequest*,
                                                      v1::ListRequestsResponse* response) {
@@ -128,8 +134,9 @@ grpc::ServerUnaryReactor* AdminService::ListRequests(grpc::CallbackServerContext
 grpc::ServerUnaryReactor* AdminService::CancelRequest(grpc::CallbackServerContext* context,
                                                       const v1::CancelRequestRequest* request,
                                                       v1::CancelRequestResponse*) {
-  return OnEngine(engine_, context,
-                  [this, id = request->request_id()] { return engine_.Cancel(id); });
+  return OnEngine(engine_, context, [this, request] {
+    return engine_.Cancel(request->request_id(), request->dry_run());
+  });
 }
 
 }  // namespace headlong
