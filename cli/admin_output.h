@@ -1,24 +1,32 @@
-// What operators read: answers of the Admin and Inference services as JSON (DESIGN section 12) and
-// as tables. Pure.
+// What operators read: answers of the Admin service as JSON (fields that scripts depend on), as
+// tables, wide ones, and names. Pure.
 #pragma once
 
 #include <string>
 
-#include "cli/json_output.h"
+#include "absl/status/statusor.h"
+#include "cli/admin_verb.h"
 #include "headlong/v1/admin.pb.h"
-#include "headlong/v1/inference.pb.h"
 
 namespace headlong {
 
 bool CanServe(const v1::GetClusterResponse& cluster);
 
 OutputJson ClusterJson(const v1::GetClusterResponse& cluster);
-std::string ClusterText(const v1::GetClusterResponse& cluster);
+// With the workers, of whom it shows those that were refused.
+AdminView ClusterView(const v1::GetClusterResponse& cluster,
+                      const v1::ListWorkersResponse& workers);
 
-OutputJson WorkersJson(const v1::ListWorkersResponse& workers);
-std::string WorkersText(const v1::ListWorkersResponse& workers);
+OutputJson WorkerJson(const v1::Worker& worker);
+AdminView WorkersView(const v1::ListWorkersResponse& workers);
+// One of them, every field on a line of its own. NOT_FOUND: also says why it was refused, if it
+// was.
+absl::StatusOr<AdminView> WorkerView(const v1::ListWorkersResponse& workers, const std::string& id);
 
-OutputJson RequestsJson(const v1::ListRequestsResponse& requests);
-std::string RequestsText(const v1::ListRequestsResponse& requests);
+OutputJson RequestJson(const v1::RequestState& request);
+AdminView RequestsView(const v1::ListRequestsResponse& requests);
+// NOT_FOUND.
+absl::StatusOr<AdminView> RequestView(const v1::ListRequestsResponse& requests,
+                                      const std::string& id);
 
 }  // namespace headlong

@@ -175,11 +175,8 @@ absl::StatusOr<v1::GetPlacementResponse> Client::GetPlacement() {
   return Call(*admin_, &v1::Admin::Stub::GetPlacement, v1::GetPlacementRequest());
 }
 
-absl::StatusOr<v1::ApplyPlacementResponse> Client::ApplyPlacement(const std::string& json,
-                                                                  uint64_t check_epoch) {
-  v1::ApplyPlacementRequest request;
-  request.set_placement_json(json);
-  request.set_check_epoch(check_epoch);
+absl::StatusOr<v1::ApplyPlacementResponse> Client::ApplyPlacement(
+    const v1::ApplyPlacementRequest& request) {
   return Call(*admin_, &v1::Admin::Stub::ApplyPlacement, request);
 }
 
@@ -198,16 +195,18 @@ absl::StatusOr<v1::ListRequestsResponse> Client::ListRequests() {
   return Call(*admin_, &v1::Admin::Stub::ListRequests, v1::ListRequestsRequest());
 }
 
-absl::Status Client::DrainWorker(const std::string& worker_id, bool back) {
-  v1::DrainWorkerRequest request;
-  request.set_worker_id(worker_id);
-  request.set_back(back);
+absl::StatusOr<v1::ListEpochsResponse> Client::ListEpochs() {
+  return Call(*admin_, &v1::Admin::Stub::ListEpochs, v1::ListEpochsRequest());
+}
+
+absl::Status Client::DrainWorker(const v1::DrainWorkerRequest& request) {
   return Call(*admin_, &v1::Admin::Stub::DrainWorker, request).status();
 }
 
-absl::Status Client::CancelRequest(const std::string& request_id) {
+absl::Status Client::CancelRequest(const std::string& request_id, bool dry_run) {
   v1::CancelRequestRequest request;
   request.set_request_id(request_id);
+  request.set_dry_run(dry_run);
   return Call(*admin_, &v1::Admin::Stub::CancelRequest, request).status();
 }
 

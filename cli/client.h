@@ -68,15 +68,16 @@ class Client {
   absl::StatusOr<std::string> Decode(const std::vector<uint32_t>& ids, bool keep_special_tokens);
   absl::StatusOr<v1::GetClusterResponse> GetCluster();
   absl::StatusOr<v1::ListWorkersResponse> ListWorkers();
-  // Takes a worker out of service, or (`back`) lets it back in. Does not wait for it.
-  absl::Status DrainWorker(const std::string& worker_id, bool back);
+  // Takes a worker out of service, or lets it back in. Does not wait for it.
+  absl::Status DrainWorker(const v1::DrainWorkerRequest& request);
   absl::StatusOr<v1::GetPlacementResponse> GetPlacement();
-  absl::StatusOr<v1::ApplyPlacementResponse> ApplyPlacement(const std::string& json,
-                                                            uint64_t check_epoch);
+  absl::StatusOr<v1::ApplyPlacementResponse> ApplyPlacement(
+      const v1::ApplyPlacementRequest& request);
   absl::StatusOr<v1::ApplyPlanResponse> ApplyPlan(const std::string& json);
   absl::StatusOr<v1::PlanPlacementResponse> PlanPlacement(const v1::PlanPlacementRequest& request);
   absl::StatusOr<v1::ListRequestsResponse> ListRequests();
-  absl::Status CancelRequest(const std::string& request_id);
+  absl::StatusOr<v1::ListEpochsResponse> ListEpochs();
+  absl::Status CancelRequest(const std::string& request_id, bool dry_run);
 
   // What a failed call means to a user of this server.
   absl::Status Explain(const grpc::Status& status) const;

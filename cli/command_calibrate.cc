@@ -278,7 +278,9 @@ void AddCalibrateCommand(CommandLine& cli) {
                     "Nothing but attention scores: --out is evidence, not a plan");
   command->add_option("--evidence", flags->evidence, "Write all that was measured, as JSON");
   command->add_option("--report", flags->report, "Write it as a page with pictures, HTML");
-  AddTargetFlags(command, &flags->target);
+  // Epochs of its own: never a server that others use.
+  AddEngineFlags(command, &flags->target.engine, /*embedded=*/true);
+  AddLocalWorkerFlags(command, &flags->target.local, /*embedded=*/true);
   command->get_option("--model")->required();
   AddOutputFlag(command, &flags->output);
   command->callback(

@@ -1,8 +1,11 @@
 #include <cstdio>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/examples.h"
+#include "common/version.h"
 
 namespace headlong {
 namespace {
@@ -11,11 +14,15 @@ constexpr char kFooter[] =
     "Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 denied, 5 unreachable or timed out, "
     "6 conflict, 130 interrupted.";
 
+constexpr char kComplete[] = "__complete";  // what completion scripts call
+
+}  // namespace
+
 void AddCommands(CommandLine& cli) {
   cli.app.name("headlong");
   cli.app.require_subcommand(1);
   cli.app.footer(kFooter);
-  cli.app.set_version_flag("--version", "headlong " HEADLONG_VERSION);
+  cli.app.set_version_flag("--version", std::string("headlong ") + Version());
   cli.app.get_formatter()->column_width(34);
   AddServeCommand(cli);
   AddCoordinatorCommand(cli);
@@ -25,6 +32,7 @@ void AddCommands(CommandLine& cli) {
   AddTokenizeCommands(cli);
   AddBenchCommand(cli);
   AddClusterCommand(cli);
+  AddTopCommand(cli);
   AddWorkersCommand(cli);
   AddPlacementCommand(cli);
   AddRequestsCommand(cli);
@@ -33,8 +41,14 @@ void AddCommands(CommandLine& cli) {
   AddCalibrateCommand(cli);
   AddCertsCommand(cli);
   AddAuthCommand(cli);
+  AddConfigCommand(cli);
+  AddDoctorCommand(cli);
+  AddCompletionCommand(cli);
   AddVersionCommand(cli);
+  AddExamples(cli.app);
 }
+
+namespace {
 
 // The command the user was typing, for hints: "headlong workers list".
 std::string CommandPath(const CLI::App& app) {
@@ -60,6 +74,9 @@ std::string Mistake(const CLI::App& app, const CLI::ParseError& error) {
 ExitCode RunCommandLine(int argc, const char* const* argv, Terminal& terminal) {
   CommandLine cli(terminal);
   AddCommands(cli);
+  if (argc > 1 && std::string_view(argv[1]) == kComplete) {
+    return PrintCompletions(cli.app, std::vector<std::string>(argv + 2, argv + argc));
+  }
   try {
     cli.app.parse(argc, argv);
   } catch (const CLI::Success& success) {  // --help and --version

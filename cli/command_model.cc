@@ -1,13 +1,16 @@
-// `model info` and `plan show`: of a server, or of a model folder on this machine.
+// `model info|verify` and `plan show`: of a server, or of a model folder on this machine.
+#include <map>
 #include <memory>
 
 #include "cli/commands.h"
 #include "cli/flags.h"
 #include "cli/local_cluster.h"
 #include "cli/model_output.h"
+#include "cli/model_verify.h"
 #include "cli/model_view.h"
 #include "cli/quantity.h"
 #include "cli/target.h"
+#include "common/json.h"
 #include "common/status.h"
 
 namespace headlong {
@@ -59,6 +62,41 @@ absl::Status ShowPlan(const ModelFlags& flags, const Terminal& terminal) {
   return flags.output.json() ? PrintJson(PlanJson(view)) : PrintText(PlanText(view, style));
 }
 
+struct VerifyFlags {
+  std::string model;
+  std::string sums;
+  OutputFlag output;
+};
+
+absl::StatusOr<ExitCode> Verify(const VerifyFlags& flags, Terminal& terminal) {
+  RETURN_IF_ERROR(CheckModelFolder(flags.model));
+  std::map<std::string, std::string> sums;
+  if (!flags.sums.empty()) {
+    ASSIGN_OR_RETURN(const std::string text, ReadFile(flags.sums));
+    ASSIGN_OR_RETURN(sums, ParseSums(text, flags.sums));
+  }
+  ASSIGN_OR_RETURN(const VerifiedModel model, VerifyModel(flags.model, sums, terminal));
+  RETURN_IF_ERROR(flags.output.json() ? PrintJson(VerifyJson(model))
+                                      : PrintText(VerifyText(model)));
+  return model.ok() ? ExitCode::kOk : ExitCode::kFailed;
+}
+
+void AddModelVerify(CommandLine& cli, CLI::App* noun) {
+  auto flags = std::make_shared<VerifyFlags>();
+  CLI::App* command = noun->add_subcommand(
+      "verify", "Read all weights: hash of every file, every tensor's shape, every number finite");
+  command->add_option("--model", flags->model, "Model folder")->required();
+  command->add_option("--sums", flags->sums,
+                      "What the hashes must be: lines of hash and file, as sha256sum writes them");
+  AddOutputFlag(command, &flags->output);
+  command->callback([&cli, flags] {
+    cli.action = [&cli, flags] {
+      const absl::StatusOr<ExitCode> code = Verify(*flags, cli.terminal);
+      return code.ok() ? *code : Fail(code.status());
+    };
+  });
+}
+
 std::string CheckLengths(const std::string& text) {
   const auto lengths = ParseIntegerList(text, 1, INT32_MAX);
   return lengths.ok() ? "" : std::string(lengths.status().message());
@@ -87,6 +125,7 @@ void AddModelCommand(CommandLine& cli) {
   CLI::App* noun = cli.app.add_subcommand("model", "The model behind a server, or in a folder");
   noun->require_subcommand(1);
   AddVerb(cli, noun, "info", "Its shape, size and plan", std::make_shared<ModelFlags>(), ShowModel);
+  AddModelVerify(cli, noun);
 }
 
 void AddPlanCommand(CommandLine& cli) {

@@ -23,7 +23,7 @@ namespace headlong {
 namespace {
 
 struct PictureFlags {
-  std::string output = "text";
+  FormatFlag format;
   bool map = false;
   std::string svg;
 };
@@ -53,10 +53,9 @@ struct SimulateFlags {
   PictureFlags picture;
 };
 
-void AddPictureFlags(CLI::App* command, PictureFlags* flags, std::vector<std::string> formats) {
-  command->add_option("-o,--output", flags->output, "Format on stdout; json is one document")
-      ->check(CLI::IsMember(std::move(formats)))
-      ->capture_default_str();
+void AddPictureFlags(CLI::App* command, PictureFlags* flags,
+                     const std::vector<std::string>& more = {}) {
+  AddFormatFlag(command, &flags->format, more);
   command->add_flag("--map", flags->map,
                     "Draw every head with the worker that holds it, memory and times");
   command->add_option("--svg", flags->svg, "Write the same as a picture to this file");
@@ -66,10 +65,13 @@ absl::Status Print(const PlacementView& view, const PictureFlags& flags, const T
   if (!flags.svg.empty()) {
     RETURN_IF_ERROR(WriteText(flags.svg, PlacementSvg(view), "--svg"));
   }
-  if (flags.output == "json" || flags.output == "plan") {
+  if (flags.format.json() || flags.format.format == "plan") {
     return PrintJson(PlacementJson(view.placement, view.report));
   }
-  if (!flags.map) return PrintText(PlacementText(view.placement, view.report));
+  if (flags.format.name()) return PrintText(PlacementNames(view.placement));
+  if (!flags.map) {
+    return PrintText(PlacementText(view.placement, view.report, flags.format.wide()));
+  }
   const TerminalTraits& traits = terminal.traits();
   const MapStyle style{terminal.colours_stdout(), traits.utf8, traits.width};
   return PrintText(absl::StrCat(DrawPlacementMap(view.placement, view.layers, view.kv_heads, style),
@@ -188,7 +190,7 @@ void AddSimulateFlags(CLI::App* command, SimulateFlags* flags) {
   command->add_option("--kv-cache-dtype", flags->kv_cache_dtype, "Of keys and values")
       ->check(CLI::IsMember({"fp32", "bf16"}))
       ->capture_default_str();
-  AddPictureFlags(command, &flags->picture, {"text", "table", "json"});
+  AddPictureFlags(command, &flags->picture);
 }
 
 template <typename Flags>
@@ -210,7 +212,7 @@ void AddPlacementCommand(CommandLine& cli) {
   auto shown = std::make_shared<RunningFlags>();
   CLI::App* show = noun->add_subcommand("show", "The placement in force");
   AddServerFlags(show, &shown->server);
-  AddPictureFlags(show, &shown->picture, {"text", "json"});
+  AddPictureFlags(show, &shown->picture);
   SetAction(cli, show, shown, Show);
 
   auto planned = std::make_shared<RunningFlags>();
@@ -219,9 +221,10 @@ void AddPlacementCommand(CommandLine& cli) {
   plan->add_option("--exclude", planned->exclude, "Workers to leave out, by id")->delimiter(',');
   plan->add_option("--objective", planned->objective, "latency or capacity (default: the server's)")
       ->check(CLI::IsMember({"latency", "capacity"}));
-  AddPictureFlags(plan, &planned->picture, {"text", "json", "plan"});
+  AddPictureFlags(plan, &planned->picture, {"plan"});
   SetAction(cli, plan, planned, PlanNow);
   AddPlacementApply(cli, noun);
+  AddPlacementPast(cli, noun);
 
   auto simulated = std::make_shared<SimulateFlags>();
   CLI::App* simulate =

@@ -4,6 +4,7 @@
 #include "cli/commands.h"
 #include "cli/flags.h"
 #include "cli/json_output.h"
+#include "common/version.h"
 #include "worker/worker.h"
 
 namespace headlong {
@@ -17,11 +18,10 @@ void AddVersionCommand(CommandLine& cli) {
       const std::string gpus = BuiltForGpus();
       const std::string devices = gpus.empty() ? "cpu" : absl::StrCat("cpu, cuda: ", gpus);
       const OutputJson json = {
-          {"version", HEADLONG_VERSION}, {"cuda", !gpus.empty()}, {"gpu_architectures", gpus}};
+          {"version", Version()}, {"cuda", !gpus.empty()}, {"gpu_architectures", gpus}};
       const absl::Status printed =
-          output->json()
-              ? PrintJson(json)
-              : PrintText(absl::StrCat("headlong " HEADLONG_VERSION " (", devices, ")\n"));
+          output->json() ? PrintJson(json)
+                         : PrintText(absl::StrCat("headlong ", Version(), " (", devices, ")\n"));
       return printed.ok() ? ExitCode::kOk : Fail(printed);
     };
   });

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <functional>
+#include <string>
+#include <vector>
 
 #include "CLI/CLI.hpp"
 #include "cli/exit_code.h"
@@ -29,10 +31,12 @@ void AddTokenizeCommands(CommandLine& cli);  // tokenize, detokenize
 void AddBenchCommand(CommandLine& cli);
 void AddBenchKernelsCommand(CommandLine& cli, CLI::App* bench);
 void AddClusterCommand(CommandLine& cli);
+void AddTopCommand(CommandLine& cli);
 void AddWorkersCommand(CommandLine& cli);
 void AddWorkerMoves(CommandLine& cli, CLI::App* workers);  // drain, return
 void AddPlacementCommand(CommandLine& cli);
 void AddPlacementApply(CommandLine& cli, CLI::App* placement);
+void AddPlacementPast(CommandLine& cli, CLI::App* placement);  // history, explain
 void AddRequestsCommand(CommandLine& cli);
 void AddModelCommand(CommandLine& cli);
 void AddPlanCommand(CommandLine& cli);
@@ -41,6 +45,15 @@ void AddCalibrateCommand(CommandLine& cli);
 void AddCertsCommand(CommandLine& cli);
 void AddAuthCommand(CommandLine& cli);
 void AddVersionCommand(CommandLine& cli);
+void AddConfigCommand(CommandLine& cli);
+void AddCompletionCommand(CommandLine& cli);
+void AddDoctorCommand(CommandLine& cli);
+
+// Everything above, with examples in every help text.
+void AddCommands(CommandLine& cli);
+
+// What a shell shows to somebody who typed `words` so far: see completion.h.
+ExitCode PrintCompletions(const CLI::App& app, const std::vector<std::string>& words);
 
 // Parses the arguments (argv[0] is skipped) and runs the command they name.
 ExitCode RunCommandLine(int argc, const char* const* argv, Terminal& terminal);

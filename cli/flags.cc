@@ -2,6 +2,7 @@
 
 #include <charconv>
 
+#include "absl/strings/str_cat.h"
 #include "cli/quantity.h"
 
 namespace headlong {
@@ -27,12 +28,6 @@ std::string CheckAddress(const std::string& text) {
     if (parsed.ec == std::errc() && parsed.ptr == end && port >= 0 && port <= 65535) return "";
   }
   return "\"" + text + "\" is not HOST:PORT with a port from 0 to 65535";
-}
-
-void AddOutputFlag(CLI::App* command, OutputFlag* flag) {
-  command->add_option("-o,--output", flag->format, "text, or json: one document on stdout")
-      ->check(CLI::IsMember({"text", "json"}))
-      ->capture_default_str();
 }
 
 void AddEngineFlags(CLI::App* command, EngineFlags* flags, bool embedded) {
@@ -196,21 +191,27 @@ void AddTlsFlags(CLI::App* command, TlsFiles* files, const char* whose_ca) {
 }
 
 void AddServerFlags(CLI::App* command, ServerFlags* flags) {
-  command->add_option("--server", flags->address, "Server to ask")
-      ->envname("HEADLONG_SERVER")
+  command
+      ->add_option("--server", flags->address,
+                   absl::StrCat("Server to ask (default: $HEADLONG_SERVER, the context in use, ",
+                                kDefaultServer, ")"))
       ->check(CheckAddress)
-      ->capture_default_str()
+      ->group(kServerGroup);
+  command
+      ->add_option("--context", flags->context,
+                   "Server of this name, as `headlong config` keeps it (default: the one in use)")
+      ->type_name("CONTEXT")
       ->group(kServerGroup);
   command->add_flag("--tls", flags->tls, "Speak TLS; the system's authorities vouch for the server")
       ->group(kServerGroup);
   command
       ->add_option("--tls-ca", flags->files.ca,
-                   "Speak TLS; this file's certificates vouch for the server")
-      ->envname("HEADLONG_TLS_CA")
+                   "Speak TLS; this file's certificates vouch for the server (default: "
+                   "$HEADLONG_TLS_CA)")
       ->group(kServerGroup);
   command
-      ->add_option("--token-file", flags->token_file, "File that holds the access token; needs TLS")
-      ->envname("HEADLONG_TOKEN_FILE")
+      ->add_option("--token-file", flags->token_file,
+                   "File that holds the access token; needs TLS (default: $HEADLONG_TOKEN_FILE)")
       ->group(kServerGroup);
 }
 

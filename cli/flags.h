@@ -10,17 +10,12 @@
 #include "CLI/CLI.hpp"
 #include "absl/status/statusor.h"
 #include "cli/logging.h"
+#include "cli/output_flags.h"
 #include "common/tls.h"
 
 namespace headlong {
 
 inline constexpr char kDefaultServer[] = "127.0.0.1:7000";
-
-struct OutputFlag {
-  std::string format = "text";
-  bool json() const { return format == "json"; }
-};
-void AddOutputFlag(CLI::App* command, OutputFlag* flag);
 
 // What a coordinator is started with. 0 or empty: not given.
 struct EngineFlags {
@@ -59,9 +54,10 @@ struct ListenFlags {
   bool insecure = false;
 };
 
-// A server to ask, and how it and the caller know each other.
+// A server to ask, and how it and the caller know each other; empty: not said (ResolveServer).
 struct ServerFlags {
-  std::string address = kDefaultServer;
+  std::string context;
+  std::string address;
   bool tls = false;
   TlsFiles files;          // any of them: TLS
   std::string token_file;  // holds the access token

@@ -31,16 +31,6 @@ constexpr milliseconds kStuckFor{3000};  // an unchanged reason with all workers
 constexpr milliseconds kWorkersEndWithin{1000};
 constexpr milliseconds kSupervisorCallTimeout{1000};
 
-int64_t FreeMemoryBytes() {
-  std::ifstream meminfo("/proc/meminfo");
-  std::string word;
-  while (meminfo >> word) {
-    int64_t kib = 0;
-    if (word == "MemAvailable:" && meminfo >> kib) return kib * 1024;
-  }
-  return 0;
-}
-
 absl::Status GivenUp(const std::vector<ChildState>& children) {
   for (const ChildState& child : children) {
     if (child.given_up.empty()) continue;
@@ -63,6 +53,16 @@ void ShowStartup(const v1::GetClusterResponse& cluster, Progress& progress) {
 }
 
 }  // namespace
+
+int64_t FreeMemoryBytes() {
+  std::ifstream meminfo("/proc/meminfo");
+  std::string word;
+  while (meminfo >> word) {
+    int64_t kib = 0;
+    if (word == "MemAvailable:" && meminfo >> kib) return kib * 1024;
+  }
+  return 0;
+}
 
 std::string DialAddress(const std::string& address) {
   for (const char* any : {"0.0.0.0:", "[::]:"}) {

@@ -46,6 +46,9 @@ std::string FolderOfConfig(const std::string& model);
 // NOT_FOUND unless `folder` is one.
 absl::Status CheckModelFolder(const std::string& folder);
 
+// Host memory that is free now; 0 when the system does not say.
+int64_t FreeMemoryBytes();
+
 // What the workers of this machine share.
 struct LocalMachine {
   int64_t free_memory_bytes = 0;

@@ -76,6 +76,16 @@ void AddReport(const v1::PlacementReport& report, OutputJson& json) {
   json["striped_heads"] = report.striped_heads();
 }
 
+void AddTimes(const v1::WorkerTimes& times, std::vector<std::string>& row) {
+  double attention_ms = 0;
+  double mlp_ms = 0;
+  for (const double ms : times.attention_ms()) attention_ms += ms;
+  for (const double ms : times.mlp_ms()) mlp_ms += ms;
+  for (const double ms : {attention_ms, mlp_ms, times.vocabulary_ms()}) {
+    row.push_back(absl::StrFormat("%.3f ms", ms));
+  }
+}
+
 }  // namespace
 
 OutputJson PlacementJson(const v1::Placement& placement, const v1::PlacementReport& report) {
@@ -94,17 +104,39 @@ OutputJson PlacementJson(const v1::Placement& placement, const v1::PlacementRepo
   return json;
 }
 
-std::string PlacementText(const v1::Placement& placement, const v1::PlacementReport& report) {
-  Table table({"worker", "device", ">retrieval", ">local", ">MLP columns", ">vocabulary rows",
-               ">weights", ">cache", ">scratch", ">memory"});
+std::string PlacementNames(const v1::Placement& placement) {
+  std::string names;
   for (const v1::WorkerShare& share : placement.workers()) {
+    absl::StrAppend(&names, share.worker_id(), "\n");
+  }
+  return names;
+}
+
+std::string PlacementText(const v1::Placement& placement, const v1::PlacementReport& report,
+                          bool wide) {
+  std::vector<std::string> columns{"worker",       "device",           ">retrieval", ">local",
+                                   ">MLP columns", ">vocabulary rows", ">weights",   ">cache",
+                                   ">scratch",     ">memory"};
+  const bool timed = wide && report.workers_size() == placement.workers_size();
+  if (timed) columns.insert(columns.end(), {">attention", ">MLP", ">vocabulary"});
+  Table table(columns);
+  for (int rank = 0; rank < placement.workers_size(); ++rank) {
+    const v1::WorkerShare& share = placement.workers(rank);
     const auto [retrieval, local] = CountRoles(share);
-    int64_t columns = 0;
-    for (const v1::Range& range : share.mlp_columns()) columns += Size(range);
-    table.Row({share.worker_id(), share.device(), absl::StrCat(retrieval), absl::StrCat(local),
-               FormatCount(columns), FormatCount(Size(share.vocab_rows())),
-               FormatBytes(share.weights_bytes()), FormatBytes(share.cache_bytes()),
-               FormatBytes(share.scratch_bytes()), FormatBytes(share.memory_bytes())});
+    int64_t mlp_columns = 0;
+    for (const v1::Range& range : share.mlp_columns()) mlp_columns += Size(range);
+    std::vector<std::string> row{share.worker_id(),
+                                 share.device(),
+                                 absl::StrCat(retrieval),
+                                 absl::StrCat(local),
+                                 FormatCount(mlp_columns),
+                                 FormatCount(Size(share.vocab_rows())),
+                                 FormatBytes(share.weights_bytes()),
+                                 FormatBytes(share.cache_bytes()),
+                                 FormatBytes(share.scratch_bytes()),
+                                 FormatBytes(share.memory_bytes())};
+    if (timed) AddTimes(report.workers(rank), row);
+    table.Row(row);
   }
   std::string text = absl::StrCat(
       table.Text(),

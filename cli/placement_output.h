@@ -12,7 +12,11 @@ namespace headlong {
 // workload, its parts of the step and every worker's time in every layer.
 OutputJson PlacementJson(const v1::Placement& placement, const v1::PlacementReport& report);
 
-// One line per worker, then what is modelled.
-std::string PlacementText(const v1::Placement& placement, const v1::PlacementReport& report);
+// One line per worker, where it is wide with its times, then what is modelled.
+std::string PlacementText(const v1::Placement& placement, const v1::PlacementReport& report,
+                          bool wide = false);
+
+// Ids of the workers, one a line, by rank.
+std::string PlacementNames(const v1::Placement& placement);
 
 }  // namespace headlong

@@ -1,6 +1,7 @@
 #include "cli/target.h"
 
 #include "absl/strings/strip.h"
+#include "cli/contexts.h"
 #include "cli/logging.h"
 #include "common/json.h"
 #include "common/status.h"
@@ -25,7 +26,7 @@ absl::StatusOr<Target> OpenEmbedded(const LocalClusterOptions& options, Terminal
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Client>> ConnectTo(const ServerFlags& server) {
+absl::StatusOr<ClientOptions> ClientOptionsFrom(const ServerFlags& server) {
   ClientOptions options;
   options.address = server.address;
   RETURN_IF_ERROR(CheckTlsFiles(server.files));
@@ -39,6 +40,17 @@ absl::StatusOr<std::unique_ptr<Client>> ConnectTo(const ServerFlags& server) {
     ASSIGN_OR_RETURN(const std::string text, ReadFile(server.token_file));
     options.token = std::string(absl::StripAsciiWhitespace(text));
   }
+  return options;
+}
+
+absl::StatusOr<ServerFlags> ResolveServer(const ServerFlags& flags) {
+  const Environment environment = FromEnvironment;
+  return ResolveServer(flags, environment, [&] { return LoadContexts(ContextsPath(environment)); });
+}
+
+absl::StatusOr<std::unique_ptr<Client>> ConnectTo(const ServerFlags& flags) {
+  ASSIGN_OR_RETURN(const ServerFlags server, ResolveServer(flags));
+  ASSIGN_OR_RETURN(const ClientOptions options, ClientOptionsFrom(server));
   return Client::Connect(options);
 }
 

@@ -27,8 +27,15 @@ struct TargetOrExit {
 // `max_sequences` is for an own cluster whose flags do not say: as many as the command has at once.
 TargetOrExit OpenTarget(const TargetFlags& flags, int max_sequences, Terminal& terminal);
 
-// Errors name the flag or file that is wrong.
-absl::StatusOr<std::unique_ptr<Client>> ConnectTo(const ServerFlags& server);
+// With what the environment and the user's contexts say where the command line does not.
+absl::StatusOr<ServerFlags> ResolveServer(const ServerFlags& flags);
+
+// How to connect to a server that is resolved. INVALID_ARGUMENT names the flag or file that is
+// wrong.
+absl::StatusOr<ClientOptions> ClientOptionsFrom(const ServerFlags& server);
+
+// Both, and the connection.
+absl::StatusOr<std::unique_ptr<Client>> ConnectTo(const ServerFlags& flags);
 
 // Exit code of a cluster that did not come up: the addresses are ours, so nothing is "unreachable".
 ExitCode FailToStart(const absl::Status& status);

@@ -28,6 +28,8 @@ std::string Quoted(const std::string& text) {
   return absl::StrCat("\"", absl::CEscape(text.substr(0, 64)), "\"");
 }
 
+const char* DryRun(bool dry_run) { return dry_run ? " dry_run=true" : ""; }
+
 std::string HashOf(const std::string& document) {
   Sha256 hash;
   hash.Update(document);
@@ -95,11 +97,10 @@ grpc::ServerUnaryReactor* AdminService::ListWorkers(grpc::CallbackServerContext*
 grpc::ServerUnaryReactor* AdminService::DrainWorker(grpc::CallbackServerContext* context,
                                                     const v1::DrainWorkerRequest* request,
                                                     v1::DrainWorkerResponse*) {
-  const std::string what = absl::StrCat("DrainWorker worker_id=", Quoted(request->worker_id()),
-                                        " back=", request->back() ? "true" : "false");
-  return Audited(context, what, [this, id = request->worker_id(), back = request->back()] {
-    return engine_.Drain(id, !back);
-  });
+  const std::string what =
+      absl::StrCat("DrainWorker worker_id=", Quoted(request->worker_id()),
+                   " back=", request->back() ? "true" : "false", DryRun(request->dry_run()));
+  return Audited(context, what, [this, request] { return engine_.Drain(*request); });
 }
 
 grpc::ServerUnaryReactor* AdminService::GetPlacement(grpc::CallbackServerContext* context,
@@ -117,11 +118,11 @@ grpc::ServerUnaryReactor* AdminService::GetPlacement(grpc::CallbackServerContext
 grpc::ServerUnaryReactor* AdminService::ApplyPlacement(grpc::CallbackServerContext* context,
                                                        const v1::ApplyPlacementRequest* request,
                                                        v1::ApplyPlacementResponse* response) {
-  const std::string what = absl::StrCat("ApplyPlacement check_epoch=", request->check_epoch(), " ",
-                                        HashOf(request->placement_json()));
+  const std::string what =
+      absl::StrCat("ApplyPlacement check_epoch=", request->check_epoch(), " ",
+                   HashOf(request->placement_json()), DryRun(request->dry_run()));
   return Audited(context, what, [this, request, response] {
-    const absl::StatusOr<uint64_t> ended =
-        engine_.ApplyPlacement(request->placement_json(), request->check_epoch());
+    const absl::StatusOr<uint64_t> ended = engine_.ApplyPlacement(*request);
     if (ended.ok()) response->set_epoch(*ended);
     return ended.status();
   });
@@ -153,6 +154,15 @@ grpc::ServerUnaryReactor* AdminService::PlanPlacement(grpc::CallbackServerContex
   });
 }
 
+grpc::ServerUnaryReactor* AdminService::ListEpochs(grpc::CallbackServerContext* context,
+                                                   const v1::ListEpochsRequest*,
+                                                   v1::ListEpochsResponse* response) {
+  return OnEngine(engine_, context, [this, response] {
+    engine_.history().Describe(*response);
+    return absl::OkStatus();
+  });
+}
+
 grpc::ServerUnaryReactor* AdminService::ListRequests(grpc::CallbackServerContext* context,
                                                      const v1::ListRequestsRequest*,
                                                      v1::ListRequestsResponse* response) {
@@ -165,8 +175,11 @@ grpc::ServerUnaryReactor* AdminService::ListRequests(grpc::CallbackServerContext
 grpc::ServerUnaryReactor* AdminService::CancelRequest(grpc::CallbackServerContext* context,
                                                       const v1::CancelRequestRequest* request,
                                                       v1::CancelRequestResponse*) {
-  const std::string what = absl::StrCat("CancelRequest request_id=", Quoted(request->request_id()));
-  return Audited(context, what, [this, id = request->request_id()] { return engine_.Cancel(id); });
+  const std::string what = absl::StrCat("CancelRequest request_id=", Quoted(request->request_id()),
+                                        DryRun(request->dry_run()));
+  return Audited(context, what, [this, request] {
+    return engine_.Cancel(request->request_id(), request->dry_run());
+  });
 }
 
 }  // namespace headlong

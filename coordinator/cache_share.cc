@@ -29,8 +29,7 @@ double Largest(const std::vector<double>& shares) {
 
 }  // namespace
 
-absl::Status CheckCacheShare(const Request& request,
-                             const std::map<uint64_t, LiveRequest>& running,
+absl::Status CheckCacheShare(const Request& request, const std::map<uint64_t, LiveRequest>& running,
                              const PageBudget& budget) {
   const double most = request.caller.limits.cache_share;
   if (most <= 0) return absl::OkStatus();

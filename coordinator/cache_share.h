@@ -13,8 +13,7 @@ namespace headlong {
 
 // Counts what each would hold at its last token, of the class of pages that is shortest. RESOURCE_
 // EXHAUSTED says both shares; with a retry hint unless `request` is too large by itself.
-absl::Status CheckCacheShare(const Request& request,
-                             const std::map<uint64_t, LiveRequest>& running,
+absl::Status CheckCacheShare(const Request& request, const std::map<uint64_t, LiveRequest>& running,
                              const PageBudget& budget);
 
 }  // namespace headlong

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 
 namespace headlong {
 
@@ -10,6 +11,12 @@ using Millis = std::chrono::milliseconds;
 
 inline double MillisBetween(TimePoint from, TimePoint to) {
   return std::chrono::duration<double, std::milli>(to - from).count();
+}
+
+// For people to read; never for spans.
+inline int64_t UnixMillis() {
+  return std::chrono::duration_cast<Millis>(std::chrono::system_clock::now().time_since_epoch())
+      .count();
 }
 
 }  // namespace headlong

@@ -4,6 +4,8 @@
 #include <string>
 #include <utility>
 
+#include "common/version.h"
+
 namespace headlong {
 namespace {
 
@@ -36,7 +38,7 @@ class Families {
 
 void AddCluster(const v1::GetClusterResponse& cluster, Families& out) {
   out.Begin("headlong_build_info", MetricType::Gauge, "1; which program and model this is");
-  out.Add(1, {{"version", HEADLONG_VERSION}, {"model_name", cluster.model()}});
+  out.Add(1, {{"version", Version()}, {"model_name", cluster.model()}});
   out.One("headlong_serving", MetricType::Gauge, "1 while requests are computed",
           cluster.state() == "serving");
   out.One("headlong_placement_epoch", MetricType::Gauge, "Grows with every new placement",

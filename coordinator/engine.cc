@@ -7,6 +7,7 @@
 
 #include "common/name_rule.h"
 #include "common/status.h"
+#include "common/version.h"
 #include "common/wire.h"
 #include "coordinator/cache_share.h"
 #include "coordinator/probes.h"
@@ -53,7 +54,8 @@ Engine::Engine(const EngineOptions& options, const ModelConfig* config, const Pl
       plan_(plan),
       tokenizer_(tokenizer),
       cluster_(options.cluster),
-      scheduler_(LimitsOf(options, *config, *plan)) {
+      scheduler_(LimitsOf(options, *config, *plan)),
+      history_(Now()) {
   moves_.given = options.placement;
 }
 
@@ -149,13 +151,13 @@ void Engine::Submit(Request request, std::shared_ptr<ClientPort> client,
   scheduler_.Add(id, live.request.tokens, live.request.original_prompt_tokens, std::move(start));
 }
 
-absl::Status Engine::Cancel(const std::string& request_id) {
+absl::Status Engine::Cancel(const std::string& request_id, bool dry_run) {
   const auto it = request_ids_.find(request_id);
   if (it == request_ids_.end()) {
     return absl::NotFoundError(
         absl::StrCat("no request \"", request_id, "\" is queued or running"));
   }
-  Finish(it->second);
+  if (!dry_run) Finish(it->second);
   return absl::OkStatus();
 }
 
@@ -191,33 +193,51 @@ void Engine::ExpireWaiting() {
 
 // ---- workers ----
 
-void Engine::WorkerRegistered(LinkId link, const v1::Register& registration,
-                              std::shared_ptr<WorkerPort> port) {
-  const auto refuse = [&](const std::string& why) {
-    spdlog::warn("worker {} refused: {}", registration.worker_id().substr(0, 64), why);
-    port->Close(absl::FailedPreconditionError(why));
-  };
-  if (ports_.contains(link)) return refuse("registers twice over one connection");
+absl::StatusOr<v1::CheckRegisterResponse> Engine::CheckRegister(
+    const v1::Register& registration) const {
   if (registration.protocol() != kWireProtocol) {
-    return refuse(absl::StrCat("speaks protocol ", registration.protocol(), ", this coordinator ",
-                               kWireProtocol));
+    return absl::FailedPreconditionError(absl::StrCat("speaks protocol ", registration.protocol(),
+                                                      ", this coordinator ", kWireProtocol));
   }
   if (!IsName(registration.worker_id())) {
-    return refuse(absl::StrCat("worker id must match ", Av(kNameRule)));
+    return absl::FailedPreconditionError(absl::StrCat("worker id must match ", Av(kNameRule)));
   }
   if (registration.model_fingerprint() != options_.fingerprint) {
-    return refuse("has another model (fingerprints of the weight files differ)");
+    return absl::FailedPreconditionError(
+        "has another model (fingerprints of the weight files differ)");
   }
-  for (const auto& [id, worker] : cluster_.workers()) {
-    if (id != registration.worker_id() || worker.state == WorkerState::kGone) continue;
-    if (worker.registration.pid() == registration.pid() &&
-        worker.registration.host() == registration.host()) {
-      continue;  // the same process over a new connection
+  const auto known = cluster_.workers().find(registration.worker_id());
+  if (known != cluster_.workers().end() && known->second.state != WorkerState::kGone) {
+    const v1::Register& live = known->second.registration;  // the same process comes in again
+    if (live.pid() != registration.pid() || live.host() != registration.host()) {
+      return absl::AlreadyExistsError(absl::StrCat("a live worker is registered as ", known->first,
+                                                   "; give this one another --id"));
     }
-    return port->Close(absl::AlreadyExistsError(
-        absl::StrCat("a live worker is registered as ", id, "; give this one another --id")));
+  }
+  v1::CheckRegisterResponse welcome;
+  welcome.set_protocol(kWireProtocol);
+  welcome.set_version(Version());
+  welcome.set_model(options_.model_name);
+  welcome.set_fingerprint(options_.fingerprint);
+  return welcome;
+}
+
+void Engine::WorkerRegistered(LinkId link, const v1::Register& registration,
+                              std::shared_ptr<WorkerPort> port) {
+  absl::Status welcome = CheckRegister(registration).status();
+  if (ports_.contains(link)) {
+    welcome = absl::FailedPreconditionError("registers twice over one connection");
+  }
+  if (!welcome.ok()) {
+    const std::string why(welcome.message());
+    if (!absl::IsAlreadyExists(welcome)) {  // which is tried again until the other one is gone
+      spdlog::warn("worker {} refused: {}", registration.worker_id().substr(0, 64), why);
+    }
+    history_.WorkerRefused(registration, why, Now());
+    return port->Close(welcome);
   }
   if (stopping_) return port->Close(absl::UnavailableError("the coordinator is shutting down"));
+  history_.WorkerAccepted(registration.worker_id());
   ports_[link] = port;
   v1::WorkerCommand command;
   command.mutable_registered()->set_heartbeat_interval_ms(200);
@@ -341,6 +361,7 @@ void Engine::Deliver(const v1::StepDone& done) {
     const auto live = requests_.find(sample.sequence_id());
     if (live == requests_.end()) continue;  // cancelled while the step ran
     live->second.crashes_in_a_row = 0;
+    ++step_.total_samples;
     scheduler_.Clear(sample.sequence_id());
     live->second.Deliver(sample, now);
     if (live->second.finished()) {

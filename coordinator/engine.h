@@ -11,6 +11,7 @@
 
 #include "cache/plan.h"
 #include "coordinator/engine_options.h"
+#include "coordinator/history.h"
 #include "coordinator/live_request.h"
 #include "coordinator/mailbox.h"
 #include "coordinator/moves.h"
@@ -33,8 +34,7 @@ class Engine {
   // Takes no new requests, waits up to `drain` for those that run, fails the rest, tells the
   // workers to stop. From any thread but the engine's; idempotent.
   void Stop(Millis drain);
-  // Ends the thread. Call when no frontend posts any more: calls posted later never run.
-  void Join();
+  void Join();  // ends the thread; calls that are posted later never run
   void Post(std::function<void()> call) { mailbox_.Post(std::move(call)); }  // from any thread
   // Called whenever the cluster begins or ceases to serve. Set before Start.
   void OnServing(std::function<void(bool)> callback) { on_serving_ = std::move(callback); }
@@ -43,23 +43,23 @@ class Engine {
   // The port hears of everything that follows, refusals included.
   void Submit(Request request, std::shared_ptr<ClientPort> client,
               std::chrono::system_clock::time_point deadline);
-  absl::Status Cancel(const std::string& request_id);  // NOT_FOUND when none of that id lives
+  absl::Status Cancel(const std::string& request_id, bool dry_run = false);  // or NOT_FOUND
 
+  // Of this coordinator, where it would take the worker; else why not.
+  absl::StatusOr<v1::CheckRegisterResponse> CheckRegister(const v1::Register& registration) const;
   void WorkerRegistered(LinkId link, const v1::Register& registration,
                         std::shared_ptr<WorkerPort> port);
   void WorkerEvent(LinkId link, const v1::WorkerEvent& event);
   void WorkerClosed(LinkId link);
   absl::Status PutKey(uint64_t epoch, const std::string& key, const std::string& value);
   absl::StatusOr<std::string> GetKey(uint64_t epoch, const std::string& key) const;
-  // Takes a worker out of service, or lets it back in: a new epoch once the step in flight is done,
-  // where requests go on. NOT_FOUND; FAILED_PRECONDITION when the others cannot hold the model.
-  absl::Status Drain(const std::string& worker_id, bool drained);
-  // Puts a placement (PlacementFromJson) in force so; who it does not name is drained, who it names
-  // returns. The epoch that ends; ABORTED when that is not `check_epoch` (0: any).
-  absl::StatusOr<uint64_t> ApplyPlacement(const std::string& json, uint64_t check_epoch);
-  // The same with a plan. FAILED_PRECONDITION when it cannot be held or does not fit a placement.
+  // What operators ask (admin.proto has the errors): a new epoch once the step in flight is done,
+  // where requests go on. Placement and plan answer the epoch that ends.
+  absl::Status Drain(const v1::DrainWorkerRequest& ask);
+  absl::StatusOr<uint64_t> ApplyPlacement(const v1::ApplyPlacementRequest& ask);
   absl::StatusOr<uint64_t> ApplyPlan(const std::string& json);
   const Plan& plan() const { return *plan_; }
+  const History& history() const { return history_; }
   void Describe(v1::GetClusterResponse& out) const;
   void Describe(v1::ListWorkersResponse& out) const;
   void Describe(v1::ListRequestsResponse& out) const;
@@ -114,6 +114,7 @@ class Engine {
   std::map<std::string, std::string> rendezvous_;  // of the current epoch
   StepInFlight step_;
   Moves moves_;
+  History history_;
   bool serving_ = false, bf16_ = false;  // bf16_: chosen once, later tokens must not change
 };
 

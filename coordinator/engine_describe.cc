@@ -2,6 +2,8 @@
 #include <algorithm>
 
 #include "common/status.h"
+#include "common/version.h"
+#include "common/wire.h"
 #include "coordinator/engine.h"
 #include "coordinator/held_lanes.h"
 
@@ -83,6 +85,11 @@ void Engine::Describe(v1::GetClusterResponse& out) const {
   out.set_step_seconds(step_.total_ms / 1e3);
   out.set_step_tokens(step_.total_tokens);
   out.set_preemptions(scheduler_.preemptions());
+  out.set_tokens_sampled(step_.total_samples);
+  out.set_version(Version());
+  out.set_wire_protocol(kWireProtocol);
+  out.set_uptime_s(history_.uptime_s(std::chrono::steady_clock::now()));
+  out.set_unix_ms(UnixMillis());
 }
 
 void Engine::Describe(v1::ListWorkersResponse& out) const {
@@ -102,12 +109,14 @@ void Engine::Describe(v1::ListWorkersResponse& out) const {
     worker.set_matmul_flops_one_row(member.registration.matmul_flops_one_row());
     worker.set_compute_seconds(member.compute_ms / 1e3);
     worker.set_collective_seconds(member.collective_ms / 1e3);
+    worker.set_version(member.registration.version());
     for (const v1::WorkerShare& share : placement_.workers()) {
       if (share.worker_id() == id && member.state != WorkerState::kGone) {
         worker.set_heads(static_cast<uint32_t>(HeldLanesOf(share).size()));
       }
     }
   }
+  history_.Describe(std::chrono::steady_clock::now(), out);
 }
 
 void Engine::Describe(v1::ListRequestsResponse& out) const {
@@ -125,6 +134,11 @@ void Engine::Describe(v1::ListRequestsResponse& out) const {
           live.CacheBytes(*plan_, config_, options_.cache_element_bytes, computed));
     }
     state.set_age_ms(MillisBetween(live.submitted, now));
+    state.set_max_tokens(static_cast<uint32_t>(live.request.max_tokens));
+    state.set_queue_ms(MillisBetween(live.submitted, live.scheduled.value_or(now)));
+    if (live.first_token)
+      state.set_first_token_ms(MillisBetween(live.submitted, *live.first_token));
+    state.set_crashes_in_a_row(live.crashes_in_a_row);
   }
 }
 

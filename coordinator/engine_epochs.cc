@@ -95,6 +95,7 @@ void Engine::Apply(const ClusterActions& actions, bool blame_requests) {
 
 void Engine::StopWork(bool blame_requests) {
   spdlog::warn("epoch {} is over: {}", cluster_.epoch(), cluster_.reason());
+  history_.Ended(cluster_.reason());
   SetServing(false);
   std::vector<uint64_t> poisonous;
   if (step_.open() && blame_requests) {
@@ -124,10 +125,12 @@ void Engine::BeginEpoch() {
   if (!placement.ok()) {
     const std::string why(placement.status().message());
     spdlog::error("epoch {}: {}", cluster_.epoch(), why);
+    history_.CouldNotBegin(cluster_.epoch(), cluster_.reason(), why, UnixMillis());
     return cluster_.PlacementRefused(why, std::chrono::steady_clock::now());
   }
   placement_ = *std::move(placement);
   placement_.set_epoch(cluster_.epoch());
+  history_.Began(placement_, cluster_.reason(), UnixMillis(), std::chrono::steady_clock::now());
   rendezvous_.clear();
   step_.number = 0;
   spdlog::info("epoch {}: {} workers, modelled step {:.3f} ms, gap {:.2f}", cluster_.epoch(),
@@ -169,9 +172,11 @@ void Engine::SendEpoch() {
   }
 }
 
-absl::Status Engine::Drain(const std::string& worker_id, bool drained) {
+absl::Status Engine::Drain(const v1::DrainWorkerRequest& ask) {
+  const std::string& worker_id = ask.worker_id();
+  const bool drained = !ask.back();
   RETURN_IF_ERROR(drained ? CheckWithout(worker_id) : cluster_.CheckDrain(worker_id, drained));
-  moves_.drains[worker_id] = drained;
+  if (!ask.dry_run()) moves_.drains[worker_id] = drained;
   return absl::OkStatus();
 }
 
@@ -247,10 +252,10 @@ void Engine::MaybeMove() {
   if (ended && cluster_.phase() == ClusterPhase::kRecovering) moves_.ended = std::move(ended);
 }
 
-absl::StatusOr<uint64_t> Engine::ApplyPlacement(const std::string& json, uint64_t check_epoch) {
-  if (check_epoch != 0 && check_epoch != cluster_.epoch()) {
+absl::StatusOr<uint64_t> Engine::ApplyPlacement(const v1::ApplyPlacementRequest& ask) {
+  if (ask.check_epoch() != 0 && ask.check_epoch() != cluster_.epoch()) {
     return absl::AbortedError(
-        absl::StrCat("the epoch is ", cluster_.epoch(), ", not ", check_epoch,
+        absl::StrCat("the epoch is ", cluster_.epoch(), ", not ", ask.check_epoch(),
                      ": the placement was made for another cluster; plan it anew"));
   }
   if (cluster_.phase() != ClusterPhase::kServing) {
@@ -258,7 +263,7 @@ absl::StatusOr<uint64_t> Engine::ApplyPlacement(const std::string& json, uint64_
         absl::StrCat("the cluster does not serve: ", cluster_.reason()));
   }
   ASSIGN_OR_RETURN(const v1::Placement given,
-                   PlacementFromJson(json, config_, *plan_, "placement"));
+                   PlacementFromJson(ask.placement_json(), config_, *plan_, "placement"));
   std::vector<LinkId> members;
   std::map<std::string, bool> drains;  // who is not named goes, who is named returns
   for (const auto& [id, worker] : cluster_.workers()) {
@@ -270,6 +275,7 @@ absl::StatusOr<uint64_t> Engine::ApplyPlacement(const std::string& json, uint64_
     if (named == cluster_.drained(id)) drains[id] = !named;
   }
   RETURN_IF_ERROR(Reserve(Problem(members), given).status());
+  if (ask.dry_run()) return cluster_.epoch();
   moves_.drains = drains;
   moves_.given = given;
   moves_.given_is_new = true;
@@ -329,6 +335,7 @@ void Engine::BeginServing() {
   const auto moved = static_cast<uint64_t>(scheduler_.running());
   moves_.sequences_moved += moved;
   moves_.sequences_replayed += begun - moved;
+  history_.Serves(moved, begun - moved, std::chrono::steady_clock::now());
   spdlog::info("epoch {} serves; {} requests go on, {} of them where they were", cluster_.epoch(),
                requests_.size(), moved);
   SetServing(true);

@@ -44,9 +44,8 @@ int PortOf(int socket) {
 int ListenAt(const addrinfo& where, int port) {
   sockaddr_storage name = {};
   std::memcpy(&name, where.ai_addr, where.ai_addrlen);
-  auto& port_field = where.ai_family == AF_INET6
-                         ? reinterpret_cast<sockaddr_in6*>(&name)->sin6_port
-                         : reinterpret_cast<sockaddr_in*>(&name)->sin_port;
+  auto& port_field = where.ai_family == AF_INET6 ? reinterpret_cast<sockaddr_in6*>(&name)->sin6_port
+                                                 : reinterpret_cast<sockaddr_in*>(&name)->sin_port;
   port_field = htons(static_cast<uint16_t>(port));
   const int one = 1;
   const int fd = socket(where.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -86,8 +85,8 @@ absl::StatusOr<std::unique_ptr<Listener>> Listener::Bind(const std::string& addr
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
   Resolved resolved;
-  const int error = getaddrinfo(std::string(host).c_str(), address.c_str() + colon + 1, &hints,
-                                &resolved.list);
+  const int error =
+      getaddrinfo(std::string(host).c_str(), address.c_str() + colon + 1, &hints, &resolved.list);
   if (error != 0) return refuse(gai_strerror(error));
   std::unique_ptr<Listener> listener(new Listener);
   listener->port_ = std::stoi(address.substr(colon + 1));

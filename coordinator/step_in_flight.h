@@ -21,6 +21,7 @@ struct StepInFlight {
   double last_ms = 0;  // what the last one took
   double total_ms = 0;
   uint64_t total_tokens = 0;
+  uint64_t total_samples = 0;  // drawn for requests that still ran
 
   bool open() const { return !awaited.empty(); }
 };

@@ -88,6 +88,18 @@ grpc::ServerBidiReactor<v1::WorkerEvent, v1::WorkerCommand>* WorkerLinkService::
   return new LinkReactor(&engine_, next_link_++, context);
 }
 
+grpc::ServerUnaryReactor* WorkerLinkService::CheckRegister(grpc::CallbackServerContext* context,
+                                                           const v1::Register* request,
+                                                           v1::CheckRegisterResponse* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  engine_.Post([this, reactor, request, response] {
+    const absl::StatusOr<v1::CheckRegisterResponse> welcome = engine_.CheckRegister(*request);
+    if (welcome.ok()) *response = *welcome;
+    reactor->Finish(ToGrpc(welcome.status()));
+  });
+  return reactor;
+}
+
 grpc::ServerUnaryReactor* WorkerLinkService::PutKey(grpc::CallbackServerContext* context,
                                                     const v1::PutKeyRequest* request,
                                                     v1::PutKeyResponse*) {

@@ -15,6 +15,9 @@ class WorkerLinkService final : public v1::WorkerLink::CallbackService {
 
   grpc::ServerBidiReactor<v1::WorkerEvent, v1::WorkerCommand>* Connect(
       grpc::CallbackServerContext* context) override;
+  grpc::ServerUnaryReactor* CheckRegister(grpc::CallbackServerContext* context,
+                                          const v1::Register* request,
+                                          v1::CheckRegisterResponse* response) override;
   grpc::ServerUnaryReactor* PutKey(grpc::CallbackServerContext* context,
                                    const v1::PutKeyRequest* request,
                                    v1::PutKeyResponse* response) override;

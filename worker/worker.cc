@@ -12,6 +12,7 @@
 
 #include "common/health_server.h"
 #include "common/status.h"
+#include "common/version.h"
 #include "common/wire.h"
 #include "model/checkpoint.h"
 #include "model/config.h"
@@ -131,6 +132,7 @@ class WorkerProcess {
     stated(options_.profile_flops_one_row, profile.matmul_flops_one_row);
     ASSIGN_OR_RETURN(const int64_t memory, MemoryLimit());
     registration_.set_protocol(kWireProtocol);
+    registration_.set_version(Version());
     registration_.set_worker_id(options_.worker_id);
     registration_.set_pid(getpid());
     registration_.set_host(options_.host);

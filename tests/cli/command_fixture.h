@@ -44,9 +44,13 @@ class CommandsTest : public ::testing::Test {
  protected:
   void SetUp() override {
     ResetInterrupts();
-    unsetenv("HEADLONG_SERVER");
     folder_ = std::filesystem::temp_directory_path() / absl::StrCat("headlong-cli-", getpid());
     std::filesystem::create_directories(folder_);
+    for (const char* name :
+         {"HEADLONG_SERVER", "HEADLONG_CONTEXT", "HEADLONG_TLS_CA", "HEADLONG_TOKEN_FILE"}) {
+      unsetenv(name);
+    }
+    setenv("HEADLONG_CONFIG", (folder_ / "config.json").c_str(), 1);  // not the tester's own
     server_.inference.generator = [](grpc::ServerContext*, const v1::GenerateRequest& request,
                                      FakeInference::Writer* writer) {
       return Answer(request, "hello", writer);

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "tests/cli/fake_admin.h"
 #include "tests/cli/fake_services.h"
 
 namespace headlong {

@@ -1,5 +1,5 @@
-// The services of a fake server: they answer what the test puts in. The tokenizer makes one token
-// of every byte; token 256 is the BOS. Fields are set before the first call.
+// The inference service of a fake server: it answers what the test puts in. The tokenizer makes one
+// token of every byte; token 256 is the BOS. Fields are set before the first call.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -9,7 +9,6 @@
 #include <string>
 #include <vector>
 
-#include "headlong/v1/admin.grpc.pb.h"
 #include "headlong/v1/inference.grpc.pb.h"
 
 namespace headlong {
@@ -61,50 +60,6 @@ class FakeInference final : public v1::Inference::Service {
  private:
   std::mutex mutex_;
   std::vector<v1::GenerateRequest> requests_;
-};
-
-class FakeAdmin final : public v1::Admin::Service {
- public:
-  grpc::Status GetCluster(grpc::ServerContext*, const v1::GetClusterRequest*,
-                          v1::GetClusterResponse* response) override {
-    *response = cluster;
-    return status;
-  }
-  grpc::Status ListWorkers(grpc::ServerContext*, const v1::ListWorkersRequest*,
-                           v1::ListWorkersResponse* response) override {
-    *response = workers;
-    return status;
-  }
-  grpc::Status GetPlacement(grpc::ServerContext*, const v1::GetPlacementRequest*,
-                            v1::GetPlacementResponse* response) override {
-    *response = placement;
-    return status;
-  }
-  grpc::Status PlanPlacement(grpc::ServerContext*, const v1::PlanPlacementRequest* request,
-                             v1::PlanPlacementResponse* response) override {
-    plan_request = *request;
-    *response->mutable_placement() = placement.placement();
-    response->set_layers(placement.layers());
-    response->set_kv_heads(placement.kv_heads());
-    return status;
-  }
-  grpc::Status ListRequests(grpc::ServerContext*, const v1::ListRequestsRequest*,
-                            v1::ListRequestsResponse* response) override {
-    *response = requests;
-    return status;
-  }
-  grpc::Status CancelRequest(grpc::ServerContext*, const v1::CancelRequestRequest* request,
-                             v1::CancelRequestResponse*) override {
-    if (request->request_id() == "known") return grpc::Status::OK;
-    return {grpc::StatusCode::NOT_FOUND, "no request " + request->request_id()};
-  }
-
-  v1::GetClusterResponse cluster;
-  v1::ListWorkersResponse workers;
-  v1::GetPlacementResponse placement;
-  v1::PlanPlacementRequest plan_request;  // the last one
-  v1::ListRequestsResponse requests;
-  grpc::Status status;
 };
 
 }  // namespace headlong

@@ -93,12 +93,12 @@ TEST(AdminJson, Workers) {
   worker->set_memory_bytes(1000);
   worker->set_cache_bytes_used(10);
   worker->set_heads(16);
-  const std::string json = WorkersJson(workers).dump();
+  const std::string json = WorkersView(workers).json.dump();
   EXPECT_TRUE(json.starts_with(
       R"([{"id":"w0","address":"127.0.0.1:5","pid":42,"state":"ready","device":"cpu","epoch":2,)"
       R"("memory_bytes":1000,"cache_bytes_used":10,"heads":16)"))
       << json;
-  EXPECT_EQ(WorkersJson({}).dump(), "[]");
+  EXPECT_EQ(WorkersView({}).json.dump(), "[]");
 }
 
 TEST(AdminJson, Placement) {

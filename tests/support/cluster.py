@@ -71,7 +71,9 @@ class Sandbox:
 
     def _popen(self, args, launcher=(), **streams):
         environment = dict(os.environ, **{MARK: self.mark})
-        environment.pop("HEADLONG_SERVER", None)
+        for name in ("SERVER", "CONTEXT", "TLS_CA", "TOKEN_FILE"):
+            environment.pop(f"HEADLONG_{name}", None)
+        environment["HEADLONG_CONFIG"] = str(self.folder / "config.json")  # not the tester's own
         process = subprocess.Popen([*launcher, str(BINARY), *map(str, args)], cwd=self.folder,
                                    env=environment, **streams)
         self._processes.append(process)
