@@ -29,14 +29,13 @@ class Engine {
   // `config`, `plan` and `tokenizer` outlive the engine.
   Engine(const EngineOptions& options, const ModelConfig* config, const Plan* plan,
          const Tokenizer* tokenizer);
-  ~Engine();  // Stop(0) and Join
-  void Start();
+  ~Engine();     // Stop(0) and Join
+  void Start();  // once OnServing is set: told whenever the cluster begins or ceases to serve
   // Takes no new requests, waits up to `drain` for those that run, fails the rest, tells the
   // workers to stop. From any thread but the engine's; idempotent.
   void Stop(Millis drain);
   void Join();  // ends the thread; calls that are posted later never run
   void Post(std::function<void()> call) { mailbox_.Post(std::move(call)); }  // from any thread
-  // Called whenever the cluster begins or ceases to serve. Set before Start.
   void OnServing(std::function<void(bool)> callback) { on_serving_ = std::move(callback); }
 
   // ---- engine thread only ----

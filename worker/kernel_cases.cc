@@ -9,6 +9,7 @@
 #include <random>
 
 #include "absl/strings/str_cat.h"
+#include "cache/row_format.h"
 #include "common/huge_array.h"
 #include "common/status.h"
 #include "worker/kernels/attention_cpu.h"
@@ -64,6 +65,9 @@ struct AttentionSetting {
   int keys;        // that a tile sees
   int run_tokens;  // keys per run; runs lie in random order in memory
   Storage storage;
+
+  RowFormat format() const { return {storage, head_dim}; }
+  int64_t page_bytes() const { return 2 * run_tokens * format().bytes(); }
 };
 
 // Lanes that together fill `bytes` of memory.
@@ -73,16 +77,18 @@ struct Lanes {
 };
 
 absl::StatusOr<Lanes> MakeLanes(const AttentionSetting& s, int64_t bytes, int64_t least_lanes) {
-  const int64_t page_bytes = 2 * s.head_dim * ElementBytes(s.storage) * s.run_tokens;
+  const int64_t page_bytes = s.page_bytes();
   const int64_t lane_pages = (s.keys + s.run_tokens - 1) / s.run_tokens;
   const int64_t count = std::max(least_lanes, bytes / (lane_pages * page_bytes));
   const int64_t taken = count * lane_pages * page_bytes;
   Lanes lanes;
   ASSIGN_OR_RETURN(lanes.memory, HugePages<std::byte>(taken));
-  const auto from = Floats(1 << 16);
-  for (int64_t at = 0; at < taken; at += 1 << 16) {
-    const int64_t n = std::min<int64_t>(1 << 16, taken - at) / ElementBytes(s.storage);
-    StoreRows(from.data(), n, 1, static_cast<int>(n), s.storage, &lanes.memory[at]);
+  const auto from = Floats(int64_t{2} * s.run_tokens * s.head_dim);
+  for (int64_t at = 0; at < taken; at += page_bytes / 2) {
+    const Row rows = RowsIn(&lanes.memory[at], s.format(), s.run_tokens);
+    for (int i = 0; i < s.run_tokens; ++i) {
+      EncodeRow(&from[i * s.head_dim], s.format(), rows.At(s.format(), i));
+    }
   }
   std::vector<int64_t> pages(count * lane_pages);
   std::iota(pages.begin(), pages.end(), 0);
@@ -90,9 +96,12 @@ absl::StatusOr<Lanes> MakeLanes(const AttentionSetting& s, int64_t bytes, int64_
   lanes.runs.resize(count);
   for (int64_t i = 0; i < count * lane_pages; ++i) {
     const int64_t position = i % lane_pages * s.run_tokens;
-    const std::byte* page = &lanes.memory[pages[i] * page_bytes];
-    lanes.runs[i / lane_pages].push_back({page, page + page_bytes / 2, position,
-                                          std::min<int64_t>(s.run_tokens, s.keys - position)});
+    std::byte* const page = &lanes.memory[pages[i] * page_bytes];
+    const Row keys = RowsIn(page, s.format(), s.run_tokens);
+    const Row values = RowsIn(page + page_bytes / 2, s.format(), s.run_tokens);
+    lanes.runs[i / lane_pages].push_back({keys.codes, values.codes, position,
+                                          std::min<int64_t>(s.run_tokens, s.keys - position),
+                                          keys.scales, values.scales});
   }
   return lanes;
 }
@@ -106,7 +115,7 @@ AttentionTile TileOf(const AttentionSetting& s, const float* q, float* out) {
   tile.head_dim = s.head_dim;
   tile.first_position = s.keys;  // sees every key
   tile.scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim));
-  tile.storage = s.storage;
+  tile.storage = tile.key_codes = tile.value_codes = s.storage;
   tile.out = out;
   return tile;
 }
@@ -139,17 +148,16 @@ absl::StatusOr<KernelCase> MakeAttention(const AttentionSetting& s, int threads,
   attention->q = Floats(int64_t{s.rows} * s.head_dim);
   attention->out.resize(attention->q.size() * threads);
   const double keys = static_cast<double>(s.keys) * threads;
-  return KernelCase{2.0 * keys * s.head_dim * ElementBytes(s.storage),
+  return KernelCase{2.0 * keys * static_cast<double>(s.format().bytes()),
                     4.0 * s.rows * keys * s.head_dim,
                     [attention, threads] { attention->Run(threads); }};
 }
 
 KernelCaseMaker AttentionCase(const char* operation, const AttentionSetting& s, int threads,
                               int64_t working_set) {
-  const char* type = s.storage == Storage::kFloat32 ? "fp32" : "bf16";
   return {operation,
           absl::StrCat(s.rows, s.rows == 1 ? " row, " : " rows, ", s.keys, " keys of ", s.head_dim,
-                       " ", type),
+                       " ", Av(StorageName(s.storage))),
           [=] { return MakeAttention(s, threads, working_set); }};
 }
 
@@ -212,15 +220,17 @@ KernelCaseMaker MatMulCase(int rows, int outputs, int inputs) {
 
 std::vector<KernelCaseMaker> AttentionCases(int threads) {
   constexpr Storage kFp32 = Storage::kFloat32, kBf16 = Storage::kBfloat16;
+  constexpr Storage kFp8 = Storage::kFloat8, kInt8 = Storage::kInt8, kInt4 = Storage::kInt4;
   constexpr AttentionSetting kPrefill[] = {
-      {64, 2, 64, 4096, 64, kFp32},  {64, 2, 64, 4096, 64, kBf16}, {64, 4, 128, 4096, 64, kFp32},
-      {64, 4, 128, 4096, 64, kBf16}, {32, 2, 64, 272, 16, kFp32},  {64, 4, 128, 272, 16, kBf16},
-      {16, 2, 64, 4096, 64, kFp32},
+      {64, 2, 64, 4096, 64, kFp32},  {64, 2, 64, 4096, 64, kBf16},  {64, 4, 128, 4096, 64, kFp32},
+      {64, 4, 128, 4096, 64, kBf16}, {32, 2, 64, 272, 16, kFp32},   {64, 4, 128, 272, 16, kBf16},
+      {16, 2, 64, 4096, 64, kFp32},  {64, 4, 128, 4096, 64, kInt8},
   };
   constexpr AttentionSetting kDecode[] = {
-      {1, 1, 64, 8192, 64, kFp32}, {2, 2, 64, 8192, 64, kFp32},  {2, 2, 64, 8192, 64, kBf16},
-      {2, 2, 64, 272, 16, kFp32},  {4, 4, 128, 8192, 64, kFp32}, {4, 4, 128, 8192, 64, kBf16},
-      {4, 4, 128, 272, 16, kBf16}, {8, 8, 128, 8192, 64, kBf16},
+      {1, 1, 64, 8192, 64, kFp32},  {2, 2, 64, 8192, 64, kFp32},  {2, 2, 64, 8192, 64, kBf16},
+      {2, 2, 64, 272, 16, kFp32},   {4, 4, 128, 8192, 64, kFp32}, {4, 4, 128, 8192, 64, kBf16},
+      {4, 4, 128, 272, 16, kBf16},  {8, 8, 128, 8192, 64, kBf16}, {2, 2, 64, 8192, 64, kInt8},
+      {4, 4, 128, 8192, 64, kInt8}, {4, 4, 128, 8192, 64, kFp8},  {4, 4, 128, 8192, 64, kInt4},
   };
   std::vector<KernelCaseMaker> cases;
   for (const AttentionSetting& s : kDecode) {

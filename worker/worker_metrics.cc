@@ -66,14 +66,22 @@ int WorkerMetrics::port() const { return exposer_->GetListeningPorts().front(); 
 
 prometheus::Gauge& WorkerMetrics::AddGauge(const char* name, const char* help,
                                            const Labels& labels) {
-  return prometheus::BuildGauge().Name(name).Help(help).Labels(worker_).Register(*registry_).Add(
-      labels);
+  return prometheus::BuildGauge()
+      .Name(name)
+      .Help(help)
+      .Labels(worker_)
+      .Register(*registry_)
+      .Add(labels);
 }
 
 prometheus::Counter& WorkerMetrics::AddCounter(const char* name, const char* help,
                                                const Labels& labels) {
-  return prometheus::BuildCounter().Name(name).Help(help).Labels(worker_).Register(*registry_).Add(
-      labels);
+  return prometheus::BuildCounter()
+      .Name(name)
+      .Help(help)
+      .Labels(worker_)
+      .Register(*registry_)
+      .Add(labels);
 }
 
 prometheus::Histogram& WorkerMetrics::AddTimes(const char* name, const char* help,

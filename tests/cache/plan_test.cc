@@ -75,11 +75,11 @@ TEST(PlanTest, ExactPrefillAndBlocksReachTheRules) {
 }
 
 TEST(PlanTest, PoliciesMaySayWhatKeysAndValuesAreStoredAs) {
-  const auto plan = Plan::FromJson(
-      Patched(
-          R"([{"op":"add","path":"/policies/retrieval","value":{"sinks":4,"storage":{"k":"int8","v":"int4"}}},
+  const auto plan = Plan::FromJson(Patched(
+                                       R"([{"op":"add","path":"/policies/retrieval",
+               "value":{"sinks":4,"storage":{"k":"int8","v":"int4"}}},
               {"op":"add","path":"/policies/local/storage","value":{"v":"fp8"}}])"),
-      kShape, "plan.json");
+                                   kShape, "plan.json");
   ASSERT_TRUE(plan.ok()) << plan.status();
   const LaneFormat full = plan->rule(plan->policy_index(6, 0), 100).format(64, 2);
   EXPECT_TRUE(plan->policy(6, 0).full());

@@ -9,11 +9,11 @@
 #include <string>
 #include <vector>
 
-#include "cache/row_format.h"
 #include "cache/storage.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/worker/attention_case.h"
+#include "tests/worker/coded_rows.h"
 #include "worker/kernels/attention_cpu.h"
 #include "worker/kernels/attention_tile.h"
 
@@ -88,15 +88,6 @@ Result RunTile(const Case& c, Isa isa) {
   };
   // Each run in memory of its own, as pages are.
   std::vector<std::vector<std::byte>> memory;
-  const auto coded = [&](const std::vector<float>& raw, Storage type, int64_t begin, int64_t end) {
-    const RowFormat format{type, d};
-    memory.emplace_back((end - begin) * format.bytes());
-    const Row rows = RowsIn(memory.back().data(), format, end - begin);
-    for (int64_t row = begin; row < end; ++row) {
-      EncodeRow(&raw[row * d], format, rows.At(format, row - begin));
-    }
-    return rows;
-  };
   std::vector<AttentionRun> runs;
   for (size_t i = 0; i < c.runs.size(); ++i) {
     const auto [begin, end] = c.runs[i];
@@ -104,7 +95,7 @@ Result RunTile(const Case& c, Isa isa) {
     run.count = end - begin;
     const auto place = [&](const std::vector<float>& numbers, const std::vector<float>& raw,
                            Storage type) {
-      if (IsCoded(type) && i >= c.plain_runs) return coded(raw, type, begin, end);
+      if (IsCoded(type) && i >= c.plain_runs) return Coded(raw, {type, d}, c.runs[i], memory);
       memory.push_back(stored({numbers.begin() + begin * d, numbers.begin() + end * d}));
       return Row{memory.back().data()};
     };

@@ -59,7 +59,7 @@ class Transfers : public ::testing::TestWithParam<Journey> {
     return options;
   }
 
-  void Run(const std::string& plan_json);
+  void Run(const std::string& plan_json, double tolerance = kOneWorker);
 
   LocalOptions options_;
   std::vector<uint32_t> tokens_;
@@ -74,7 +74,7 @@ double Difference(const std::vector<float>& a, const std::vector<float>& b) {
 }
 
 // Two sequences, the pages of a third one free between theirs.
-void Transfers::Run(const std::string& plan_json) {
+void Transfers::Run(const std::string& plan_json, double tolerance) {
   options_.plan = plan_json;
   auto still = LocalWorkers::Begin(With({}));
   auto moving = LocalWorkers::Begin(With(GetParam().layouts[0]));
@@ -99,7 +99,7 @@ void Transfers::Run(const std::string& plan_json) {
         const auto expected = (*still)->Extend(id, at, {tokens_[at % 1000]});
         const auto got = (*moving)->Extend(id, at, {tokens_[at % 1000]});
         ASSERT_TRUE(expected.ok() && got.ok()) << expected.status() << got.status();
-        ASSERT_LE(Difference(*got, *expected), kOneWorker)
+        ASSERT_LE(Difference(*got, *expected), tolerance)
             << "sequence " << id << " at " << at << " after move " << i;
       }
     }
@@ -118,6 +118,18 @@ TEST_P(Transfers, LocalHeadsBesideThem) {
     (*plan)["prefill"] = prefill;
     Run(plan->dump());
   }
+}
+
+// Sums of fewer workers round differently, and now and then a code is one step beside.
+TEST_P(Transfers, CodesAndThePlainTokensBesideThem) {
+  if (GetParam().on == On::kCuda) GTEST_SKIP() << "GPUs store plain numbers";
+  constexpr double kOneStep = 0.02;
+  auto plan = ReadJsonFile(options_.model_dir / "plan.json");
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  const Json codes = {{"k", "int8"}, {"v", "int8"}};
+  (*plan)["policies"]["retrieval"] = {{"sinks", 4}, {"storage", codes}};
+  (*plan)["policies"]["local"]["storage"] = codes;
+  Run(plan->dump(), kOneStep);
 }
 
 // One worker that does not hold what the others move stops all of them, and nothing else.

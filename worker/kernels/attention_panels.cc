@@ -200,7 +200,7 @@ void FinishPanel(const AttentionTile& tile, int first_row, const Panel& panel) {
   }
 }
 
-// The rows of a block in fp32: `out` where they are of that type, else widened into `scratch`.
+// The rows of a block in fp32, [count][head_dim].
 template <typename RowType>
 void WidenRows(const Bytes* rows, const uint16_t* const* scales, int count, int head_dim,
                float* scratch) {
@@ -216,11 +216,7 @@ void WidenRows(const Bytes* rows, const uint16_t* const* scales, int count, int 
 }
 
 void Widen(Storage type, const Bytes* rows, const uint16_t* const* scales, int count, int head_dim,
-           float* scratch, const float** out) {
-  for (int j = 0; j < count; ++j) {
-    out[j] = type == Storage::kFloat32 ? reinterpret_cast<const float*>(rows[j])
-                                       : scratch + j * head_dim;
-  }
+           float* scratch) {
   switch (type) {
     case Storage::kFloat32:
       return;
@@ -235,13 +231,20 @@ void Widen(Storage type, const Bytes* rows, const uint16_t* const* scales, int c
   }
 }
 
+const float* WhereItIs(Storage type, Bytes row, const float* widened) {
+  return type == Storage::kFloat32 ? reinterpret_cast<const float*>(row) : widened;
+}
+
 // Keys and values in fp32 are used where they lie, others are widened into the scratch.
 void WidenBlock(const AttentionTile& tile, const KeyBlock& block, TileScratch& scratch,
                 FloatBlock& floats) {
   const int d = tile.head_dim;
-  Widen(block.key_type, block.key, block.key_scales, block.count, d, scratch.keys, floats.key);
-  Widen(block.value_type, block.value, block.value_scales, block.count, d, scratch.values,
-        floats.value);
+  Widen(block.key_type, block.key, block.key_scales, block.count, d, scratch.keys);
+  Widen(block.value_type, block.value, block.value_scales, block.count, d, scratch.values);
+  for (int j = 0; j < block.count; ++j) {
+    floats.key[j] = WhereItIs(block.key_type, block.key[j], scratch.keys + j * d);
+    floats.value[j] = WhereItIs(block.value_type, block.value[j], scratch.values + j * d);
+  }
   for (int j = block.count; j < block.count + 16; ++j) floats.key[j] = floats.key[block.count - 1];
 }
 

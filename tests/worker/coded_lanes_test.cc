@@ -1,0 +1,101 @@
+// A model whose keys and values are stored as codes: near the logits of plain numbers, and the same
+// whatever the chunks and however many workers hold the stripes of a head.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "common/json.h"
+#include "tests/support/paths.h"
+#include "tests/worker/local_workers.h"
+
+namespace headlong {
+namespace {
+
+constexpr int kTokens = 4096;
+
+// All heads in full, or two of them and local ones, as codes of these types.
+std::string PlanOf(const std::string& keys, const std::string& values, bool local) {
+  const std::string storage =
+      absl::StrCat(R"("sinks":4,"storage":{"k":")", keys, R"(","v":")", values, R"("})");
+  return absl::StrCat(R"({"version":1,"layers":8,"kv_heads":4,"policies":{"all":{)", storage,
+                      R"(},"local":{)", storage, R"(,"window_tokens":256}},"default":")",
+                      local ? "local" : "all",
+                      R"(","heads":[{"layer":6,"heads":[0,1],"policy":"all"}]})");
+}
+
+class CodedLanes : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    options_.model_dir = SourceDir() / "models" / "needle-10m";
+    options_.max_context = 6144;
+    const auto prompts = ReadJsonFile(GoldenPath("needle-10m.transformers.json"));
+    ASSERT_TRUE(prompts.ok()) << prompts.status();
+    while (tokens_.size() < kTokens) {
+      for (const Json& prompt : *prompts) {
+        for (const uint32_t token : prompt["prompt_ids"]) tokens_.push_back(token);
+      }
+    }
+    tokens_.resize(kTokens);
+  }
+
+  // After kTokens tokens in chunks, then after five more, one by one.
+  std::vector<float> Logits(const std::string& plan, int chunk, const std::vector<int>& stripes) {
+    options_.plan = plan;
+    options_.stripes = stripes;
+    options_.workers = std::max(1, static_cast<int>(stripes.size()));
+    auto workers = LocalWorkers::Begin(options_);
+    if (!workers.ok()) {
+      ADD_FAILURE() << workers.status();
+      return {};
+    }
+    auto logits = (*workers)->Prefill(1, tokens_, chunk, kTokens);
+    if (!logits.ok()) {
+      ADD_FAILURE() << logits.status();
+      return {};
+    }
+    std::vector<float> all = *logits;
+    for (int i = 0; i < 5; ++i) {
+      logits = (*workers)->Extend(1, kTokens + i, {tokens_[i]});
+      all.insert(all.end(), logits->begin(), logits->end());
+    }
+    return all;
+  }
+
+  LocalOptions options_;
+  std::vector<uint32_t> tokens_;
+};
+
+double Difference(const std::vector<float>& a, const std::vector<float>& b) {
+  double worst = a.size() == b.size() && !a.empty() ? 0 : 1e9;
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+    worst = std::max(worst, std::abs(double{a[i]} - b[i]));
+  }
+  return worst;
+}
+
+TEST_F(CodedLanes, Int8StaysNearFp32) {
+  const std::vector<float> plain = Logits("full", 512, {});
+  const double int8 = Difference(Logits(PlanOf("int8", "int8", false), 512, {}), plain);
+  const double fp8 = Difference(Logits(PlanOf("fp8", "fp8", false), 512, {}), plain);
+  const double int4 = Difference(Logits(PlanOf("int4", "int4", false), 512, {}), plain);
+  RecordProperty("int8", std::to_string(int8));
+  RecordProperty("fp8", std::to_string(fp8));
+  RecordProperty("int4", std::to_string(int4));
+  EXPECT_LE(int8, 0.05);
+  EXPECT_GT(int8, 0) << "nothing was coded";
+  EXPECT_LT(int8, fp8);
+  EXPECT_LT(fp8, int4);
+}
+
+TEST_F(CodedLanes, AreTheSameInAnyChunksAndStripes) {
+  const std::string plan = PlanOf("int8", "int4", true);
+  const std::vector<float> one = Logits(plan, 512, {});
+  EXPECT_LE(Difference(Logits(plan, 77, {}), one), 5e-4);
+  EXPECT_LE(Difference(Logits(plan, 512, {2, 1, 4}), one), 5e-4);
+}
+
+}  // namespace
+}  // namespace headlong
