@@ -62,8 +62,11 @@ void Untrusted(const Reach& reach, const Handshake& shaken, Findings& findings) 
 }
 
 void HandshakeFailed(const Reach& reach, const Handshake& shaken, Findings& findings) {
-  // TLS alerts 41-46 and 116 name a certificate, 48 its authority.
-  const bool wants_certificate = absl::StrContains(shaken.failure, "certificate") ||
+  // TLS alerts 41-46 and 116 name a certificate, 48 its authority. gRPC may end the connection
+  // before it has sent one: then the server has shown its own certificate and not taken ours.
+  const bool ended = !shaken.subject.empty() && (absl::StrContains(shaken.failure, "eof") ||
+                                                 absl::StrContains(shaken.failure, "closed"));
+  const bool wants_certificate = ended || absl::StrContains(shaken.failure, "certificate") ||
                                  absl::StrContains(shaken.failure, "unknown ca");
   if (wants_certificate && reach.files.cert.empty()) {
     return findings.Fail(

@@ -36,7 +36,7 @@ bool CheckTokenFile(const ServerFlags& server, Findings& findings) {
   const absl::Status usable = ClientOptionsFrom(server).status();
   if (!usable.ok()) {
     findings.Fail("token file", std::string(usable.message()),
-                  "give a file that holds the token that `headlong auth create` printed");
+                  "give a file that holds the token that `headlong auth token create` printed");
     return false;
   }
   struct stat file = {};
@@ -55,16 +55,18 @@ bool CheckAccess(const absl::Status& status, const ServerFlags& server, Findings
   if (status.ok()) {
     findings.Ok("access", "this caller may read what the cluster is");
   } else if (absl::IsUnauthenticated(status) && server.token_file.empty()) {
-    findings.Fail("access", absl::StrCat("no access token was shown: ", why),
-                  "give --token-file FILE; `headlong auth create TOKENS NAME --scopes read` makes "
-                  "one, on the coordinator");
+    findings.Fail(
+        "access", absl::StrCat("no access token was shown: ", why),
+        "give --token-file FILE; `headlong auth token create TOKENS NAME --scopes read` makes "
+        "one, on the coordinator");
   } else if (absl::IsUnauthenticated(status)) {
-    findings.Fail("access", absl::StrCat("the token in ", server.token_file, ": ", why),
-                  "it was revoked, or is another cluster's: `headlong auth list TOKENS` on the "
-                  "coordinator");
+    findings.Fail(
+        "access", absl::StrCat("the token in ", server.token_file, ": ", why),
+        "it was revoked, or is another cluster's: `headlong auth token list TOKENS` on the "
+        "coordinator");
   } else if (absl::IsPermissionDenied(status)) {
     findings.Fail("access", absl::StrCat("the token in ", server.token_file, ": ", why),
-                  "make one with the scope read: `headlong auth create TOKENS NAME --scopes "
+                  "make one with the scope read: `headlong auth token create TOKENS NAME --scopes "
                   "infer,read`");
   } else if (absl::IsUnimplemented(status)) {
     findings.Fail("access", why, "give another port, or bring client and server to one version");

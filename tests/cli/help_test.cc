@@ -9,10 +9,11 @@
 namespace headlong {
 namespace {
 
-// Commands without commands below them, as they are typed.
+// Commands without commands below them, as they are typed. What has no name is a group of options.
 void Leaves(const CLI::App& app, const std::string& path,
             std::vector<std::pair<std::string, const CLI::App*>>& out) {
-  const auto below = app.get_subcommands([](const CLI::App*) { return true; });
+  const auto below =
+      app.get_subcommands([](const CLI::App* command) { return !command->get_name().empty(); });
   if (below.empty()) out.emplace_back(path, &app);
   for (const CLI::App* command : below) {
     Leaves(*command, path + " " + command->get_name(), out);

@@ -72,7 +72,10 @@ def type_into(shell, setup, keys, tmp_path):
     os.write(screen, b"\x03\x04")
     os.close(screen)
     os.waitpid(pid, 0)
-    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", out.decode(errors="replace"))
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\a", "", out.decode(errors="replace"))
+    while "\x08" in text:  # takes a character back
+        text = re.sub("[^\x08]?\x08", "", text, count=1)
+    return text
 
 
 def test_bash_offers_what_the_program_knows(tmp_path, server):

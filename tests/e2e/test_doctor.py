@@ -47,7 +47,7 @@ class Secured:
 
     def create_token(self, name, scopes):
         path = self.sandbox.folder / f"{name}.token"
-        path.write_text(self.run("auth", "create", self.tokens, name, "--scopes", scopes))
+        path.write_text(self.run("auth", "token", "create", self.tokens, name, "--scopes", scopes))
         path.chmod(0o600)
         return path
 
@@ -182,7 +182,7 @@ def test_a_token_that_nobody_knows(secured, tmp_path):
 
 def test_a_token_without_the_scope(secured):
     fails_at(secured.doctor(token=secured.alice), "access", "scopes do not include read",
-             "auth create")
+             "auth token create")
 
 
 def test_a_token_file_that_others_may_read(secured, tmp_path):
@@ -210,9 +210,16 @@ def test_a_worker_of_another_version(server):
     port = json.loads(server.out)["worker_address"]
     event = worker_pb2.WorkerEvent(register=worker_pb2.Register(
         protocol=99, worker_id="w7", pid=1, host="10.1.2.3", device="cpu", version="9.9.9"))
+    answered = threading.Event()
+
+    def events():
+        yield event
+        answered.wait(10)  # as a worker, which does not end the stream by itself
+
     with grpc.insecure_channel(port) as channel:
         with pytest.raises(grpc.RpcError) as refused:
-            list(worker_pb2_grpc.WorkerLinkStub(channel).Connect(iter([event]), timeout=10))
+            list(worker_pb2_grpc.WorkerLinkStub(channel).Connect(events(), timeout=10))
+        answered.set()
     assert refused.value.code() == grpc.StatusCode.FAILED_PRECONDITION
     found = checks(server.run("doctor", "-o", "json"))
     fails_at(found, "workers", "w7 of 10.1.2.3", "speaks protocol 99", "different versions")
