@@ -59,20 +59,19 @@ def generate(address, fields, answer, patience=30):
         time.sleep(0.2)
 
 
-def restart(roles, number):
-    roles.coordinator.signal(number)
+def restart(roles):
+    roles.coordinator.signal(signal.SIGKILL)
     roles.coordinator.wait(60)
     roles.coordinator = roles.start_coordinator()
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_client_that_follows_the_protocol(sandbox, run_in_thread, number):
-    roles = Roles(sandbox, workers=2, timeout=60, coordinator_options=["--drain", 0])
+def test_a_client_that_follows_the_protocol(sandbox, run_in_thread):
+    roles = Roles(sandbox, workers=2, timeout=60)
     answers = [Answer() for _ in REQUESTS]
     waits = [run_in_thread(generate, roles.clients, fields, answer)
              for fields, answer in zip(REQUESTS, answers)]
     wait_until(lambda: all(len(answer.tokens) > 10 for answer in answers), 60, "tokens")
-    restart(roles, number)
+    restart(roles)
     for wait in waits:
         wait(120)
     assert all(answer.losses >= 1 for answer in answers), "nobody was interrupted"
@@ -93,7 +92,7 @@ def test_headlong_generate_goes_on(sandbox, options):
     client = sandbox.spawn(*command)
     client.wait_for_output(" ", 30)
     begun = client.out
-    restart(roles, signal.SIGKILL)
+    restart(roles)
     assert client.wait(60) == 0, client.err
     assert "lost the server after" in client.err
     whole = sandbox.run(*command)
