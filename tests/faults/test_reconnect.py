@@ -63,6 +63,10 @@ def restart(roles, number):
     roles.coordinator.signal(number)
     roles.coordinator.wait(60)
     roles.coordinator = roles.start_coordinator()
+    if number == signal.SIGTERM:  # one that ends in order ends its workers, too
+        for i, worker in enumerate(roles.workers):
+            assert worker.wait(20) == 0
+            roles.workers[i] = roles.start_worker(i)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
