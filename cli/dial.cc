@@ -24,17 +24,6 @@ constexpr int kPatienceMs = 3000;
 // RFC 9113, section 3.4, and an empty SETTINGS frame; a server answers with its own SETTINGS.
 constexpr std::string_view kHttp2Preface("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0", 33);
 constexpr char kSettingsFrame = 4;
-// A TLS 1.2 ClientHello without extensions: enough to be answered with a record, be it an alert.
-constexpr unsigned char
-    kClientHello[] =
-        {0x16, 0x03, 0x01, 0x00, 0x2f,        // record: handshake, 47 bytes
-         0x01, 0x00, 0x00, 0x2b, 0x03, 0x03,  // ClientHello, TLS 1.2
-         'h',  'e',  'a',  'd',  'l',  'o',  'n',  'g', ' ', 'd', 'o',  // random, 32 bytes
-         'c',  't',  'o',  'r',  ' ',  'a',  's',  'k', 's', ' ', 'w',
-         'h',  'a',  't',  ' ',  's',  'p',  'e',  'a', 'k', 's', 0x00,
-         0x00, 0x04, 0xc0, 0x2b, 0xc0, 0x2f, 0x01, 0x00};  // no session, two ciphers
-constexpr char kTlsHandshake = 0x16;
-constexpr char kTlsAlert = 0x15;
 
 struct Addresses {
   ~Addresses() {
@@ -154,13 +143,10 @@ absl::StatusOr<Protocol> ProbeProtocol(const HostPort& at) {
   if (plain.size() >= 4 && plain[3] == kSettingsFrame) return Protocol::kHttp2;
   // Some answer what they do not understand with a page alone.
   if (absl::StartsWith(plain, "HTTP/1") || absl::StartsWith(plain, "<")) return Protocol::kHttp1;
-  ASSIGN_OR_RETURN(const Connection connection, Connection::Open(at));
-  connection.Send({reinterpret_cast<const char*>(kClientHello), sizeof(kClientHello)});
-  const std::string record = connection.Receive(3);
-  const bool tls = record.size() == 3 && (record[0] == kTlsHandshake || record[0] == kTlsAlert) &&
-                   record[1] == 3;
-  if (tls) return Protocol::kTls;
-  return plain.empty() && record.empty() ? Protocol::kSilent : Protocol::kOther;
+  ASSIGN_OR_RETURN(const Handshake handshake, ShakeHands(at, {}));
+  // A server that asks for a certificate shows its own before.
+  if (handshake.completed || !handshake.issuer.empty()) return Protocol::kTls;
+  return plain.empty() ? Protocol::kSilent : Protocol::kOther;
 }
 
 }  // namespace headlong

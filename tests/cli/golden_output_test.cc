@@ -1,4 +1,4 @@
-// What operators read, word for word: a change of these texts is a decision, not an accident.
+// What operators read, word for word, in golden/: a change there is a decision, not an accident.
 #include <gtest/gtest.h>
 
 #include "cli/admin_output.h"
@@ -6,9 +6,18 @@
 #include "cli/epochs_output.h"
 #include "cli/placement_explain.h"
 #include "cli/top_view.h"
+#include "common/json.h"
+#include "tests/support/paths.h"
 
 namespace headlong {
 namespace {
+
+// The text of golden/NAME.txt beside this file.
+std::string Golden(const std::string& name) {
+  const auto text = ReadFile(SourceDir() / "tests" / "cli" / "golden" / (name + ".txt"));
+  EXPECT_TRUE(text.ok()) << text.status();
+  return text.value_or("");
+}
 
 v1::GetClusterResponse Cluster() {
   v1::GetClusterResponse cluster;
@@ -89,23 +98,23 @@ v1::ListRequestsResponse Requests() {
 }
 
 TEST(Golden, ClusterStatus) {
-  EXPECT_EQ(ClusterView(Cluster(), Workers()).table, R"(@@CLUSTER)");
-  EXPECT_EQ(ClusterView(Cluster(), {}).wide, R"(@@CLUSTERWIDE)");
+  EXPECT_EQ(ClusterView(Cluster(), Workers()).table, Golden("cluster_status"));
+  EXPECT_EQ(ClusterView(Cluster(), {}).wide, Golden("cluster_status_wide"));
   EXPECT_EQ(ClusterView(Cluster(), {}).names, "serving\n");
 }
 
 TEST(Golden, ClusterStatusAsJson) {
-  EXPECT_EQ(ClusterView(Cluster(), Workers()).json.dump(), R"(@@CLUSTERJSON)");
+  EXPECT_EQ(ClusterView(Cluster(), Workers()).json.dump(), Golden("cluster_status_json"));
 }
 
 TEST(Golden, Workers) {
-  EXPECT_EQ(WorkersView(Workers()).table, R"(@@WORKERS)");
-  EXPECT_EQ(WorkersView(Workers()).wide, R"(@@WORKERSWIDE)");
+  EXPECT_EQ(WorkersView(Workers()).table, Golden("workers"));
+  EXPECT_EQ(WorkersView(Workers()).wide, Golden("workers_wide"));
   EXPECT_EQ(WorkersView(Workers()).names, "a\ngpu-10\n");
 }
 
 TEST(Golden, OneWorker) {
-  EXPECT_EQ(WorkerView(Workers(), "a")->table, R"(@@WORKER)");
+  EXPECT_EQ(WorkerView(Workers(), "a")->table, Golden("worker"));
   EXPECT_EQ(WorkerView(Workers(), "old").status().message(),
             "worker old of 10.0.0.9 was refused 12.0 s ago: speaks protocol 1, this coordinator 2");
   EXPECT_EQ(WorkerView(Workers(), "b").status().message(),
@@ -113,9 +122,9 @@ TEST(Golden, OneWorker) {
 }
 
 TEST(Golden, Requests) {
-  EXPECT_EQ(RequestsView(Requests()).table, R"(@@REQUESTS)");
-  EXPECT_EQ(RequestsView(Requests()).wide, R"(@@REQUESTSWIDE)");
-  EXPECT_EQ(RequestView(Requests(), "r-1")->table, R"(@@REQUEST)");
+  EXPECT_EQ(RequestsView(Requests()).table, Golden("requests"));
+  EXPECT_EQ(RequestsView(Requests()).wide, Golden("requests_wide"));
+  EXPECT_EQ(RequestView(Requests(), "r-1")->table, Golden("request"));
 }
 
 TEST(Golden, History) {
@@ -137,8 +146,8 @@ TEST(Golden, History) {
   refused.set_began_unix_ms(1770000100000);
   refused.set_reason("worker b is gone");
   refused.set_refusal("the model does not fit");
-  EXPECT_EQ(EpochsView(epochs).table, R"(@@EPOCHS)");
-  EXPECT_EQ(EpochsView(epochs).wide, R"(@@EPOCHSWIDE)");
+  EXPECT_EQ(EpochsView(epochs).table, Golden("history"));
+  EXPECT_EQ(EpochsView(epochs).wide, Golden("history_wide"));
 }
 
 // Two layers of two heads on two workers; b's memory is full, so a holds more.
@@ -190,9 +199,9 @@ TEST(Golden, PlacementExplained) {
     workers.add_workers()->set_id(id);
     workers.mutable_workers()->rbegin()->set_read_bytes_per_s(speed);
   }
-  EXPECT_EQ(ExplainPlacement(Placed(), workers, "")->table, R"(@@EXPLAIN)");
-  EXPECT_EQ(ExplainPlacement(Placed(), workers, "b")->table, R"(@@EXPLAINB)");
-  EXPECT_EQ(ExplainPlacement(Placed(), workers, "1.0")->table, R"(@@EXPLAINHEAD)");
+  EXPECT_EQ(ExplainPlacement(Placed(), workers, "")->table, Golden("explain"));
+  EXPECT_EQ(ExplainPlacement(Placed(), workers, "b")->table, Golden("explain_worker"));
+  EXPECT_EQ(ExplainPlacement(Placed(), workers, "1.0")->table, Golden("explain_head"));
   EXPECT_EQ(ExplainPlacement(Placed(), workers, "1.7").status().message(),
             "no head 1.7: the model has 2 layers of 2 heads");
   EXPECT_EQ(ExplainPlacement(Placed(), workers, "c").status().code(), absl::StatusCode::kNotFound);
@@ -205,7 +214,7 @@ TEST(Golden, Top) {
   view.server = "10.0.0.1:7000";
   view.width = 100;
   view.now = {Cluster(), Workers(), Requests(), 10};
-  EXPECT_EQ(TopText(view), R"(@@TOPFIRST)");
+  EXPECT_EQ(TopText(view), Golden("top_first"));
   view.before = view.now;
   view.now.at_s = 12;
   view.now.cluster.set_steps(120200);
@@ -216,7 +225,7 @@ TEST(Golden, Top) {
   view.now.workers.mutable_workers(0)->set_compute_seconds(91.5);
   view.now.workers.mutable_workers(0)->set_collective_seconds(10.4);
   view.now.workers.mutable_workers(1)->set_pid(4712);  // came anew: nothing is known of its load
-  EXPECT_EQ(TopText(view), R"(@@TOP)");
+  EXPECT_EQ(TopText(view), Golden("top"));
   const OutputJson json = TopJson(view);
   EXPECT_EQ(json["sampled_tokens_per_s"], 500.0);
   EXPECT_EQ(json["computed_tokens_per_s"], 8000.0);
@@ -253,8 +262,8 @@ TEST(Golden, Doctor) {
   EXPECT_FALSE(findings.failed());
   findings.Fail("access", "no access token was shown", "give --token-file FILE");
   EXPECT_TRUE(findings.failed());
-  EXPECT_EQ(FindingsText(findings, false), R"(@@DOCTOR)");
-  EXPECT_EQ(FindingsJson(findings).dump(), R"(@@DOCTORJSON)");
+  EXPECT_EQ(FindingsText(findings, false), Golden("doctor"));
+  EXPECT_EQ(FindingsJson(findings).dump(), Golden("doctor_json"));
 }
 
 }  // namespace
