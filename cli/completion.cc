@@ -25,8 +25,24 @@ bool Hidden(const CLI::Option& option) { return option.get_group().empty(); }
 
 bool TakesValue(const CLI::Option& option) { return option.get_items_expected_max() > 0; }
 
+std::vector<const CLI::App*> Below(const CLI::App& app) {
+  return app.get_subcommands([](const CLI::App*) { return true; });
+}
+
+// Groups of options are commands without a name.
+std::vector<const CLI::Option*> OptionsOf(const CLI::App& app) {
+  std::vector<const CLI::Option*> options = app.get_options();
+  for (const CLI::App* group : Below(app)) {
+    if (!group->get_name().empty()) continue;
+    for (const CLI::Option* option : group->get_options()) {
+      if (option != group->get_help_ptr()) options.push_back(option);  // the command has its own
+    }
+  }
+  return options;
+}
+
 const CLI::Option* FindOption(const CLI::App& app, const std::string& name) {
-  for (const CLI::Option* option : app.get_options()) {
+  for (const CLI::Option* option : OptionsOf(app)) {
     for (const std::string& each : option->get_lnames()) {
       if ("--" + each == name) return option;
     }
@@ -38,8 +54,8 @@ const CLI::Option* FindOption(const CLI::App& app, const std::string& name) {
 }
 
 const CLI::App* FindCommand(const CLI::App& app, const std::string& name) {
-  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
-    if (command->get_name() == name) return command;
+  for (const CLI::App* command : Below(app)) {
+    if (!name.empty() && command->get_name() == name) return command;
   }
   return nullptr;
 }
@@ -98,7 +114,7 @@ void AddValues(const CLI::Option& option, const std::string& typed, Completions&
 }
 
 void AddOptions(const Place& place, const std::string& typed, Completions& out) {
-  for (const CLI::Option* option : place.app->get_options()) {
+  for (const CLI::Option* option : OptionsOf(*place.app)) {
     const bool again = option->get_items_expected_max() > 1 || place.seen.count(option) == 0;
     if (Hidden(*option) || !again) continue;
     for (const std::string& name : option->get_lnames()) {
@@ -111,7 +127,8 @@ void AddOptions(const Place& place, const std::string& typed, Completions& out) 
 }
 
 void AddCommands(const CLI::App& app, const std::string& typed, Completions& out) {
-  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+  for (const CLI::App* command : Below(app)) {
+    if (command->get_name().empty()) continue;
     if (command->get_group().empty() || !absl::StartsWith(command->get_name(), typed)) continue;
     out.candidates.push_back({command->get_name(), command->get_description()});
   }
@@ -119,7 +136,7 @@ void AddCommands(const CLI::App& app, const std::string& typed, Completions& out
 
 void AddPositional(const Place& place, const std::string& typed, Completions& out) {
   size_t index = 0;
-  for (const CLI::Option* option : place.app->get_options()) {
+  for (const CLI::Option* option : OptionsOf(*place.app)) {
     if (!option->get_positional() || Hidden(*option)) continue;
     const bool more = option->get_items_expected_max() > 1;
     if (more || index++ == place.positionals) return AddValues(*option, typed, out);

@@ -24,8 +24,6 @@ constexpr int kPatienceMs = 3000;
 // RFC 9113, section 3.4, and an empty SETTINGS frame; a server answers with its own SETTINGS.
 constexpr std::string_view kHttp2Preface("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0", 33);
 constexpr char kSettingsFrame = 4;
-constexpr char kTlsHandshake = 0x16;
-constexpr char kTlsAlert = 0x15;
 
 struct Addresses {
   ~Addresses() {
@@ -145,13 +143,10 @@ absl::StatusOr<Protocol> ProbeProtocol(const HostPort& at) {
   if (plain.size() >= 4 && plain[3] == kSettingsFrame) return Protocol::kHttp2;
   // Some answer what they do not understand with a page alone.
   if (absl::StartsWith(plain, "HTTP/1") || absl::StartsWith(plain, "<")) return Protocol::kHttp1;
-  ASSIGN_OR_RETURN(const Connection connection, Connection::Open(at));
-  connection.Send(ClientHello());
-  const std::string record = connection.Receive(3);
-  const bool tls = record.size() == 3 && (record[0] == kTlsHandshake || record[0] == kTlsAlert) &&
-                   record[1] == 3;
-  if (tls) return Protocol::kTls;
-  return plain.empty() && record.empty() ? Protocol::kSilent : Protocol::kOther;
+  ASSIGN_OR_RETURN(const Handshake handshake, ShakeHands(at, {}));
+  // A server that asks for a certificate shows its own before.
+  if (handshake.completed || !handshake.issuer.empty()) return Protocol::kTls;
+  return plain.empty() ? Protocol::kSilent : Protocol::kOther;
 }
 
 }  // namespace headlong

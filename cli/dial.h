@@ -54,7 +54,8 @@ absl::StatusOr<Protocol> ProbeProtocol(const HostPort& at);
 // One TLS handshake.
 struct Handshake {
   bool completed = false;
-  std::string verify_error;  // why the certificate is not to be trusted; empty: it is
+  bool asks_certificate = false;  // the server wants to see one of this end
+  std::string verify_error;       // why the certificate is not to be trusted; empty: it is
   bool expired = false, not_yet_valid = false, unknown_issuer = false, wrong_name = false;
   std::string failure;  // of the handshake itself, e.g. the server wants a certificate
   std::string subject, issuer, not_before, not_after;

@@ -56,6 +56,12 @@ absl::StatusOr<OwnedContext> MakeContext(const TlsFiles& files) {
   return context;
 }
 
+// OpenSSL calls it when the server asks for a certificate, whether this end has one or not.
+int NoteRequest(SSL*, void* asked) {
+  *static_cast<bool*>(asked) = true;
+  return 1;
+}
+
 // Names and addresses are checked differently, as gRPC does.
 void ExpectHost(SSL* ssl, const std::string& host) {
   X509_VERIFY_PARAM* wanted = SSL_get0_param(ssl);
@@ -142,6 +148,7 @@ absl::StatusOr<Handshake> ShakeHands(const HostPort& at, const TlsFiles& files) 
   ExpectHost(ssl.get(), at.host);
   SSL_set_fd(ssl.get(), connection.fd());
   Handshake handshake;
+  SSL_set_cert_cb(ssl.get(), NoteRequest, &handshake.asks_certificate);
   handshake.failure = Run(ssl.get(), connection.fd());
   const OpenSslOwned<X509> certificate(SSL_get1_peer_certificate(ssl.get()));
   if (certificate != nullptr) {
@@ -149,6 +156,7 @@ absl::StatusOr<Handshake> ShakeHands(const HostPort& at, const TlsFiles& files) 
     Verify(ssl.get(), handshake);
   }
   if (handshake.failure.empty()) handshake.failure = LateRefusal(ssl.get(), connection.fd());
+  SSL_set_cert_cb(ssl.get(), nullptr, nullptr);
   handshake.completed = handshake.failure.empty();
   return handshake;
 }

@@ -2,7 +2,6 @@
 
 #include <ctime>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -62,12 +61,8 @@ void Untrusted(const Reach& reach, const Handshake& shaken, Findings& findings) 
 }
 
 void HandshakeFailed(const Reach& reach, const Handshake& shaken, Findings& findings) {
-  // TLS alerts 41-46 and 116 name a certificate, 48 its authority. gRPC may end the connection
-  // before it has sent one: then the server has shown its own certificate and not taken ours.
-  const bool ended = !shaken.subject.empty() && (absl::StrContains(shaken.failure, "eof") ||
-                                                 absl::StrContains(shaken.failure, "closed"));
-  const bool wants_certificate = ended || absl::StrContains(shaken.failure, "certificate") ||
-                                 absl::StrContains(shaken.failure, "unknown ca");
+  // Some say so by an alert, gRPC's servers close the connection.
+  const bool wants_certificate = shaken.asks_certificate;
   if (wants_certificate && reach.files.cert.empty()) {
     return findings.Fail(
         "certificate", absl::StrCat("the server wants to see a certificate: ", shaken.failure),

@@ -99,7 +99,8 @@ std::string Summary(const v1::GetPlacementResponse& placed) {
                                          placement.lower_bound_ms(), 100 * placement.gap()));
   if (report.striped_heads() > 0) {
     absl::StrAppend(&text, report.striped_heads(),
-                    " heads are split over workers, so that none waits long\n");
+                    report.striped_heads() == 1 ? " head is" : " heads are",
+                    " split over workers, so that none waits long\n");
   }
   return text;
 }

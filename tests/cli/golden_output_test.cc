@@ -1,4 +1,4 @@
-// What operators read, word for word: a change of these texts is a decision, not an accident.
+// What operators read, word for word, in golden/: a change there is a decision, not an accident.
 #include <gtest/gtest.h>
 
 #include "cli/admin_output.h"
@@ -6,9 +6,18 @@
 #include "cli/epochs_output.h"
 #include "cli/placement_explain.h"
 #include "cli/top_view.h"
+#include "common/json.h"
+#include "tests/support/paths.h"
 
 namespace headlong {
 namespace {
+
+// The text of golden/NAME.txt beside this file.
+std::string Golden(const std::string& name) {
+  const auto text = ReadFile(SourceDir() / "tests" / "cli" / "golden" / (name + ".txt"));
+  EXPECT_TRUE(text.ok()) << text.status();
+  return text.value_or("");
+}
 
 v1::GetClusterResponse Cluster() {
   v1::GetClusterResponse cluster;
@@ -89,75 +98,23 @@ v1::ListRequestsResponse Requests() {
 }
 
 TEST(Golden, ClusterStatus) {
-  EXPECT_EQ(ClusterView(Cluster(), Workers()).table,
-            "state     serving\nmodel     llama-8b\n"
-            "workers   2 of 2 ready, epoch 3, 1 recoveries\n"
-            "requests  2 running, 1 waiting\n"
-            "moves     4 sequences moved live, 5 computed again\n"
-            "cache     3.00 GiB of 12.0 GiB used\n"
-            "steps     120,000, the last took 9.5 ms\n"
-            "refused   old of 10.0.0.9, 12.0 s ago: speaks protocol 1, this coordinator 2\n");
-  EXPECT_EQ(ClusterView(Cluster(), {}).wide,
-            "state     serving\n"
-            "model     llama-8b\n"
-            "workers   2 of 2 ready, epoch 3, 1 recoveries\n"
-            "requests  2 running, 1 waiting\n"
-            "moves     4 sequences moved live, 5 computed again\n"
-            "cache     3.00 GiB of 12.0 GiB used\n"
-            "steps     120,000, the last took 9.5 ms\n"
-            "tokens    3,000,000 computed, 250,000 sampled, 2 preemptions\n"
-            "program   0.1.0, protocol 2, up 66 min 40 s\n");
+  EXPECT_EQ(ClusterView(Cluster(), Workers()).table, Golden("cluster_status"));
+  EXPECT_EQ(ClusterView(Cluster(), {}).wide, Golden("cluster_status_wide"));
   EXPECT_EQ(ClusterView(Cluster(), {}).names, "serving\n");
 }
 
 TEST(Golden, ClusterStatusAsJson) {
-  EXPECT_EQ(
-      ClusterView(Cluster(), Workers()).json.dump(),
-      "{\"state\":\"serving\",\"can_serve\":true,\"reason\":\"\",\"model\":\"llama-8b\",\"epoch\":"
-      "3,"
-      "\"workers_expected\":2,\"workers_ready\":2,\"requests_running\":2,\"requests_waiting\":1,"
-      "\"cache_bytes_used\":3221225472,\"cache_bytes_reserved\":12884901888,\"recoveries\":1,"
-      "\"sequences_moved\":4,\"sequences_replayed\":5,\"weights_bytes_loaded\":0,"
-      "\"weights_bytes_total\":0,\"steps\":120000,\"last_step_ms\":9.5,\"step_tokens\":3000000,"
-      "\"tokens_sampled\":250000,\"preemptions\":2,\"uptime_s\":4000.0,\"version\":\"0.1.0\","
-      "\"wire_protocol\":2,\"refused_workers\":[{\"id\":\"old\",\"address\":\"10.0.0.9\","
-      "\"reason\":\"speaks protocol 1, this coordinator "
-      "2\",\"version\":\"\",\"times\":3,\"age_s\":12.0}]}");
+  EXPECT_EQ(ClusterView(Cluster(), Workers()).json.dump(), Golden("cluster_status_json"));
 }
 
 TEST(Golden, Workers) {
-  EXPECT_EQ(WorkersView(Workers()).table,
-            "id      state  device              epoch  heads   memory  cache used   reads/s   "
-            "pid  address\n"
-            "a       ready  cuda:0 NVIDIA H200      3    128  139 GiB    1.00 GiB  3.64 TiB  "
-            "4711  10.0.0.2\n"
-            "gpu-10  ready  cuda:0 NVIDIA H200      3    128  139 GiB    1.00 GiB  3.64 TiB  "
-            "4711  10.0.0.2\n");
-  EXPECT_EQ(WorkersView(Workers()).wide,
-            "id      state  device              epoch  heads   memory  cache used   reads/s   "
-            "pid  address         products  in sums  version\n"
-            "a       ready  cuda:0 NVIDIA H200      3    128  139 GiB    1.00 GiB  3.64 TiB  "
-            "4711  10.0.0.2  650.00 TFLOP/s   10.0 %  0.1.0\n"
-            "gpu-10  ready  cuda:0 NVIDIA H200      3    128  139 GiB    1.00 GiB  3.64 TiB  "
-            "4711  10.0.0.2  650.00 TFLOP/s   10.0 %  0.1.0\n"
-            "refused   old of 10.0.0.9, 12.0 s ago: speaks protocol 1, this coordinator 2\n");
+  EXPECT_EQ(WorkersView(Workers()).table, Golden("workers"));
+  EXPECT_EQ(WorkersView(Workers()).wide, Golden("workers_wide"));
   EXPECT_EQ(WorkersView(Workers()).names, "a\ngpu-10\n");
 }
 
 TEST(Golden, OneWorker) {
-  EXPECT_EQ(WorkerView(Workers(), "a")->table,
-            "id          a\n"
-            "state       ready\n"
-            "device      cuda:0 NVIDIA H200\n"
-            "address     10.0.0.2, pid 4711\n"
-            "version     0.1.0\n"
-            "epoch       3\n"
-            "heads       128\n"
-            "memory      139 GiB\n"
-            "cache used  1.00 GiB\n"
-            "reads       3.64 TiB/s\n"
-            "products    650.00 TFLOP/s, with one row 3.50\n"
-            "in steps    90.0 s computing, 10.0 s in sums (10.0 %)\n");
+  EXPECT_EQ(WorkerView(Workers(), "a")->table, Golden("worker"));
   EXPECT_EQ(WorkerView(Workers(), "old").status().message(),
             "worker old of 10.0.0.9 was refused 12.0 s ago: speaks protocol 1, this coordinator 2");
   EXPECT_EQ(WorkerView(Workers(), "b").status().message(),
@@ -165,28 +122,9 @@ TEST(Golden, OneWorker) {
 }
 
 TEST(Golden, Requests) {
-  EXPECT_EQ(RequestsView(Requests()).table,
-            "id   state    prompt  computed  answered     cache     age\n"
-            "r-1  decode    8,000     8,100       101  6.00 MiB   3.0 s\n"
-            "r-2  waiting      10         0         0       0 B  500 ms\n");
-  EXPECT_EQ(RequestsView(Requests()).wide,
-            "id   state    prompt  computed  answered     cache     age  at most  queued  first "
-            "token  tokens/s\n"
-            "r-1  decode    8,000     8,100       101  6.00 MiB   3.0 s      256   20 ms        "
-            "1.0 s      50.0\n"
-            "r-2  waiting      10         0         0       0 B  500 ms       16  500 ms         "
-            "   -         -\n");
-  EXPECT_EQ(RequestView(Requests(), "r-1")->table,
-            "id           r-1\n"
-            "state        decode\n"
-            "prompt       8,000 tokens\n"
-            "computed     8,100 of 8,101 tokens\n"
-            "answered     101 of at most 256 tokens, 50.0 a second\n"
-            "cache        6.00 MiB\n"
-            "age          3.0 s\n"
-            "queued       20 ms\n"
-            "first token  after 1.0 s\n"
-            "crashes      0 of workers in a row\n");
+  EXPECT_EQ(RequestsView(Requests()).table, Golden("requests"));
+  EXPECT_EQ(RequestsView(Requests()).wide, Golden("requests_wide"));
+  EXPECT_EQ(RequestView(Requests(), "r-1")->table, Golden("request"));
 }
 
 TEST(Golden, History) {
@@ -208,21 +146,8 @@ TEST(Golden, History) {
   refused.set_began_unix_ms(1770000100000);
   refused.set_reason("worker b is gone");
   refused.set_refusal("the model does not fit");
-  EXPECT_EQ(EpochsView(epochs).table,
-            "epoch  began                 because                                      moved  "
-            "serves after  outcome\n"
-            "    1  2026-02-02T02:40:00Z  all workers that are expected are here  256 of 256     "
-            "   14.2 s  ended: worker b is gone\n"
-            "    2  2026-02-02T02:41:40Z  worker b is gone                            0 of 0     "
-            "        -  could not begin: the model does not fit\n");
-  EXPECT_EQ(EpochsView(epochs).wide,
-            "epoch  began                 because                                      moved  "
-            "serves after      step    gap  kept  replayed  workers  outcome\n"
-            "    1  2026-02-02T02:40:00Z  all workers that are expected are here  256 of 256     "
-            "   14.2 s  9.250 ms  2.0 %     0         0  a,b      ended: worker b is gone\n"
-            "    2  2026-02-02T02:41:40Z  worker b is gone                            0 of 0     "
-            "        -  0.000 ms  0.0 %     0         0           could not begin: the model "
-            "does not fit\n");
+  EXPECT_EQ(EpochsView(epochs).table, Golden("history"));
+  EXPECT_EQ(EpochsView(epochs).wide, Golden("history_wide"));
 }
 
 // Two layers of two heads on two workers; b's memory is full, so a holds more.
@@ -274,28 +199,9 @@ TEST(Golden, PlacementExplained) {
     workers.add_workers()->set_id(id);
     workers.mutable_workers()->rbegin()->set_read_bytes_per_s(speed);
   }
-  EXPECT_EQ(ExplainPlacement(Placed(), workers, "")->table,
-            "epoch 3: a decode step of 4 sequences of 8,192 tokens is modelled to take 4.000 ms: "
-            "attention 2.000, MLP 1.500, vocabulary 0.300, sums 0.200, exchange 0.000\n"
-            "no placement of this model and plan takes less than 3.200 ms on these workers (gap "
-            "25.0 %)\n"
-            "1 heads are split over workers, so that none waits long\n"
-            "worker   speed    busy  attention       MLP  slowest in  memory  because\n"
-            "a       75.0 %  95.0 %   2.000 ms  1.500 ms    2 layers  28.0 %  holds what it can "
-            "compute in time\n"
-            "b       25.0 %  45.0 %   1.000 ms  0.500 ms    0 layers  98.0 %  its memory is "
-            "full: it holds less than it could compute\n");
-  EXPECT_EQ(ExplainPlacement(Placed(), workers, "b")->table,
-            "b: its memory is full: it holds less than it could compute\n"
-            "busy 1.800 of 4.000 ms; memory 800 B weights, 180 B caches, 0 B scratch of 1000 B "
-            "(98.0 %)\n"
-            "layer  heads  attention  MLP columns       MLP\n"
-            "    0      1   0.500 ms          384  0.250 ms\n"
-            "    1      1   0.500 ms          384  0.250 ms\n");
-  EXPECT_EQ(ExplainPlacement(Placed(), workers, "1.0")->table,
-            "layer 1 head 0: retrieval, policy retrieval\n"
-            "a, pages of stripe 0 of 2; its attention in this layer takes 1.000 ms\n"
-            "b, pages of stripe 1 of 2; its attention in this layer takes 0.500 ms\n");
+  EXPECT_EQ(ExplainPlacement(Placed(), workers, "")->table, Golden("explain"));
+  EXPECT_EQ(ExplainPlacement(Placed(), workers, "b")->table, Golden("explain_worker"));
+  EXPECT_EQ(ExplainPlacement(Placed(), workers, "1.0")->table, Golden("explain_head"));
   EXPECT_EQ(ExplainPlacement(Placed(), workers, "1.7").status().message(),
             "no head 1.7: the model has 2 layers of 2 heads");
   EXPECT_EQ(ExplainPlacement(Placed(), workers, "c").status().code(), absl::StatusCode::kNotFound);
@@ -308,19 +214,7 @@ TEST(Golden, Top) {
   view.server = "10.0.0.1:7000";
   view.width = 100;
   view.now = {Cluster(), Workers(), Requests(), 10};
-  EXPECT_EQ(TopText(view),
-            "llama-8b at 10.0.0.1:7000  serving  epoch 3  up 66 min 40 s\n"
-            "workers   2 of 2 ready   requests  2 running, 1 waiting\n"
-            "tokens/s  - sampled, - computed   steps/s  -\n"
-            "cache     3.00 GiB of 12.0 GiB (25.0 %)\n"
-            "\n"
-            "worker  state  device              computing  in sums     cache  heads\n"
-            "a       ready  cuda:0 NVIDIA H200          -        -  1.00 GiB    128\n"
-            "gpu-10  ready  cuda:0 NVIDIA H200          -        -  1.00 GiB    128\n"
-            "\n"
-            "request  state    prompt  answered     cache     age\n"
-            "r-1      decode    8,000       101  6.00 MiB   3.0 s\n"
-            "r-2      waiting      10         0       0 B  500 ms\n");
+  EXPECT_EQ(TopText(view), Golden("top_first"));
   view.before = view.now;
   view.now.at_s = 12;
   view.now.cluster.set_steps(120200);
@@ -331,19 +225,7 @@ TEST(Golden, Top) {
   view.now.workers.mutable_workers(0)->set_compute_seconds(91.5);
   view.now.workers.mutable_workers(0)->set_collective_seconds(10.4);
   view.now.workers.mutable_workers(1)->set_pid(4712);  // came anew: nothing is known of its load
-  EXPECT_EQ(TopText(view),
-            "llama-8b at 10.0.0.1:7000  serving  epoch 3  up 66 min 42 s\n"
-            "workers   2 of 2 ready   requests  2 running, 1 waiting\n"
-            "tokens/s  500 sampled, 8,000 computed   steps/s  100 of 9.50 ms\n"
-            "cache     3.00 GiB of 12.0 GiB (25.0 %)\n"
-            "\n"
-            "worker  state  device              computing  in sums     cache  heads\n"
-            "a       ready  cuda:0 NVIDIA H200     75.0 %   20.0 %  1.00 GiB    128\n"
-            "gpu-10  ready  cuda:0 NVIDIA H200          -        -  1.00 GiB    128\n"
-            "\n"
-            "request  state    prompt  answered     cache     age\n"
-            "r-1      decode    8,000       101  6.00 MiB   3.0 s\n"
-            "r-2      waiting      10         0       0 B  500 ms\n");
+  EXPECT_EQ(TopText(view), Golden("top"));
   const OutputJson json = TopJson(view);
   EXPECT_EQ(json["sampled_tokens_per_s"], 500.0);
   EXPECT_EQ(json["computed_tokens_per_s"], 8000.0);
@@ -380,20 +262,8 @@ TEST(Golden, Doctor) {
   EXPECT_FALSE(findings.failed());
   findings.Fail("access", "no access token was shown", "give --token-file FILE");
   EXPECT_TRUE(findings.failed());
-  EXPECT_EQ(FindingsText(findings, false),
-            "ok    port           10.0.0.1:7000 takes connections\n"
-            "warn  certificate    valid until 2026-01-31 12:00 UTC (3 days)\n"
-            "                     -> renew it\n"
-            "fail  access         no access token was shown\n"
-            "                     -> give --token-file FILE\n"
-            "3 checks, 1 warnings, 1 failures\n");
-  EXPECT_EQ(FindingsJson(findings).dump(),
-            "{\"ok\":false,\"checks\":[{\"check\":\"port\",\"result\":\"ok\",\"found\":\"10.0.0.1:"
-            "7000 takes "
-            "connections\"},{\"check\":\"certificate\",\"result\":\"warn\",\"found\":\"valid until "
-            "2026-01-31 12:00 UTC (3 days)\",\"next\":\"renew "
-            "it\"},{\"check\":\"access\",\"result\":\"fail\",\"found\":\"no access token was "
-            "shown\",\"next\":\"give --token-file FILE\"}]}");
+  EXPECT_EQ(FindingsText(findings, false), Golden("doctor"));
+  EXPECT_EQ(FindingsJson(findings).dump(), Golden("doctor_json"));
 }
 
 }  // namespace

@@ -13,7 +13,7 @@ namespace {
 void Leaves(const CLI::App& app, const std::string& path,
             std::vector<std::pair<std::string, const CLI::App*>>& out) {
   const auto below =
-      app.get_subcommands([](const CLI::App* command) { return !command->get_name().empty(); });
+      app.get_subcommands([](const CLI::App* each) { return !each->get_name().empty(); });
   if (below.empty()) out.emplace_back(path, &app);
   for (const CLI::App* command : below) {
     Leaves(*command, path + " " + command->get_name(), out);

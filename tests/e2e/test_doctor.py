@@ -203,6 +203,11 @@ def test_a_worker_that_is_missing(secured):
     assert found["workers"][0] == "warn" and "--worker-of" in found["workers"][2]
 
 
+def then_wait(event):
+    yield event
+    threading.Event().wait(5)
+
+
 def test_a_worker_of_another_version(server):
     """It is refused, and whoever asks later learns why."""
     from headlong.v1 import worker_pb2, worker_pb2_grpc
@@ -218,8 +223,8 @@ def test_a_worker_of_another_version(server):
 
     with grpc.insecure_channel(port) as channel:
         with pytest.raises(grpc.RpcError) as refused:
-            list(worker_pb2_grpc.WorkerLinkStub(channel).Connect(events(), timeout=10))
-        answered.set()
+            stub = worker_pb2_grpc.WorkerLinkStub(channel)
+            list(stub.Connect(then_wait(event), timeout=10))  # open until it is refused
     assert refused.value.code() == grpc.StatusCode.FAILED_PRECONDITION
     found = checks(server.run("doctor", "-o", "json"))
     fails_at(found, "workers", "w7 of 10.1.2.3", "speaks protocol 99", "different versions")
