@@ -46,8 +46,6 @@ enum class Protocol {
   kOther,   // something that answers otherwise
   kSilent,  // takes the connection, says nothing
 };
-// The first message of a handshake, as a client of gRPC sends it: whatever speaks TLS answers it.
-std::string ClientHello();
 // What answers there. Opens connections of its own.
 absl::StatusOr<Protocol> ProbeProtocol(const HostPort& at);
 

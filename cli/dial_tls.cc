@@ -127,19 +127,6 @@ void Verify(SSL* ssl, Handshake& out) {
 
 }  // namespace
 
-std::string ClientHello() {
-  const absl::StatusOr<OwnedContext> context = MakeContext({});
-  if (!context.ok()) return "";
-  const OwnedSsl ssl(SSL_new(context->get()));
-  BIO* const sent = BIO_new(BIO_s_mem());
-  SSL_set_bio(ssl.get(), BIO_new(BIO_s_mem()), sent);  // owned by `ssl`
-  SSL_connect(ssl.get());                              // wants an answer, which never comes
-  ERR_clear_error();
-  char* bytes = nullptr;
-  const long size = BIO_get_mem_data(sent, &bytes);
-  return std::string(bytes, static_cast<size_t>(size));
-}
-
 absl::StatusOr<Handshake> ShakeHands(const HostPort& at, const TlsFiles& files) {
   ERR_clear_error();
   ASSIGN_OR_RETURN(const OwnedContext context, MakeContext(files));

@@ -215,12 +215,6 @@ def test_a_worker_of_another_version(server):
     port = json.loads(server.out)["worker_address"]
     event = worker_pb2.WorkerEvent(register=worker_pb2.Register(
         protocol=99, worker_id="w7", pid=1, host="10.1.2.3", device="cpu", version="9.9.9"))
-    answered = threading.Event()
-
-    def events():
-        yield event
-        answered.wait(10)  # as a worker, which does not end the stream by itself
-
     with grpc.insecure_channel(port) as channel:
         with pytest.raises(grpc.RpcError) as refused:
             stub = worker_pb2_grpc.WorkerLinkStub(channel)

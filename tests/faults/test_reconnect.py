@@ -63,10 +63,6 @@ def restart(roles):
     roles.coordinator.signal(signal.SIGKILL)
     roles.coordinator.wait(60)
     roles.coordinator = roles.start_coordinator()
-    if number == signal.SIGTERM:  # one that ends in order ends its workers, too
-        for i, worker in enumerate(roles.workers):
-            assert worker.wait(20) == 0
-            roles.workers[i] = roles.start_worker(i)
 
 
 def test_a_client_that_follows_the_protocol(sandbox, run_in_thread):
