@@ -64,10 +64,14 @@ def generate(address, fields, answer, patience=30):
         time.sleep(0.2)
 
 
-def restart(roles):
-    roles.coordinator.signal(signal.SIGKILL)
+def restart(roles, number):
+    roles.coordinator.signal(number)
     roles.coordinator.wait(60)
     roles.coordinator = roles.start_coordinator()
+    if number == signal.SIGTERM:  # one that ends in order ends its workers, too
+        for i, worker in enumerate(roles.workers):
+            assert worker.wait(20) == 0
+            roles.workers[i] = roles.start_worker(i)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
@@ -78,7 +82,7 @@ def test_a_client_that_follows_the_protocol(sandbox, run_in_thread, number):
     waits = [run_in_thread(generate, roles.clients, fields, answer)
              for fields, answer in zip(REQUESTS, answers)]
     wait_until(lambda: all(len(answer.tokens) > 10 for answer in answers), 60, "tokens")
-    restart(roles)
+    restart(roles, number)
     for wait in waits:
         wait(120)
     assert all(answer.losses >= 1 for answer in answers), "nobody was interrupted"
@@ -99,7 +103,7 @@ def test_headlong_generate_goes_on(sandbox, options):
     client = sandbox.spawn(*command)
     client.wait_for_output(" ", 30)
     begun = client.out
-    restart(roles)
+    restart(roles, signal.SIGKILL)
     assert client.wait(60) == 0, client.err
     assert "lost the server after" in client.err
     whole = sandbox.run(*command)
