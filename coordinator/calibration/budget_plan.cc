@@ -22,7 +22,7 @@ HeadPolicy RetrievalPolicy() {
 bool IsWindow(const HeadCost& cost) { return cost.window_tokens > 0; }
 
 // "local-4-256", "local-4-256-none": sinks, window, no compensation token; with codes
-// "local-4-256-int8", "retrieval-int8/int4". Sinks of a retrieval head that codes stay plain.
+// "local-4-256-int8", "retrieval-4-int8/int4", of which 4 tokens stay plain.
 HeadPolicy PolicyOf(const HeadCost& cost) {
   HeadPolicy policy = RetrievalPolicy();
   if (IsWindow(cost)) {
@@ -33,6 +33,7 @@ HeadPolicy PolicyOf(const HeadCost& cost) {
   }
   policy.sinks = cost.sinks;
   policy.storage = cost.storage;
+  if (policy.full()) absl::StrAppend(&policy.name, "-", cost.sinks);
   if (cost.storage.coded()) absl::StrAppend(&policy.name, "-", LaneStorageName(cost.storage));
   return policy;
 }
