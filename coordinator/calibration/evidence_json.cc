@@ -127,7 +127,9 @@ absl::Status ParseShape(const Json& root, std::string_view source, Evidence& evi
   ASSIGN_OR_RETURN(const int64_t layers, JsonInt(root, "layers", 1, 1024, source));
   ASSIGN_OR_RETURN(const int64_t kv_heads, JsonInt(root, "kv_heads", 1, 256, source));
   ASSIGN_OR_RETURN(const int64_t head_dim, JsonInt(root, "head_dim", 1, 1 << 16, source));
-  ASSIGN_OR_RETURN(const int64_t element_bytes, JsonInt(root, "element_bytes", 1, 8, source));
+  ASSIGN_OR_RETURN(const int64_t element_bytes, JsonInt(root, "element_bytes", 2, 4, source));
+  if (element_bytes == 3)
+    return Refuse(source, "element_bytes: must be 2 (bf16) or 4 (fp32), is 3");
   ASSIGN_OR_RETURN(evidence.context, JsonInt(root, "context", 1, INT32_MAX, source));
   evidence.shape.layers = static_cast<int>(layers);
   evidence.shape.kv_heads = static_cast<int>(kv_heads);
