@@ -4,6 +4,18 @@
 
 namespace headlong {
 
+const char* FinishReasonName(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kLength:
+      return "length";
+    case FinishReason::kCancelled:
+      return "cancelled";
+  }
+  return "stop";
+}
+
 void Delivery::Prime(std::span<const TokenId> tokens) {
   for (const TokenId token : tokens) {
     if (finished_) return;

@@ -14,6 +14,7 @@
 namespace headlong {
 
 enum class FinishReason { kStop, kLength, kCancelled };
+const char* FinishReasonName(FinishReason reason);  // "stop" | "length" | "cancelled"
 
 struct DeliveryRules {
   std::vector<TokenId> eos_ids;  // empty under ignore_eos

@@ -145,7 +145,7 @@ class ClientStream final : public ClientPort {
   std::string request_id_;
 };
 
-// A client that was refused for now learns when to come back.
+// Tells a client when to come back, where the refusal is one that passes.
 void AddRetryHint(grpc::CallbackServerContext* context, const absl::Status& status) {
   const auto after = RetryAfter(status);
   if (after) context->AddTrailingMetadata(kRetryPushbackKey, absl::StrCat(after->count()));

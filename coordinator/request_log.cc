@@ -9,18 +9,6 @@
 namespace headlong {
 namespace {
 
-const char* NameOf(FinishReason reason) {
-  switch (reason) {
-    case FinishReason::kStop:
-      return "stop";
-    case FinishReason::kLength:
-      return "length";
-    case FinishReason::kCancelled:
-      return "cancelled";
-  }
-  return "stop";
-}
-
 class LoggedPort final : public ClientPort {
  public:
   LoggedPort(std::shared_ptr<ClientPort> port, LoggedRequest request)
@@ -40,7 +28,7 @@ class LoggedPort final : public ClientPort {
     spdlog::info(
         "request ended: {}; {} prompt tokens, {} generated; queue {:.1f} ms, prefill {:.1f} ms, "
         "decode {:.1f} ms",
-        NameOf(finished.reason), finished.prompt_tokens, finished.completion_tokens,
+        FinishReasonName(finished.reason), finished.prompt_tokens, finished.completion_tokens,
         finished.queue_ms, finished.prefill_ms, finished.decode_ms);
     port_->Finished(finished);
   }

@@ -25,18 +25,6 @@ prometheus::Histogram& Distribution(prometheus::Registry& registry, const char* 
   return prometheus::BuildHistogram().Name(name).Help(help).Register(registry).Add({}, buckets);
 }
 
-const char* NameOf(FinishReason reason) {
-  switch (reason) {
-    case FinishReason::kStop:
-      return "stop";
-    case FinishReason::kLength:
-      return "length";
-    case FinishReason::kCancelled:
-      return "cancelled";
-  }
-  return "stop";
-}
-
 }  // namespace
 
 // Called by whoever calls a ClientPort: one thread at a time.
@@ -65,7 +53,7 @@ class MeteredPort final : public ClientPort {
     port_->Token(token);
   }
   void Finished(const FinishedRequest& finished) override {
-    metrics_.finished_.Add({{"reason", NameOf(finished.reason)}}).Increment();
+    metrics_.finished_.Add({{"reason", FinishReasonName(finished.reason)}}).Increment();
     metrics_.prompt_tokens_.Increment(static_cast<double>(finished.prompt_tokens));
     metrics_.request_prompt_tokens_.Observe(static_cast<double>(finished.prompt_tokens));
     metrics_.request_generation_tokens_.Observe(static_cast<double>(finished.completion_tokens));

@@ -298,16 +298,17 @@ void AttentionCpu::AddTiles(LaneWork& work, Tile tile, int64_t end) {
   const int64_t most = std::max(1, cpu::kMaxTileRows / shape_.group);
   const bool few = (end - tile.position) * shape_.group <= kMostCutRows;
   if (few && work.chunk->period == 0) {  // what is scored needs the whole row's log-sum-exp
-    const size_t begin = tile.run_begin;
-    const auto ends = CutRuns(std::span(work.runs).subspan(begin, tile.run_end - begin));
+    const auto runs = std::span(work.runs).first(tile.run_end);
+    const size_t first = work.tiles.size();
     tile.count = static_cast<int>(end - tile.position);
-    tile.parts = static_cast<int>(ends.size());
-    for (; tile.part < tile.parts; ++tile.part) {
-      tile.run_end = begin + ends[tile.part];
+    do {
+      tile.run_end = PartEnd(runs, tile.run_begin);
       work.tiles.push_back(tile);
       tile.run_begin = tile.run_end;
       tile.dropped = 0;  // the compensation token belongs to the first part
-    }
+      ++tile.part;
+    } while (tile.run_begin < runs.size());
+    for (size_t i = first; i < work.tiles.size(); ++i) work.tiles[i].parts = tile.part;
     return;
   }
   while (tile.position < end) {

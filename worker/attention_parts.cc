@@ -6,18 +6,10 @@
 
 namespace headlong {
 
-std::vector<size_t> CutRuns(std::span<const KeyRun> runs) {
-  std::vector<size_t> ends;
+size_t PartEnd(std::span<const KeyRun> runs, size_t begin) {
   int64_t keys = 0;
-  for (size_t i = 0; i < runs.size(); ++i) {
-    if (keys >= kPartTokens) {
-      ends.push_back(i);
-      keys = 0;
-    }
-    keys += runs[i].count;
-  }
-  ends.push_back(runs.size());
-  return ends;
+  while (begin < runs.size() && keys < kPartTokens) keys += runs[begin++].count;
+  return begin;
 }
 
 void PartialResults::Resize(int parts, int head_dim) {

@@ -16,8 +16,8 @@ namespace headlong {
 inline constexpr int kMostCutRows = 8;        // a tile of more rows is not cut
 inline constexpr int64_t kPartTokens = 2048;  // least keys of a part but the last
 
-// Ends of the parts: indices into `runs`, ascending, the last one is runs.size(). One: not cut.
-std::vector<size_t> CutRuns(std::span<const KeyRun> runs);
+// End of the part that begins with run `begin`: an index into `runs`, at most their number.
+size_t PartEnd(std::span<const KeyRun> runs, size_t begin);
 
 // What the parts of a batch's tiles compute. Memory is kept from step to step.
 class PartialResults {

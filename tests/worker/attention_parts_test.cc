@@ -17,13 +17,21 @@ std::vector<KeyRun> Runs(const std::vector<int64_t>& counts) {
   return runs;
 }
 
-TEST(CutRuns, CutsAfterEnoughKeysAndNeverInsideARun) {
-  EXPECT_EQ(CutRuns(Runs({})), std::vector<size_t>({0}));
-  EXPECT_EQ(CutRuns(Runs({4, 256})), std::vector<size_t>({2}));
-  EXPECT_EQ(CutRuns(Runs({2047})), std::vector<size_t>({1}));
-  EXPECT_EQ(CutRuns(Runs({2048})), std::vector<size_t>({1}));
-  EXPECT_EQ(CutRuns(Runs({2048, 1})), std::vector<size_t>({1, 2}));
-  EXPECT_EQ(CutRuns(Runs({2000, 64, 64, 1984, 5000, 3})), std::vector<size_t>({2, 4, 5, 6}));
+std::vector<size_t> Ends(const std::vector<KeyRun>& runs) {
+  std::vector<size_t> ends;
+  do {
+    ends.push_back(PartEnd(runs, ends.empty() ? 0 : ends.back()));
+  } while (ends.back() < runs.size());
+  return ends;
+}
+
+TEST(PartEnd, CutsAfterEnoughKeysAndNeverInsideARun) {
+  EXPECT_EQ(Ends(Runs({})), std::vector<size_t>({0}));
+  EXPECT_EQ(Ends(Runs({4, 256})), std::vector<size_t>({2}));
+  EXPECT_EQ(Ends(Runs({2047})), std::vector<size_t>({1}));
+  EXPECT_EQ(Ends(Runs({2048})), std::vector<size_t>({1}));
+  EXPECT_EQ(Ends(Runs({2048, 1})), std::vector<size_t>({1, 2}));
+  EXPECT_EQ(Ends(Runs({2000, 64, 64, 1984, 5000, 3})), std::vector<size_t>({2, 4, 5, 6}));
 }
 
 TEST(PartialResults, MergesByWeightAndLeavesOutWhatSawNothing) {

@@ -10,6 +10,7 @@
 #include "common/json.h"
 #include "tests/support/paths.h"
 #include "tests/worker/local_workers.h"
+#include "tests/worker/logits.h"
 
 namespace headlong {
 namespace {
@@ -67,14 +68,6 @@ class CodedLanes : public ::testing::Test {
   LocalOptions options_;
   std::vector<uint32_t> tokens_;
 };
-
-double Difference(const std::vector<float>& a, const std::vector<float>& b) {
-  double worst = a.size() == b.size() && !a.empty() ? 0 : 1e9;
-  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
-    worst = std::max(worst, std::abs(double{a[i]} - b[i]));
-  }
-  return worst;
-}
 
 // The largest of all differences of logits.
 TEST_F(CodedLanes, Int8StaysNearFp32) {

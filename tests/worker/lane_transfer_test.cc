@@ -13,6 +13,7 @@
 #include "common/json.h"
 #include "tests/support/paths.h"
 #include "tests/worker/local_workers.h"
+#include "tests/worker/logits.h"
 
 namespace headlong {
 namespace {
@@ -64,14 +65,6 @@ class Transfers : public ::testing::TestWithParam<Journey> {
   LocalOptions options_;
   std::vector<uint32_t> tokens_;
 };
-
-double Difference(const std::vector<float>& a, const std::vector<float>& b) {
-  double worst = a.size() == b.size() ? 0 : 1e9;
-  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
-    worst = std::max(worst, std::abs(double{a[i]} - b[i]));
-  }
-  return worst;
-}
 
 // Two sequences, the pages of a third one free between theirs.
 void Transfers::Run(const std::string& plan_json, double tolerance) {

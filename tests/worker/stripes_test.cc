@@ -9,6 +9,7 @@
 #include "common/json.h"
 #include "tests/support/paths.h"
 #include "tests/worker/local_workers.h"
+#include "tests/worker/logits.h"
 
 namespace headlong {
 namespace {
@@ -51,14 +52,6 @@ double Difference(const std::vector<float>& logits, const Json& top) {
   double worst = 0;
   for (const Json& pair : top) {
     worst = std::max(worst, std::abs(logits[pair[0].get<int>()] - pair[1].get<double>()));
-  }
-  return worst;
-}
-
-double Difference(const std::vector<float>& a, const std::vector<float>& b) {
-  double worst = a.size() == b.size() ? 0 : 1e9;
-  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
-    worst = std::max(worst, std::abs(double{a[i]} - b[i]));
   }
   return worst;
 }

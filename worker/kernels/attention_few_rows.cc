@@ -269,7 +269,7 @@ template <int W, bool kPairs>
 void AttendInOrder(const AttentionTile& tile, TileScratch& scratch) {
   StartFewRows<W, kPairs>(tile, scratch);
   KeyReader reader(tile, kFewRowsBlock);
-  KeyBlock blocks[2];
+  KeyBlock* const blocks = scratch.blocks;
   reader.Read(blocks[0]);
   for (int turn = 0; blocks[turn].count > 0; turn = 1 - turn) {
     const KeyBlock& block = blocks[turn];

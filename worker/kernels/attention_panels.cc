@@ -271,7 +271,8 @@ void AttendPanels(const AttentionTile& tile, TileScratch& scratch) {
   }
   KeyReader reader(tile, kBlockKeys);
   FloatBlock floats;
-  for (KeyBlock block; reader.Read(block);) {
+  KeyBlock& block = scratch.blocks[0];
+  while (reader.Read(block)) {
     WidenBlock(tile, block, scratch, floats);
     for (int p = 0; p < count; ++p) {
       if (vectors[p] == 2) {

@@ -13,6 +13,21 @@ inline constexpr int kBlockKeys = 96;     // keys scored at a time, from as many
 inline constexpr int kMaxPanelRows = 32;  // rows that share registers: at most two vectors
 inline constexpr int kFewRows = 8;        // up to here lanes run along head_dim
 
+// Up to kBlockKeys keys, each of which a row sees, of one type; so are the values. What lies behind
+// `count` is of an earlier block, or null.
+struct KeyBlock {
+  int count = 0;
+  Storage key_type = Storage::kFloat32;
+  Storage value_type = Storage::kFloat32;
+  bool masked = false;              // a row does not see all of them
+  int32_t window = 0;               // a row sees the offsets in (its own - window, its own]
+  int32_t offset[kBlockKeys] = {};  // position less the tile's first, at least kFarthest
+  const std::byte* key[kBlockKeys + 3] = {};  // rows are fetched four at a time
+  const std::byte* value[kBlockKeys] = {};
+  const uint16_t* key_scales[kBlockKeys] = {};  // of codes
+  const uint16_t* value_scales[kBlockKeys] = {};
+};
+
 // About 460 KiB; one per thread. Contents mean nothing between tiles.
 struct alignas(64) TileScratch {
   float q[kMaxTileRows * kMaxHeadDim];
@@ -23,6 +38,7 @@ struct alignas(64) TileScratch {
   float max[kMaxTileRows];
   float sum[kMaxTileRows];
   int32_t row_offset[kMaxTileRows];  // position of a row less the tile's first
+  KeyBlock blocks[2];
 };
 
 using AttendTileFunction = void (*)(const AttentionTile& tile, TileScratch& scratch);

@@ -8,20 +8,6 @@
 
 namespace headlong::cpu::HEADLONG_ISA {
 
-// Up to kBlockKeys keys, each of which a row sees, of one type; so are the values.
-struct KeyBlock {
-  int count = 0;
-  Storage key_type = Storage::kFloat32;
-  Storage value_type = Storage::kFloat32;
-  bool masked = false;             // a row does not see all of them
-  int32_t window = 0;              // a row sees the offsets in (its own - window, its own]
-  int32_t offset[kBlockKeys];      // position less the tile's first, at least kFarthest
-  Bytes key[kBlockKeys + 3] = {};  // rows are fetched four at a time
-  Bytes value[kBlockKeys] = {};
-  const uint16_t* key_scales[kBlockKeys] = {};  // of codes
-  const uint16_t* value_scales[kBlockKeys] = {};
-};
-
 // Walks through the runs of a tile, leaving out what no row sees.
 class KeyReader {
  public:
