@@ -105,8 +105,11 @@ std::string FindingsText(const Findings& findings, bool colour) {
       absl::StrAppend(&text, std::string(6 + kCheckWidth + 1, ' '), "-> ", finding.next, "\n");
     }
   }
-  absl::StrAppend(&text, findings.all().size(), " checks, ", warnings, " warnings, ", failures,
-                  " failures\n");
+  const auto counted = [](int count, const char* what) {
+    return absl::StrCat(count, " ", what, count == 1 ? "" : "s");
+  };
+  absl::StrAppend(&text, counted(static_cast<int>(findings.all().size()), "check"), ", ",
+                  counted(warnings, "warning"), ", ", counted(failures, "failure"), "\n");
   return text;
 }
 

@@ -81,6 +81,12 @@ TEST(History, IsBounded) {
 
 class Operators : public WithCoordinator {
  protected:
+  auto SecondWorker() {
+    FakeWorkerOptions options;
+    options.id = "w1";
+    options.pid = 2;
+    return Worker(options);
+  }
   v1::ListWorkersResponse Workers() {
     grpc::ClientContext context;
     v1::ListWorkersResponse workers;
@@ -139,10 +145,7 @@ TEST_F(Operators, AWorkerAsksWithoutJoining) {
 TEST_F(Operators, ADryRunIsCheckedAndChangesNothing) {
   Start(2);
   const auto first = Worker(FakeWorkerOptions());
-  FakeWorkerOptions options;
-  options.id = "w1";
-  options.pid = 2;
-  const auto second = Worker(options);
+  const auto second = SecondWorker();
   ASSERT_TRUE(Eventually([&] { return Cluster().state() == "serving"; }));
   const auto drain = [&](const std::string& id) {
     grpc::ClientContext context;
@@ -173,10 +176,7 @@ TEST_F(Operators, ADryRunIsCheckedAndChangesNothing) {
 TEST_F(Operators, SeeWhyEpochsBegan) {
   Start(2);
   const auto first = Worker(FakeWorkerOptions());
-  FakeWorkerOptions options;
-  options.id = "w1";
-  options.pid = 2;
-  const auto second = Worker(options);
+  const auto second = SecondWorker();
   ASSERT_TRUE(Eventually([&] { return Cluster().state() == "serving"; }));
   ASSERT_TRUE(Drain("w1").ok());
   ASSERT_TRUE(Eventually([&] { return Cluster().state() == "serving" && Cluster().epoch() == 2; }));

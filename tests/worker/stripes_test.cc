@@ -48,7 +48,7 @@ class Stripes : public ::testing::TestWithParam<Split> {
   LocalOptions options_;
 };
 
-double Difference(const std::vector<float>& logits, const Json& top) {
+double DifferenceFromTop(const std::vector<float>& logits, const Json& top) {
   double worst = 0;
   for (const Json& pair : top) {
     worst = std::max(worst, std::abs(logits[pair[0].get<int>()] - pair[1].get<double>()));
@@ -72,7 +72,7 @@ TEST_P(Stripes, GoldenLogitsAndGreedyTokens) {
     const auto ids = prompt["prompt_ids"].get<std::vector<uint32_t>>();
     auto logits = workers->Prefill(++id, ids, 512);
     ASSERT_TRUE(logits.ok()) << logits.status();
-    worst = std::max(worst, Difference(*logits, prompt["last_logits_top20"]));
+    worst = std::max(worst, DifferenceFromTop(*logits, prompt["last_logits_top20"]));
     ASSERT_LE(worst, kTolerance) << "prompt of " << ids.size();
     int position = static_cast<int>(ids.size());
     int left = kSpan;
