@@ -18,16 +18,8 @@ absl::StatusOr<Plan> Unbounded(const std::string& name, const std::filesystem::p
                                const PlanShape& shape) {
   if (name == "full") return Plan::Full(shape.layers, shape.kv_heads);
   if (name == "local") return Plan::Local(shape.layers, shape.kv_heads);
-  std::filesystem::path path = name;
-  if (name.empty()) {
-    path = model_dir / "plan.json";
-    // A link that leads nowhere is a broken model folder, not one without a plan.
-    std::error_code error;
-    const std::filesystem::file_status status = std::filesystem::symlink_status(path, error);
-    if (status.type() == std::filesystem::file_type::not_found) {
-      return Plan::Full(shape.layers, shape.kv_heads);
-    }
-  }
+  const std::filesystem::path path = Plan::File(name, model_dir);
+  if (path.empty()) return Plan::Full(shape.layers, shape.kv_heads);
   ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
   return Plan::FromJson(text, shape, path.string());
 }
@@ -88,6 +80,46 @@ Plan Plan::FromPolicies(const PlanShape& shape, const std::vector<HeadPolicy>& h
   }
   for (const HeadPolicy& policy : heads) plan.heads_.push_back(entries.at(policy.name).index);
   return plan;
+}
+
+std::filesystem::path Plan::File(const std::string& name, const std::filesystem::path& model_dir) {
+  if (name == "full" || name == "local") return {};
+  if (!name.empty()) return name;
+  // A link that leads nowhere is a broken model folder, not one without a plan.
+  std::filesystem::path path = model_dir / "plan.json";
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::symlink_status(path, error);
+  return status.type() == std::filesystem::file_type::not_found ? std::filesystem::path() : path;
+}
+
+absl::Status Plan::UseProjections(std::shared_ptr<const Projections> projections) {
+  if (projections->digest() != projections_digest_) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("projections: the plan is for those with sha256 ", projections_digest_,
+                     ", these have ", projections->digest()));
+  }
+  for (int layer = 0; layer < layers_; ++layer) {
+    for (int head = 0; head < kv_heads_; ++head) {
+      const LaneRank rank = policy(layer, head).rank;
+      if (!rank.projected()) continue;
+      const HeadProjections* const found = projections->find(layer, head);
+      if (found != nullptr && projections->rank(*found) == rank) continue;
+      return absl::InvalidArgumentError(absl::StrCat(
+          "projections: layer ", layer, " head ", head, ": the plan's rank is ", LaneRankName(rank),
+          found == nullptr
+              ? ", there is no projection"
+              : absl::StrCat(", the projection has ", LaneRankName(projections->rank(*found)))));
+    }
+  }
+  projections_ = std::move(projections);
+  return absl::OkStatus();
+}
+
+absl::Status Plan::NameProjections(std::string file,
+                                   std::shared_ptr<const Projections> projections) {
+  projections_file_ = std::move(file);
+  projections_digest_ = projections->digest();
+  return UseProjections(std::move(projections));
 }
 
 absl::StatusOr<Plan> Plan::Load(const std::string& name, const std::filesystem::path& model_dir,

@@ -4,12 +4,14 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "cache/policy.h"
+#include "cache/projections.h"
 
 namespace headlong {
 
@@ -19,6 +21,7 @@ struct PlanShape {
   std::string model_fingerprint = {};  // checked when the plan names one and this is not empty
   // By layer, 0: none; empty: no layer has one. Load bounds the plan by them.
   std::vector<int64_t> layer_windows = {};
+  int head_dim = 0;  // ranks are checked against it where it is not 0
 };
 
 class Plan {
@@ -36,14 +39,18 @@ class Plan {
   // fields, unknown policies, heads out of range or named twice, another shape than the model's,
   // values out of range. `source` is how errors name the text. Absent fields: block_tokens 16,
   // prefill streaming, no heads; in a policy with a window sinks 0, compensation mean; keys and
-  // values of the cache's own type. A policy without a window has no compensation, and sinks only
-  // where it codes: they stay plain.
+  // values of the cache's own type, all of their numbers. A policy without a window has no
+  // compensation, and sinks only where it codes: they stay plain.
   static absl::StatusOr<Plan> FromJson(std::string_view text, const PlanShape& shape,
                                        std::string_view source);
 
   // "full", "local", or a path. Empty: plan.json of the model folder if there is one, else full.
   static absl::StatusOr<Plan> Load(const std::string& name, const std::filesystem::path& model_dir,
                                    const PlanShape& shape);
+
+  // The file that `name` stands for in Load; empty where it is none.
+  static std::filesystem::path File(const std::string& name,
+                                    const std::filesystem::path& model_dir);
 
   // The plan as a model with sliding windows allows it (PlanShape::layer_windows): a head of such a
   // layer keeps at most that window, without sinks and compensation token. The name of a policy
@@ -52,6 +59,19 @@ class Plan {
   // INVALID_ARGUMENT names a head that has sinks or a compensation token in a layer with a window.
   // Where there is none, attention can leave out exactly what the window hides.
   absl::Status CheckWindows(const std::vector<int64_t>& layer_windows) const;
+
+  // A plan with ranks names a file with projections, relative to its own, and their digest.
+  const std::string& projections_file() const {
+    return projections_file_;
+  }  // empty: no head has a rank
+  // INVALID_ARGUMENT unless these are the projections the plan names, and each head that has a rank
+  // finds its own among them.
+  absl::Status UseProjections(std::shared_ptr<const Projections> projections);
+  // Names `projections`, to be found in `file`, and uses them.
+  absl::Status NameProjections(std::string file, std::shared_ptr<const Projections> projections);
+  const std::shared_ptr<const Projections>& projections() const {
+    return projections_;
+  }  // null: not read yet
 
   // Canonical text, one line: FromJson(ToJson()) gives an equal plan.
   std::string ToJson() const;
@@ -85,6 +105,9 @@ class Plan {
   PrefillMode prefill_ = PrefillMode::kStreaming;
   std::string default_policy_;
   std::string model_fingerprint_;
+  std::string projections_file_;
+  std::string projections_digest_;
+  std::shared_ptr<const Projections> projections_;
   std::vector<HeadPolicy> policies_;
   std::vector<int> heads_;  // [layer * kv_heads + head] -> index into policies_
 };

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <tuple>
 #include <utility>
 
 #include "cache/plan.h"
@@ -57,21 +58,48 @@ absl::StatusOr<LaneStorage> ParseStorage(const Json& policy, std::string_view wh
   return storage;
 }
 
-absl::StatusOr<HeadPolicy> ParsePolicy(const std::string& name, const Json& json,
+// {"k": 48, "v": 64}, either may be absent. `head_dim` 0: not known.
+absl::StatusOr<LaneRank> ParseRank(const Json& policy, int head_dim, std::string_view what) {
+  LaneRank rank;
+  const auto it = policy.find("rank");
+  if (it == policy.end()) return rank;
+  const std::string where = absl::StrCat(Av(what), ": rank");
+  RETURN_IF_ERROR(JsonOnlyFields(*it, {"k", "v"}, where));
+  for (const auto& [key, numbers] : {std::pair{"k", &rank.keys}, {"v", &rank.values}}) {
+    if (!it->contains(key)) continue;
+    const int64_t most = head_dim > 0 ? head_dim : kMaxHeadDim;
+    ASSIGN_OR_RETURN(const int64_t value, JsonInt(*it, key, kRankStep, most, where));
+    if (value % kRankStep != 0) {
+      return Refuse(where,
+                    absl::StrCat(key, ": must be a multiple of ", kRankStep, ", is ", value));
+    }
+    *numbers = static_cast<int>(value);
+  }
+  return rank;
+}
+
+absl::StatusOr<HeadPolicy> ParsePolicy(const std::string& name, const Json& json, int head_dim,
                                        std::string_view what) {
   HeadPolicy policy;
   policy.name = name;
-  RETURN_IF_ERROR(
-      JsonOnlyFields(json, {"sinks", "window_tokens", "compensation", "storage"}, what));
+  RETURN_IF_ERROR(JsonOnlyFields(
+      json, {"sinks", "window_tokens", "compensation", "storage", "rank", "rotation"}, what));
   if (name.empty()) return Refuse(what, "a policy needs a name");
   ASSIGN_OR_RETURN(policy.storage, ParseStorage(json, what));
+  ASSIGN_OR_RETURN(policy.rank, ParseRank(json, head_dim, what));
+  ASSIGN_OR_RETURN(const bool hadamard, SecondWord(json, "rotation", {"none", "hadamard"}, what));
+  if (hadamard && policy.rank.projected()) {
+    return Refuse(what, "rotation: has no meaning beside rank: projections rotate already");
+  }
+  if (hadamard) policy.rotation = Rotation::kHadamard;
   if (json.contains("sinks")) {
     ASSIGN_OR_RETURN(const int64_t sinks, JsonInt(json, "sinks", 0, kMaxTokens, what));
     policy.sinks = static_cast<int>(sinks);
   }
   if (!json.contains("window_tokens")) {
     for (const auto& [key, value] : json.items()) {
-      if (key == "storage" || (key == "sinks" && policy.storage.coded())) continue;
+      if (key == "storage" || key == "rank" || key == "rotation") continue;
+      if (key == "sinks" && policy.storage.coded()) continue;
       return Refuse(what, absl::StrCat(key,
                                        ": has no meaning without window_tokens: a policy "
                                        "without a window keeps everything"));
@@ -85,7 +113,8 @@ absl::StatusOr<HeadPolicy> ParsePolicy(const std::string& name, const Json& json
 }
 
 // Sorted by name, as JSON objects are here.
-absl::StatusOr<std::vector<HeadPolicy>> ParsePolicies(const Json& root, std::string_view source) {
+absl::StatusOr<std::vector<HeadPolicy>> ParsePolicies(const Json& root, int head_dim,
+                                                      std::string_view source) {
   const auto it = root.find("policies");
   if (it == root.end()) return Refuse(source, "policies: must be an object, is missing");
   const std::string what = absl::StrCat(Av(source), ": policies");
@@ -96,7 +125,7 @@ absl::StatusOr<std::vector<HeadPolicy>> ParsePolicies(const Json& root, std::str
   std::vector<HeadPolicy> policies;
   for (const auto& [name, json] : it->items()) {
     ASSIGN_OR_RETURN(HeadPolicy policy,
-                     ParsePolicy(name, json, absl::StrCat(what, "[", Quoted(name), "]")));
+                     ParsePolicy(name, json, head_dim, absl::StrCat(what, "[", Quoted(name), "]")));
     policies.push_back(std::move(policy));
   }
   return policies;
@@ -178,21 +207,49 @@ absl::Status CheckShape(const Json& root, const PlanShape& shape, std::string_vi
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::string> ParseDigest(const Json& object, const std::string& key,
+                                        std::string_view what) {
+  ASSIGN_OR_RETURN(std::string digits, JsonString(object, key, what));
+  if (digits.size() == kFingerprintDigits &&
+      digits.find_first_not_of("0123456789abcdef") == std::string::npos) {
+    return digits;
+  }
+  return Refuse(what, absl::StrCat(key, ": must be ", kFingerprintDigits,
+                                   " lower-case hex digits, is ", Quoted(digits)));
+}
+
 // Empty when the plan names none.
 absl::StatusOr<std::string> ParseFingerprint(const Json& root, const PlanShape& shape,
                                              std::string_view source) {
   if (!root.contains("model_fingerprint")) return std::string();
-  ASSIGN_OR_RETURN(const std::string digits, JsonString(root, "model_fingerprint", source));
-  if (digits.size() != kFingerprintDigits ||
-      digits.find_first_not_of("0123456789abcdef") != std::string::npos) {
-    return Refuse(source, absl::StrCat("model_fingerprint: must be ", kFingerprintDigits,
-                                       " lower-case hex digits, is ", Quoted(digits)));
-  }
+  ASSIGN_OR_RETURN(const std::string digits, ParseDigest(root, "model_fingerprint", source));
   if (!shape.model_fingerprint.empty() && digits != shape.model_fingerprint) {
     return Refuse(source, absl::StrCat("model_fingerprint: the plan is for ", digits,
                                        ", the model is ", shape.model_fingerprint));
   }
   return digits;
+}
+
+// {"file": "plan.projections.safetensors", "sha256": "..."}: there where, and only where, a policy
+// has a rank. Both empty: none has.
+absl::StatusOr<std::pair<std::string, std::string>> ParseProjections(
+    const Json& root, const std::vector<HeadPolicy>& policies, std::string_view source) {
+  const auto projected = std::find_if(policies.begin(), policies.end(),
+                                      [](const HeadPolicy& p) { return p.rank.projected(); });
+  const auto it = root.find("projections");
+  if (it == root.end()) {
+    if (projected == policies.end()) return std::pair<std::string, std::string>();
+    return Refuse(source,
+                  absl::StrCat("projections: is missing, and policy ", Quoted(projected->name),
+                               " has a rank: the file with the projections of its heads"));
+  }
+  if (projected == policies.end()) return Refuse(source, "projections: no policy has a rank");
+  const std::string what = absl::StrCat(Av(source), ": projections");
+  RETURN_IF_ERROR(JsonOnlyFields(*it, {"file", "sha256"}, what));
+  ASSIGN_OR_RETURN(const std::string file, JsonString(*it, "file", what));
+  if (file.empty()) return Refuse(what, "file: is empty");
+  ASSIGN_OR_RETURN(const std::string digest, ParseDigest(*it, "sha256", what));
+  return std::pair(file, digest);
 }
 
 absl::StatusOr<int> ParseBlockTokens(const Json& root, std::string_view source) {
@@ -216,6 +273,9 @@ nlohmann::ordered_json PolicyJson(const HeadPolicy& policy) {
   const auto name = [](Storage storage) { return std::string(StorageName(storage)); };
   if (policy.storage.keys) json["storage"]["k"] = name(*policy.storage.keys);
   if (policy.storage.values) json["storage"]["v"] = name(*policy.storage.values);
+  if (policy.rank.keys > 0) json["rank"]["k"] = policy.rank.keys;
+  if (policy.rank.values > 0) json["rank"]["v"] = policy.rank.values;
+  if (policy.rotation == Rotation::kHadamard) json["rotation"] = "hadamard";
   return json;
 }
 
@@ -224,10 +284,11 @@ nlohmann::ordered_json PolicyJson(const HeadPolicy& policy) {
 absl::StatusOr<Plan> Plan::FromJson(std::string_view text, const PlanShape& shape,
                                     std::string_view source) {
   ASSIGN_OR_RETURN(const Json root, ParseJson(text, source, kLimits));
-  RETURN_IF_ERROR(JsonOnlyFields(root,
-                                 {"version", "layers", "kv_heads", "block_tokens", "prefill",
-                                  "policies", "default", "heads", "model_fingerprint"},
-                                 source));
+  RETURN_IF_ERROR(
+      JsonOnlyFields(root,
+                     {"version", "layers", "kv_heads", "block_tokens", "prefill", "policies",
+                      "default", "heads", "model_fingerprint", "projections"},
+                     source));
   ASSIGN_OR_RETURN(const int64_t version, JsonInt(root, "version", 0, kMaxTokens, source));
   if (version != kVersion) {
     return Refuse(source, absl::StrCat("version: is ", version, ", this program reads ", kVersion));
@@ -241,7 +302,9 @@ absl::StatusOr<Plan> Plan::FromJson(std::string_view text, const PlanShape& shap
   ASSIGN_OR_RETURN(plan.block_tokens_, ParseBlockTokens(root, source));
   ASSIGN_OR_RETURN(const bool exact, SecondWord(root, "prefill", {"streaming", "exact"}, source));
   plan.prefill_ = exact ? PrefillMode::kExact : PrefillMode::kStreaming;
-  ASSIGN_OR_RETURN(plan.policies_, ParsePolicies(root, source));
+  ASSIGN_OR_RETURN(plan.policies_, ParsePolicies(root, shape.head_dim, source));
+  ASSIGN_OR_RETURN(std::tie(plan.projections_file_, plan.projections_digest_),
+                   ParseProjections(root, plan.policies_, source));
   ASSIGN_OR_RETURN(const int policy, PolicyField(root, "default", plan.policies_, source));
   plan.default_policy_ = plan.policies_[policy].name;
 
@@ -266,6 +329,8 @@ std::string Plan::ToJson() const {
   root["block_tokens"] = block_tokens_;
   root["prefill"] = prefill_ == PrefillMode::kExact ? "exact" : "streaming";
   if (!model_fingerprint_.empty()) root["model_fingerprint"] = model_fingerprint_;
+  if (!projections_file_.empty())
+    root["projections"] = {{"file", projections_file_}, {"sha256", projections_digest_}};
   for (const HeadPolicy& entry : policies_) root["policies"][entry.name] = PolicyJson(entry);
   root["default"] = default_policy_;
   root["heads"] = nlohmann::ordered_json::array();

@@ -14,38 +14,6 @@ int64_t CeilDiv(int64_t value, int64_t divisor) { return (value + divisor - 1) /
 
 }  // namespace
 
-namespace {
-
-constexpr std::string_view kOwn = "own";
-
-absl::StatusOr<std::optional<Storage>> SideFromName(std::string_view name) {
-  if (name == kOwn) return std::nullopt;
-  ASSIGN_OR_RETURN(const Storage storage, CodedStorageFromName(name));
-  return storage;
-}
-
-std::string_view SideName(std::optional<Storage> side) {
-  return side.has_value() ? StorageName(*side) : kOwn;
-}
-
-}  // namespace
-
-absl::StatusOr<LaneStorage> LaneStorageFromName(std::string_view name) {
-  const size_t slash = name.find('/');
-  LaneStorage storage;
-  ASSIGN_OR_RETURN(storage.keys, SideFromName(name.substr(0, slash)));
-  storage.values = storage.keys;
-  if (slash == std::string_view::npos) return storage;
-  ASSIGN_OR_RETURN(storage.values, SideFromName(name.substr(slash + 1)));
-  return storage;
-}
-
-std::string LaneStorageName(const LaneStorage& storage) {
-  std::string name(SideName(storage.keys));
-  if (storage.keys == storage.values) return name;
-  return name.append("/").append(SideName(storage.values));
-}
-
 LaneRule RuleFor(const HeadPolicy& policy, PrefillMode prefill, int block_tokens,
                  int64_t prompt_tokens) {
   Check(block_tokens > 0 && block_tokens % kBlockTokens == 0, "whole blocks leave a window");
@@ -53,6 +21,7 @@ LaneRule RuleFor(const HeadPolicy& policy, PrefillMode prefill, int block_tokens
   LaneRule rule;
   rule.block_tokens = block_tokens;
   rule.storage = policy.storage;
+  rule.rank = policy.rank;
   if (policy.storage.coded()) rule.plain_tokens = policy.sinks;
   if (policy.full()) {
     rule.compensation = Compensation::kNone;
@@ -113,8 +82,8 @@ int64_t PagesReserved(const LaneRule& rule, int64_t max_context) {
 LaneFormat LaneRule::format(int head_dim, int element_bytes) const {
   Check(element_bytes == 2 || element_bytes == 4, "a cache is bf16 or fp32");
   const Storage own = element_bytes == 2 ? Storage::kBfloat16 : Storage::kFloat32;
-  return {{storage.keys.value_or(own), head_dim},
-          {storage.values.value_or(own), head_dim},
+  return {{storage.keys.value_or(own), rank.keys > 0 ? rank.keys : head_dim},
+          {storage.values.value_or(own), rank.values > 0 ? rank.values : head_dim},
           own,
           plain_tokens};
 }

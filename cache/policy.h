@@ -8,9 +8,8 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <string_view>
 
-#include "absl/status/statusor.h"
+#include "cache/lane_storage.h"
 #include "cache/row_format.h"
 #include "cache/stripes.h"
 
@@ -24,19 +23,6 @@ inline constexpr int64_t kExactMinWindow = 4000;  // RazorAttention: W = max(400
 enum class Compensation { kNone, kMean };
 enum class PrefillMode { kStreaming, kExact };
 
-// What keys and values are stored as. Absent: the cache's own type.
-struct LaneStorage {
-  std::optional<Storage> keys;
-  std::optional<Storage> values;
-  bool coded() const { return keys.has_value() || values.has_value(); }
-  auto operator<=>(const LaneStorage&) const = default;
-};
-
-// "int8" | "int4" | "fp8" for both, or one for keys and one for values: "int8/int4"; "own" on
-// either side: the cache's own type. INVALID_ARGUMENT says what was not understood.
-absl::StatusOr<LaneStorage> LaneStorageFromName(std::string_view name);
-std::string LaneStorageName(const LaneStorage& storage);
-
 // One entry of "policies" in a plan.
 struct HeadPolicy {
   std::string name;
@@ -44,8 +30,14 @@ struct HeadPolicy {
   std::optional<int64_t> window_tokens;  // absent: keeps everything
   Compensation compensation = Compensation::kMean;
   LaneStorage storage = {};
+  LaneRank rank = {};
+  Rotation rotation = Rotation::kNone;
 
   bool full() const { return !window_tokens.has_value(); }
+  // Keeps every token just as the model makes it.
+  bool keeps_all() const {
+    return full() && !storage.coded() && !rank.projected() && rotation == Rotation::kNone;
+  }
   bool operator==(const HeadPolicy&) const = default;
 };
 
@@ -58,6 +50,7 @@ struct LaneRule {
   Compensation compensation = Compensation::kMean;
   StripeRange stripes = {};  // of a full lane: what this worker keeps of it
   LaneStorage storage = {};
+  LaneRank rank = {};
   int64_t plain_tokens = 0;  // of a coded lane: first positions that are stored as plain numbers
 
   int page_tokens() const { return full ? kFullPageTokens : kLocalPageTokens; }

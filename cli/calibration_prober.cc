@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "cli/generation.h"
 #include "common/status.h"
+#include "coordinator/calibration/projections_file.h"
 
 namespace headlong {
 namespace {
@@ -32,7 +33,14 @@ absl::Status Incomplete(uint64_t counted, size_t wanted) {
 absl::Status CalibrationProber::Apply(const Plan& plan) {
   std::string json = plan.ToJson();
   if (json == applied_) return absl::OkStatus();
-  RETURN_IF_ERROR(client_.ApplyPlan(json).status());
+  v1::ApplyPlanRequest ask;
+  ask.set_plan_json(json);
+  if (plan.projections() != nullptr) {
+    for (const auto& [place, head] : plan.projections()->heads()) {
+      AddToWire(place.first, place.second, head, *ask.mutable_projections());
+    }
+  }
+  RETURN_IF_ERROR(client_.ApplyPlan(ask).status());
   applied_ = std::move(json);
   return absl::OkStatus();
 }

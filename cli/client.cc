@@ -180,9 +180,7 @@ absl::StatusOr<v1::ApplyPlacementResponse> Client::ApplyPlacement(
   return Call(*admin_, &v1::Admin::Stub::ApplyPlacement, request);
 }
 
-absl::StatusOr<v1::ApplyPlanResponse> Client::ApplyPlan(const std::string& json) {
-  v1::ApplyPlanRequest request;
-  request.set_plan_json(json);
+absl::StatusOr<v1::ApplyPlanResponse> Client::ApplyPlan(const v1::ApplyPlanRequest& request) {
   return Call(*admin_, &v1::Admin::Stub::ApplyPlan, request);
 }
 

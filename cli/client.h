@@ -73,7 +73,7 @@ class Client {
   absl::StatusOr<v1::GetPlacementResponse> GetPlacement();
   absl::StatusOr<v1::ApplyPlacementResponse> ApplyPlacement(
       const v1::ApplyPlacementRequest& request);
-  absl::StatusOr<v1::ApplyPlanResponse> ApplyPlan(const std::string& json);
+  absl::StatusOr<v1::ApplyPlanResponse> ApplyPlan(const v1::ApplyPlanRequest& request);
   absl::StatusOr<v1::PlanPlacementResponse> PlanPlacement(const v1::PlanPlacementRequest& request);
   absl::StatusOr<v1::ListRequestsResponse> ListRequests();
   absl::StatusOr<v1::ListEpochsResponse> ListEpochs();

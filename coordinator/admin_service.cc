@@ -133,7 +133,7 @@ grpc::ServerUnaryReactor* AdminService::ApplyPlan(grpc::CallbackServerContext* c
                                                   v1::ApplyPlanResponse* response) {
   const std::string what = absl::StrCat("ApplyPlan ", HashOf(request->plan_json()));
   return Audited(context, what, [this, request, response] {
-    const absl::StatusOr<uint64_t> ended = engine_.ApplyPlan(request->plan_json());
+    const absl::StatusOr<uint64_t> ended = engine_.ApplyPlan(*request);
     if (ended.ok()) response->set_epoch(*ended);
     return ended.status();
   });

@@ -12,6 +12,7 @@
 #include "common/json.h"
 #include "common/status.h"
 #include "coordinator/admin_service.h"
+#include "coordinator/calibration/projections_file.h"
 #include "coordinator/engine.h"
 #include "coordinator/gate.h"
 #include "coordinator/inference_service.h"
@@ -143,8 +144,10 @@ absl::StatusOr<ServedModel> LoadServedModel(const CoordinatorOptions& options) {
     ASSIGN_OR_RETURN(model.tokenizer, LoadTokenizer(options.model_dir));
   }
   const PlanShape shape{model.config.layers, model.config.kv_heads, checkpoint->fingerprint(),
-                        model.config.layer_windows};
+                        model.config.layer_windows, model.config.head_dim};
   ASSIGN_OR_RETURN(Plan plan, Plan::Load(options.plan, options.model_dir, shape));
+  RETURN_IF_ERROR(
+      LoadProjections(Plan::File(options.plan, options.model_dir), model.config.head_dim, plan));
   model.plan = std::make_unique<Plan>(std::move(plan));
   if (!options.placement.empty()) {
     ASSIGN_OR_RETURN(const std::string text, ReadFile(options.placement));

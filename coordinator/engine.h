@@ -56,7 +56,7 @@ class Engine {
   // where requests go on. Placement and plan answer the epoch that ends.
   absl::Status Drain(const v1::DrainWorkerRequest& ask);
   absl::StatusOr<uint64_t> ApplyPlacement(const v1::ApplyPlacementRequest& ask);
-  absl::StatusOr<uint64_t> ApplyPlan(const std::string& json);
+  absl::StatusOr<uint64_t> ApplyPlan(const v1::ApplyPlanRequest& ask);
   const Plan& plan() const { return *plan_; }
   const History& history() const { return history_; }
   void Describe(v1::GetClusterResponse& out) const;

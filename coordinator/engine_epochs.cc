@@ -6,7 +6,9 @@
 #include <utility>
 
 #include "common/status.h"
+#include "coordinator/calibration/projections_file.h"
 #include "coordinator/engine.h"
+#include "coordinator/held_lanes.h"
 #include "coordinator/placement.h"
 #include "coordinator/placement_json.h"
 #include "coordinator/placement_reserve.h"
@@ -76,6 +78,17 @@ void PlanTransfer(const Cluster& cluster, PlacementChange change,
 uint32_t RankOf(const v1::LaneTransfer& transfer, const std::string& worker_id) {
   const auto& ids = transfer.workers();
   return static_cast<uint32_t>(std::find(ids.begin(), ids.end(), worker_id) - ids.begin());
+}
+
+// Of the heads with a rank that the worker holds.
+void SetProjections(const Plan& plan, const v1::WorkerShare& share, v1::Configure& configure) {
+  configure.clear_projections();
+  if (plan.projections() == nullptr) return;
+  for (const HeldLane& lane : HeldLanesOf(share)) {
+    if (!plan.policy(lane.id.layer, lane.id.head).rank.projected()) continue;
+    AddToWire(lane.id.layer, lane.id.head, *plan.projections()->find(lane.id.layer, lane.id.head),
+              *configure.mutable_projections());
+  }
 }
 
 }  // namespace
@@ -161,8 +174,10 @@ void Engine::SendEpoch() {
   if (!moves_.transfer.sequences().empty()) *configure.mutable_transfer() = moves_.transfer;
   for (size_t rank = 0; rank < cluster_.members().size(); ++rank) {
     configure.set_rank(static_cast<uint32_t>(rank));
+    SetProjections(*plan_, placement_.workers(static_cast<int>(rank)), configure);
     send(cluster_.members()[rank], command);
   }
+  configure.clear_projections();
   for (const LinkId link : moves_.leaving) {
     v1::WorkerCommand leave;
     *leave.mutable_hand_over()->mutable_to() = configure;
@@ -282,10 +297,14 @@ absl::StatusOr<uint64_t> Engine::ApplyPlacement(const v1::ApplyPlacementRequest&
   return cluster_.epoch();
 }
 
-absl::StatusOr<uint64_t> Engine::ApplyPlan(const std::string& json) {
+absl::StatusOr<uint64_t> Engine::ApplyPlan(const v1::ApplyPlanRequest& ask) {
   const PlanShape shape{config_.layers, config_.kv_heads, options_.fingerprint,
-                        config_.layer_windows};
-  ASSIGN_OR_RETURN(const Plan given, Plan::FromJson(json, shape, "plan"));
+                        config_.layer_windows, config_.head_dim};
+  ASSIGN_OR_RETURN(Plan given, Plan::FromJson(ask.plan_json(), shape, "plan"));
+  if (!given.projections_file().empty()) {
+    ASSIGN_OR_RETURN(auto projections, FromWire(ask.projections(), config_.head_dim));
+    RETURN_IF_ERROR(given.UseProjections(std::move(projections)));
+  }
   if (given.prefill() != plan_->prefill()) {
     return absl::FailedPreconditionError(
         "plan: another `prefill` than the plan in force has; start anew with --plan");

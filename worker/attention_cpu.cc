@@ -334,6 +334,8 @@ cpu::AttentionTile AttentionCpu::KernelTile(const Tile& tile, const float* qkv, 
   kernel.rows = tile.count * shape_.group;
   kernel.group = shape_.group;
   kernel.head_dim = d;
+  kernel.key_dims = format(work).keys.dims;
+  kernel.value_dims = format(work).values.dims;
   kernel.first_position = tile.position;
   kernel.scale = 1.0f / std::sqrt(static_cast<float>(d));
   kernel.storage = storage_;
@@ -342,7 +344,7 @@ cpu::AttentionTile AttentionCpu::KernelTile(const Tile& tile, const float* qkv, 
   kernel.window = work.window;
   kernel.runs = std::span(work.runs).subspan(tile.run_begin, tile.run_end - tile.run_begin);
   if (tile.dropped > 0) {
-    kernel.compensation = {&work.tokens[tile.token], &work.tokens[tile.token + d],
+    kernel.compensation = {&work.tokens[tile.token], &work.tokens[tile.token + kernel.key_dims],
                            std::log(static_cast<float>(tile.dropped))};
   }
   return kernel;

@@ -63,8 +63,8 @@ class AttentionCpu {
     NewRows rows;
     std::vector<KeyRun> runs;
     std::vector<Tile> tiles;
-    std::vector<float> tokens;   // [group of queries][K|V][head_dim] means of what was dropped
-    std::vector<float> running;  // [K|V][head_dim] sums after the last group
+    std::vector<float> tokens;   // [group of queries][K|V][dims] means of what was dropped
+    std::vector<float> running;  // [K|V][dims] sums after the last group
   };
 
   AttentionCpu(const AttentionShape& attention, const CacheShape& cache);

@@ -54,6 +54,11 @@ absl::Status CheckShape(const AttentionShape& attention) {
 absl::Status CheckStorage(const CacheShape& cache) {
   for (const LaneClass& lane_class : *cache.classes) {
     const HeadPolicy& policy = cache.plan->policies()[lane_class.policy];
+    if (policy.rank.projected() || policy.rotation != Rotation::kNone) {
+      return absl::UnimplementedError(absl::StrCat(
+          "policy \"", policy.name, "\": ", policy.rank.projected() ? "rank" : "rotation",
+          ": GPUs store keys and values as the model has them; leave it out, or use --device cpu"));
+    }
     if (!policy.storage.coded()) continue;
     return absl::UnimplementedError(absl::StrCat("policy \"", policy.name,
                                                  "\": storage: GPUs store keys and values as plain "

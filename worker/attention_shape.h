@@ -8,6 +8,7 @@
 
 #include "cache/lane_class.h"
 #include "cache/plan.h"
+#include "cache/projections.h"
 #include "cache/storage.h"
 #include "worker/kernels/stripes.h"
 
@@ -26,7 +27,9 @@ struct AttentionShape {
   std::vector<std::vector<int>> heads;  // [layer] -> KV heads held, ascending
   std::vector<LayerStripes> stripes;    // [layer]; empty: no head is split
   std::vector<float> inverse_frequencies;
-  float rope_scale = 1;          // of cosines and sines
+  float rope_scale = 1;  // of cosines and sines
+  // [layer][held head]; empty: no head is projected
+  std::vector<std::vector<HeadProjections>> projections;
   std::vector<int64_t> windows;  // [layer] -> sliding window of the model, 0: none; empty: nowhere
   int64_t max_context = 0;
   int max_rows = 0;

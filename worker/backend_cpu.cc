@@ -4,12 +4,14 @@
 #include <cstring>
 #include <limits>
 #include <new>
+#include <optional>
 #include <utility>
 
 #include "common/status.h"
 #include "worker/attention_cpu.h"
 #include "worker/kernels/matmul_cpu.h"
 #include "worker/kernels/op_cpu.h"
+#include "worker/projection_cpu.h"
 #include "worker/sampler.h"
 
 namespace headlong {
@@ -111,6 +113,7 @@ class CpuBackend final : public Backend {
     attention_.reset();  // the old caches go before the new ones come
     shape_ = attention;
     ASSIGN_OR_RETURN(attention_, AttentionCpu::Create(attention, cache));
+    projection_.emplace(attention);
     cos_sin_.resize(int64_t{attention.max_rows} * attention.head_dim);
     return absl::OkStatus();
   }
@@ -186,7 +189,9 @@ class CpuBackend final : public Backend {
     // q and k stand next to each other: one call rotates both.
     cpu::ApplyRope(Floats(qkv), columns, rows_, heads * (shape_.group + 1), shape_.head_dim / 2,
                    cos_sin_.data());
+    projection_->Project(layer, Floats(qkv), rows_);
     attention_->Run(layer, Floats(qkv), Floats(out));
+    projection_->Restore(layer, Floats(out), rows_);
   }
 
   void WriteLogSums(int layer, int rows, Activations parts) override {
@@ -280,6 +285,7 @@ class CpuBackend final : public Backend {
   std::vector<std::unique_ptr<float[]>> buffers_;
   std::vector<float> cos_sin_;  // [rows][2][head_dim / 2]
   std::vector<float> hidden_;   // [max_context][hidden], taken at the first exact prefill
+  std::optional<ProjectionCpu> projection_;  // of the caches'
   std::unique_ptr<AttentionCpu> attention_;
 };
 

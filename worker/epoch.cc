@@ -7,6 +7,7 @@
 #include "cache/storage.h"
 #include "common/status.h"
 #include "worker/collective_device.h"
+#include "worker/head_projections.h"
 #include "worker/sampler.h"
 
 namespace headlong {
@@ -46,7 +47,8 @@ absl::StatusOr<std::unique_ptr<Epoch>> Epoch::Begin(const v1::Configure& configu
   const ModelConfig& config = *resources.config;
   RETURN_IF_ERROR(CheckLimits(configure, config));
   std::unique_ptr<Epoch> epoch(new Epoch(configure.epoch(), resources));
-  const PlanShape shape{config.layers, config.kv_heads, resources.checkpoint->fingerprint()};
+  const PlanShape shape{
+      config.layers, config.kv_heads, resources.checkpoint->fingerprint(), {}, config.head_dim};
   ASSIGN_OR_RETURN(Plan plan, Plan::FromJson(configure.plan_json(), shape, "configure: plan"));
   RETURN_IF_ERROR(plan.CheckWindows(config.layer_windows));
   epoch->plan_ = std::make_unique<Plan>(std::move(plan));
@@ -85,6 +87,8 @@ absl::Status Epoch::TakeCaches(const v1::Configure& configure) {
   attention.inverse_frequencies = config.rope_frequencies;
   attention.rope_scale = static_cast<float>(config.rope.attention_factor);
   attention.windows = config.layer_windows;
+  ASSIGN_OR_RETURN(attention.projections,
+                   ProjectionsOf(*plan_, share_.heads, configure, config.head_dim));
   attention.max_context = max_context_;
   attention.max_rows = max_batch_tokens_;
   CacheShape cache;

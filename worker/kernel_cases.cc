@@ -112,7 +112,7 @@ AttentionTile TileOf(const AttentionSetting& s, const float* q, float* out) {
   tile.q_stride = tile.out_stride = int64_t{s.group} * s.head_dim;
   tile.rows = s.rows;
   tile.group = s.group;
-  tile.head_dim = s.head_dim;
+  tile.head_dim = tile.key_dims = tile.value_dims = s.head_dim;
   tile.first_position = s.keys;  // sees every key
   tile.scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim));
   tile.storage = tile.key_codes = tile.value_codes = s.storage;

@@ -15,13 +15,13 @@ double Weight(const cpu::AttentionTile& tile, const float* q, float lse, int64_t
                        [](int64_t p, const KeyRun& run) { return p < run.position; });
   const KeyRun& run = *(after - 1);
   const bool coded = run.key_scales != nullptr;
-  const RowFormat format{coded ? tile.key_codes : tile.storage, tile.head_dim};
+  const RowFormat format{coded ? tile.key_codes : tile.storage, tile.key_dims};
   const int64_t row = position - run.position;
-  float key[cpu::kMaxHeadDim];
+  float key[kMaxHeadDim];
   DecodeRow(run.keys + row * format.code_bytes(),
             coded ? run.key_scales + row * format.scales() : nullptr, format, key);
   double dot = 0;
-  for (int i = 0; i < tile.head_dim; ++i) dot += double{q[i]} * key[i];
+  for (int i = 0; i < tile.key_dims; ++i) dot += double{q[i]} * key[i];
   return std::exp(dot * tile.scale - lse);
 }
 

@@ -19,12 +19,14 @@ struct Case {
   int rows = 1;
   int group = 1;
   int head_dim = 64;
+  int key_dims = 64;  // numbers of a key, and of a query that count
+  int value_dims = 64;
   int64_t first_position = 0;
   Storage storage = Storage::kFloat32;
   float scale = 1;
-  std::vector<float> q;     // [rows][head_dim]
-  std::vector<float> keys;  // [count][head_dim], rounded to the storage type
-  std::vector<float> values;
+  std::vector<float> q;                           // [rows][head_dim]
+  std::vector<float> keys;                        // [count][key_dims], rounded to the storage type
+  std::vector<float> values;                      // [count][value_dims]
   std::vector<int64_t> positions;                 // of the keys, in the order of `keys`
   std::vector<std::pair<int64_t, int64_t>> runs;  // [begin, end) of rows of `keys`
   // Of coded runs, the first `plain_runs` aside: the types, and the rows before they were coded.
@@ -57,7 +59,7 @@ class Cases {
   // `keys` keys that begin somewhere before or at the queries, cut into random runs.
   Case Make(int head_dim, int group, int rows, int keys, Storage storage) {
     Case c;
-    c.head_dim = head_dim;
+    c.head_dim = c.key_dims = c.value_dims = head_dim;
     c.group = group;
     c.rows = rows;
     c.storage = storage;
@@ -80,6 +82,16 @@ class Cases {
     return c;
   }
 
+  // Leaves so many numbers of each key and value.
+  static void Shorten(int key_dims, int value_dims, Case& c) {
+    c.keys = FirstNumbers(c.keys, c.head_dim, key_dims);
+    c.mean_key = FirstNumbers(c.mean_key, c.head_dim, key_dims);
+    c.values = FirstNumbers(c.values, c.head_dim, value_dims);
+    c.mean_value = FirstNumbers(c.mean_value, c.head_dim, value_dims);
+    c.key_dims = key_dims;
+    c.value_dims = value_dims;
+  }
+
   // Makes the runs of `c` but for the first few hold codes; a type that does not code leaves them.
   void Code(Storage keys, Storage values, Case& c) {
     c.key_codes = keys;
@@ -89,13 +101,21 @@ class Cases {
     c.raw_values = c.values;
     for (size_t run = c.plain_runs; run < c.runs.size(); ++run) {
       for (int64_t row = c.runs[run].first; row < c.runs[run].second; ++row) {
-        if (IsCoded(keys)) StoreRow(keys, c.head_dim, row, c.keys);
-        if (IsCoded(values)) StoreRow(values, c.head_dim, row, c.values);
+        if (IsCoded(keys)) StoreRow(keys, c.key_dims, row, c.keys);
+        if (IsCoded(values)) StoreRow(values, c.value_dims, row, c.values);
       }
     }
   }
 
  private:
+  static std::vector<float> FirstNumbers(const std::vector<float>& rows, int from, int to) {
+    std::vector<float> result;
+    for (size_t at = 0; at < rows.size(); at += from) {
+      result.insert(result.end(), rows.begin() + at, rows.begin() + at + to);
+    }
+    return result;
+  }
+
   static void StoreRow(Storage type, int dims, int64_t row, std::vector<float>& rows) {
     const auto stored =
         reference::StoredRow(std::span(rows).subspan(row * dims, dims), StorageName(type));

@@ -17,7 +17,7 @@
 namespace headlong {
 namespace {
 
-constexpr int kHeadDim = 16;
+constexpr int kHeadDim = 32;
 constexpr int kGroup = 2;
 constexpr int kHeads = 3;  // one retrieval, two local
 constexpr int kMaxRows = 64;
@@ -32,24 +32,35 @@ struct Case {
   bool exact = false;
   std::string keys = {};  // what they are stored as; empty: as the cache's own type
   std::string values = {};
+  int key_rank = 0;  // how many of their numbers are stored; 0: all
+  int value_rank = 0;
 };
 
-std::string StorageJson(const Case& c, bool sinks) {
-  std::vector<std::string> types;
+// Fields of a policy: a full head has sinks where it codes.
+std::vector<std::string> PolicyFields(const Case& c, bool full) {
+  std::vector<std::string> types, ranks, fields;
   if (!c.keys.empty()) types.push_back(absl::StrCat(R"("k":")", c.keys, R"(")"));
   if (!c.values.empty()) types.push_back(absl::StrCat(R"("v":")", c.values, R"(")"));
-  if (types.empty()) return "";
-  return absl::StrCat(sinks ? absl::StrCat(R"("sinks":)", c.sinks) : "", R"(,"storage":{)",
-                      absl::StrJoin(types, ","), "}");
+  if (c.key_rank > 0) ranks.push_back(absl::StrCat(R"("k":)", c.key_rank));
+  if (c.value_rank > 0) ranks.push_back(absl::StrCat(R"("v":)", c.value_rank));
+  if (!full || !types.empty()) fields.push_back(absl::StrCat(R"("sinks":)", c.sinks));
+  if (!types.empty())
+    fields.push_back(absl::StrCat(R"("storage":{)", absl::StrJoin(types, ","), "}"));
+  if (!ranks.empty()) fields.push_back(absl::StrCat(R"("rank":{)", absl::StrJoin(ranks, ","), "}"));
+  return fields;
 }
 
 Plan MakePlan(const Case& c) {
+  const bool projected = c.key_rank + c.value_rank > 0;
+  const std::string projections =
+      absl::StrCat(R"("projections":{"file":"none","sha256":")", std::string(64, '0'), R"("},)");
   const std::string text = absl::StrCat(
       R"({"version":1,"layers":1,"kv_heads":3,"block_tokens":)", c.block, R"(,"prefill":")",
-      c.exact ? "exact" : "streaming", R"(","policies":{"full":{)", StorageJson(c, true),
-      R"(},"local":{"sinks":)", c.sinks, R"(,"window_tokens":)", c.window, R"(,"compensation":")",
-      c.compensation ? "mean" : "none", R"(")", StorageJson(c, false),
-      R"(}},"default":"local","heads":[{"layer":0,"heads":[1],"policy":"full"}]})");
+      c.exact ? "exact" : "streaming", R"(",)", projected ? projections : "",
+      R"("policies":{"full":{)", absl::StrJoin(PolicyFields(c, true), ","), R"(},"local":{)",
+      absl::StrJoin(PolicyFields(c, false), ","), R"(,"window_tokens":)", c.window,
+      R"(,"compensation":")", c.compensation ? "mean" : "none",
+      R"("}},"default":"local","heads":[{"layer":0,"heads":[1],"policy":"full"}]})");
   auto plan = Plan::FromJson(text, {1, kHeads, ""}, "test");
   EXPECT_TRUE(plan.ok()) << plan.status();
   return *std::move(plan);
@@ -64,15 +75,17 @@ std::vector<float> RandomRows(std::mt19937& random, int positions) {
 }
 
 // Columns of one head's part of every row as they are stored: [positions][kHeadDim]. The first
-// `plain` positions are stored as `own` whatever `type` is.
+// `plain` positions are stored as `own` whatever `type` is. What is behind `rank` numbers is not
+// stored: zeros.
 std::vector<float> Take(const std::vector<float>& rows, int first, Storage own,
-                        const std::string& type = {}, int plain = 0) {
+                        const std::string& type = {}, int plain = 0, int rank = 0) {
   std::vector<float> part;
   for (int row = 0; row < static_cast<int>(rows.size()) / kColumns; ++row) {
-    const std::span<const float> numbers(&rows[row * kColumns + first], kHeadDim);
+    const std::span<const float> numbers(&rows[row * kColumns + first], rank > 0 ? rank : kHeadDim);
     const auto stored = reference::StoredRow(
         numbers, type.empty() || row < plain ? std::string(StorageName(own)) : type);
     part.insert(part.end(), stored.begin(), stored.end());
+    part.resize((row + 1) * kHeadDim, 0.0f);
   }
   return part;
 }
@@ -152,8 +165,9 @@ void ExpectReference(const Case& c, Storage storage, int64_t prompt_tokens,
   const int key_base = kHeads * kGroup * kHeadDim;
   const int value_base = key_base + kHeads * kHeadDim;
   for (int head = 0; head < kHeads; ++head) {
-    const auto keys = Take(rows, key_base + head * kHeadDim, storage, c.keys, c.sinks);
-    const auto values = Take(rows, value_base + head * kHeadDim, storage, c.values, c.sinks);
+    const auto keys = Take(rows, key_base + head * kHeadDim, storage, c.keys, c.sinks, c.key_rank);
+    const auto values =
+        Take(rows, value_base + head * kHeadDim, storage, c.values, c.sinks, c.value_rank);
     reference::HeadRule rule;
     rule.retrieval = head == 1;
     rule.sinks = c.sinks;
@@ -192,12 +206,27 @@ class AttentionCpuTest : public ::testing::TestWithParam<Storage> {};
 TEST_P(AttentionCpuTest, StreamingEqualsTheDefinitionForAnyChunking) {
   std::mt19937 random(7);
   constexpr int kPositions = 150;
-  for (const Case& c :
-       {Case{4, 32, 16}, Case{0, 1, 16}, Case{16, 16, 16}, Case{5, 33, 16}, Case{20, 31, 32},
-        Case{4, 64, 64}, Case{4, 32, 16, false}, Case{40, 48, 16}, Case{1, 200, 16},
-        Case{4, 32, 16, true, false, "int8", "int8"}, Case{0, 32, 16, true, false, "fp8", "int4"},
-        Case{20, 31, 32, true, false, "int4", "fp8"}, Case{5, 33, 16, true, false, "int8", ""},
-        Case{4, 48, 16, false, false, "", "int4"}}) {
+  for (const Case& c : {Case{4, 32, 16},
+                        Case{0, 1, 16},
+                        Case{16, 16, 16},
+                        Case{5, 33, 16},
+                        Case{20, 31, 32},
+                        Case{4, 64, 64},
+                        Case{4, 32, 16, false},
+                        Case{40, 48, 16},
+                        Case{1, 200, 16},
+                        Case{4, 32, 16, true, false, "int8", "int8"},
+                        Case{0, 32, 16, true, false, "fp8", "int4"},
+                        Case{20, 31, 32, true, false, "int4", "fp8"},
+                        Case{5, 33, 16, true, false, "int8", ""},
+                        Case{4, 48, 16, false, false, "", "int4"},
+                        Case{4, 32, 16, true, false, "", "", 16, 16},
+                        Case{4, 32, 16, true, false, "", "", 16},
+                        Case{20, 31, 32, true, false, "", "", 0, 16},
+                        Case{4, 32, 16, true, false, "int8", "int8", 16, 32},
+                        Case{5, 33, 16, true, false, "int4", "fp8", 16, 16},
+                        Case{0, 32, 16, true, false, "fp8", "int4", 32, 16},
+                        Case{4, 48, 16, false, false, "int8", "", 16, 16}}) {
     const auto rows = RandomRows(random, kPositions);
     Layer layer(c, GetParam(), 256);
     uint64_t id = 0;
@@ -250,7 +279,8 @@ TEST_P(AttentionCpuTest, ExactPrefillThenDecodeEqualsTheDefinition) {
   constexpr int kPrompt = 4050;  // above the smallest window of an exact prefill
   constexpr int kPositions = 4100;
   const auto rows = RandomRows(random, kPositions);
-  for (const Case& c : {Case{4, 32, 16, true, true}, Case{7, 32, 16, true, true, "int4", "int8"}}) {
+  for (const Case& c : {Case{4, 32, 16, true, true}, Case{7, 32, 16, true, true, "int4", "int8"},
+                        Case{4, 32, 16, true, true, "int8", "", 16, 16}}) {
     Layer layer(c, GetParam(), 4200);
     layer.Start(1, kPrompt);
     std::vector<float> out;

@@ -44,14 +44,14 @@ Result Reference(const Case& c) {
     std::vector<const float*> values;
     const auto score = [&](const float* key) {
       double dot = 0;
-      for (int i = 0; i < d; ++i) dot += double{c.q[r * d + i]} * key[i];
+      for (int i = 0; i < c.key_dims; ++i) dot += double{c.q[r * d + i]} * key[i];
       return dot * c.scale;
     };
     for (const auto& [begin, end] : c.runs) {
       for (int64_t j = begin; j < end; ++j) {
         if (c.positions[j] > c.first_position + r / c.group) continue;
-        logits.push_back(score(&c.keys[j * d]));
-        values.push_back(&c.values[j * d]);
+        logits.push_back(score(&c.keys[j * c.key_dims]));
+        values.push_back(&c.values[j * c.value_dims]);
       }
     }
     if (c.compensates) {
@@ -63,7 +63,7 @@ Result Reference(const Case& c) {
     for (size_t j = 0; j < logits.size(); ++j) {
       const double weight = std::exp(logits[j] - peak);
       total += weight;
-      for (int i = 0; i < d; ++i) out[i] += weight * values[j][i];
+      for (int i = 0; i < c.value_dims; ++i) out[i] += weight * values[j][i];
     }
     for (double& x : out) x = logits.empty() ? 0 : x / total;
     result.out.insert(result.out.end(), out.begin(), out.end());
@@ -94,15 +94,16 @@ Result RunTile(const Case& c, Isa isa) {
     AttentionRun run;
     run.count = end - begin;
     const auto place = [&](const std::vector<float>& numbers, const std::vector<float>& raw,
-                           Storage type) {
-      if (IsCoded(type) && i >= c.plain_runs) return Coded(raw, {type, d}, c.runs[i], memory);
-      memory.push_back(stored({numbers.begin() + begin * d, numbers.begin() + end * d}));
+                           const RowFormat& format) {
+      const int dims = format.dims;
+      if (IsCoded(format.type) && i >= c.plain_runs) return Coded(raw, format, c.runs[i], memory);
+      memory.push_back(stored({numbers.begin() + begin * dims, numbers.begin() + end * dims}));
       return Row{memory.back().data()};
     };
     if (run.count > 0) {
       run.position = c.positions[begin];
-      const Row keys = place(c.keys, c.raw_keys, c.key_codes);
-      const Row values = place(c.values, c.raw_values, c.value_codes);
+      const Row keys = place(c.keys, c.raw_keys, {c.key_codes, c.key_dims});
+      const Row values = place(c.values, c.raw_values, {c.value_codes, c.value_dims});
       run.keys = keys.codes;
       run.key_scales = keys.scales;
       run.values = values.codes;
@@ -117,6 +118,8 @@ Result RunTile(const Case& c, Isa isa) {
   tile.rows = c.rows;
   tile.group = c.group;
   tile.head_dim = d;
+  tile.key_dims = c.key_dims;
+  tile.value_dims = c.value_dims;
   tile.first_position = c.first_position;
   tile.scale = c.scale;
   tile.storage = c.storage;
@@ -203,6 +206,32 @@ TEST(AttendTile, CodedRunsEqualSoftmaxInFp64) {
             EXPECT_EQ(Difference(expected, RunTile(c, isa), kTolerance), "")
                 << Describe(c, isa) << " keys " << StorageName(keys) << " values "
                 << StorageName(values);
+          }
+        }
+      }
+    }
+  }
+}
+
+// What is stored of a head that is projected: fewer numbers of keys, of values, or of both.
+TEST(AttendTile, ShortRowsEqualSoftmaxInFp64) {
+  Cases cases(9);
+  constexpr Storage kTypes[] = {Storage::kFloat32, Storage::kBfloat16, Storage::kFloat8,
+                                Storage::kInt8, Storage::kInt4};
+  for (int head_dim : {16, 64, 80, 128, 256}) {
+    for (Storage keys : kTypes) {
+      for (Storage values : kTypes) {
+        for (int positions : {1, 4, 16}) {
+          const int group = cases.Int(1, 4);
+          Case c = cases.Make(head_dim, group, positions * group, cases.Int(1, 200),
+                              cases.Int(0, 1) ? Storage::kFloat32 : Storage::kBfloat16);
+          Cases::Shorten(16 * cases.Int(1, head_dim / 16), 16 * cases.Int(1, head_dim / 16), c);
+          cases.Code(keys, values, c);
+          const Result expected = Reference(c);
+          for (Isa isa : SupportedIsas()) {
+            EXPECT_EQ(Difference(expected, RunTile(c, isa), kTolerance), "")
+                << Describe(c, isa) << " keys " << StorageName(keys) << " of " << c.key_dims
+                << ", values " << StorageName(values) << " of " << c.value_dims;
           }
         }
       }

@@ -108,6 +108,7 @@ absl::StatusOr<std::unique_ptr<LocalWorkers>> LocalWorkers::Begin(const LocalOpt
                                   ? Plan::FromJson(options.plan, shape, "test plan")
                                   : Plan::Load(options.plan, options.model_dir, shape);
   RETURN_IF_ERROR(plan.status());
+  if (options.projections != nullptr) RETURN_IF_ERROR(plan->UseProjections(options.projections));
   workers->plan_ = std::make_unique<Plan>(*std::move(plan));
   workers->sampling_ = options.sampling;
   RETURN_IF_ERROR(workers->BeginEpoch(options).status());
@@ -216,6 +217,15 @@ v1::Configure LocalWorkers::MakeConfigure(const LocalOptions& options) const {
   v1::Configure configure;
   configure.set_epoch(epoch_);
   configure.set_plan_json(plan_->ToJson());
+  if (plan_->projections() != nullptr) {
+    for (const auto& [place, head] : plan_->projections()->heads()) {
+      v1::HeadProjection& wire = *configure.add_projections();
+      wire.set_layer(place.first);
+      wire.set_head(place.second);
+      wire.mutable_keys()->Add(head.keys.begin(), head.keys.end());
+      wire.mutable_values()->Add(head.values.begin(), head.values.end());
+    }
+  }
   configure.set_dtype(options.dtype);
   configure.set_kv_cache_dtype(options.kv_cache_dtype.empty() ? options.dtype
                                                               : options.kv_cache_dtype);

@@ -39,6 +39,7 @@ struct LocalOptions {
   int workers = 1;
   int first_worker = 0;       // rank r is worker first_worker + r; for Move
   std::string plan = "full";  // as Plan::Load, or JSON text
+  std::shared_ptr<const Projections> projections = nullptr;  // of a plan with ranks
   std::string dtype = "fp32";
   std::string kv_cache_dtype;         // empty: as dtype
   bool dummy = false;                 // no files but config.json

@@ -36,7 +36,7 @@ struct Lane {
       tile.q_stride = tile.out_stride = group * kDim;
       tile.rows = std::min(most, positions() - begin) * group;
       tile.group = group;
-      tile.head_dim = kDim;
+      tile.head_dim = tile.key_dims = tile.value_dims = kDim;
       tile.first_position = begin;
       tile.runs = runs;
       tile.out = out.data();

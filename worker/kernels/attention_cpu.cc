@@ -9,13 +9,18 @@
 namespace headlong::cpu {
 namespace {
 
+bool GoodDims(int dims, const AttentionTile& tile) {
+  return dims >= 8 && dims <= tile.head_dim && dims % 8 == 0;
+}
+
 void CheckShape(const AttentionTile& tile) {
   const bool good = tile.rows >= 1 && tile.rows <= kMaxTileRows && tile.group >= 1 &&
                     tile.rows % tile.group == 0 && tile.head_dim >= 8 &&
-                    tile.head_dim <= kMaxHeadDim && tile.head_dim % 8 == 0;
+                    tile.head_dim <= kMaxHeadDim && tile.head_dim % 8 == 0 &&
+                    GoodDims(tile.key_dims, tile) && GoodDims(tile.value_dims, tile);
   if (good) return;
-  spdlog::critical("attention tile of {} rows, group {}, head_dim {}", tile.rows, tile.group,
-                   tile.head_dim);
+  spdlog::critical("attention tile of {} rows, group {}, head_dim {}, dims {} and {}", tile.rows,
+                   tile.group, tile.head_dim, tile.key_dims, tile.value_dims);
   std::abort();
 }
 

@@ -20,8 +20,8 @@ using AttentionRun = KeyRun;
 // The compensation token: one more key and value in fp32, its logit q.k * scale + log_count. It is
 // visible to every row of the tile and is the initial state of the online softmax.
 struct CompensationToken {
-  const float* key = nullptr;    // [head_dim]; null: there is none
-  const float* value = nullptr;  // [head_dim]
+  const float* key = nullptr;    // [key_dims]; null: there is none
+  const float* value = nullptr;  // [value_dims]
   float log_count = 0;           // ln(N_d)
 };
 
@@ -30,7 +30,9 @@ struct AttentionTile {
   int64_t q_stride = 0;      // floats from one position to the next
   int rows = 0;              // 1 .. kMaxTileRows; a multiple of group
   int group = 1;
-  int head_dim = 0;  // a multiple of 8, at most 256
+  int head_dim = 0;    // a multiple of 8, at most 256
+  int key_dims = 0;    // numbers of a key, and of a query that count: a multiple of 8 <= head_dim
+  int value_dims = 0;  // of a value; the rest of an output is zeros
   int64_t first_position = 0;
   float scale = 1.0f;                   // 1 / sqrt(head_dim) as a rule
   Storage storage = Storage::kFloat32;  // of runs without scales

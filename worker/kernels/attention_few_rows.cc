@@ -1,6 +1,7 @@
-// Decode: few rows, vectors run along head_dim. K and V stream once, a block of keys at a time:
-// scores of the block for all rows, their softmax, its values. Reads 2 head_dim elements per key
-// and does 4 rows head_dim flops on them: bound by memory up to some 4 rows of fp32 or 2 of bf16.
+// Decode: few rows, vectors run along keys and values. K and V stream once, a block of keys at a
+// time: scores of the block for all rows, their softmax, its values. Reads 2 head_dim elements per
+// key and does 4 rows head_dim flops on them: bound by memory up to some 4 rows of fp32 or 2 of
+// bf16.
 
 #include "worker/kernels/key_block.h"
 #include "worker/kernels/tile_rows.h"
@@ -47,7 +48,7 @@ inline void FetchRow(Bytes row, int bytes) {
 
 // Scores of keys [j, j + K) for R rows: R K sums in registers.
 template <int W, typename RowType, int R, int K>
-void ScoreKeys(const KeyBlock& block, int j, const float* q, int head_dim, float* scores) {
+void ScoreKeys(const KeyBlock& block, int j, const float* q, int key_dims, float* scores) {
   Bytes key[K];
   const uint16_t* scales[K];
   for (int k = 0; k < K; ++k) {
@@ -56,7 +57,7 @@ void ScoreKeys(const KeyBlock& block, int j, const float* q, int head_dim, float
     scales[k] = block.key_scales[at];
   }
   Float<W> sums[R * K] = {};
-  for (int i = 0; i < head_dim; i += RowType::kParts * W) {
+  for (int i = 0; i < key_dims; i += RowType::kParts * W) {
 #pragma GCC unroll 2
     for (int part = 0; part < RowType::kParts; ++part) {
       Float<W> k[K];
@@ -64,7 +65,7 @@ void ScoreKeys(const KeyBlock& block, int j, const float* q, int head_dim, float
       for (int n = 0; n < K; ++n) k[n] = RowType::template Load<W>(key[n], scales[n], i, part);
 #pragma GCC unroll 4
       for (int r = 0; r < R; ++r) {
-        const Float<W> v = Load<W>(q + r * head_dim + i + part * W);
+        const Float<W> v = Load<W>(q + r * key_dims + i + part * W);
 #pragma GCC unroll 4
         for (int n = 0; n < K; ++n) sums[r * K + n] += v * k[n];
       }
@@ -96,7 +97,7 @@ inline void ScaleScores(const AttentionTile& tile, const uint16_t* const* scales
 template <int W, typename RowType>
 void ScoreBlock(const AttentionTile& tile, const KeyBlock& block, const KeyBlock& next,
                 TileScratch& scratch) {
-  const int d = tile.head_dim;
+  const int d = tile.key_dims;
   for (int j = 0; j < block.count; j += 4) {
     for (int k = j; k < j + 4; ++k) FetchRow(next.key[k], RowType::Size(d));
     ForRowGroups(tile.rows, [&]<int R>(int row) {
@@ -113,13 +114,13 @@ void ScoreBlock(const AttentionTile& tile, const KeyBlock& block, const KeyBlock
 // out[r][i..] += sum over keys of weight * value, for R rows and D vectors from i on. Asks for
 // as much of `ahead` as is read here.
 template <int W, typename RowType, int R, int D>
-void AddValues(const KeyBlock& block, int i, int head_dim, const float* weights, float* out,
+void AddValues(const KeyBlock& block, int i, int value_dims, const float* weights, float* out,
                const Bytes* ahead) {
   Float<W> sums[R][D];
 #pragma GCC unroll 4
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
-    for (int d = 0; d < D; ++d) sums[r][d] = Load<W>(out + r * head_dim + i + d * W);
+    for (int d = 0; d < D; ++d) sums[r][d] = Load<W>(out + r * value_dims + i + d * W);
   }
   for (int j = 0; j < block.count; ++j) {
     if (ahead != nullptr) FetchRow(ahead[j] + RowType::Size(i), RowType::Size(D * W));
@@ -140,7 +141,7 @@ void AddValues(const KeyBlock& block, int i, int head_dim, const float* weights,
 #pragma GCC unroll 4
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
-    for (int d = 0; d < D; ++d) Store<W>(out + r * head_dim + i + d * W, sums[r][d]);
+    for (int d = 0; d < D; ++d) Store<W>(out + r * value_dims + i + d * W, sums[r][d]);
   }
 }
 
@@ -150,20 +151,20 @@ template <int W, typename RowType>
 void AddBlock(const AttentionTile& tile, const KeyBlock& block, const KeyBlock& next,
               TileScratch& scratch) {
   if constexpr (RowType::kRowScale) ScaleScores(tile, block.value_scales, block.count, scratch);
+  const int dims = tile.value_dims;
   const auto add = [&]<int D>(int i) {
     ForRowGroups(tile.rows, [&]<int R>(int row) {
-      AddValues<W, RowType, R, D>(block, i, tile.head_dim, scratch.scores + row * kScoreStride,
-                                  scratch.out + row * tile.head_dim,
-                                  row == 0 ? next.value : nullptr);
+      AddValues<W, RowType, R, D>(block, i, dims, scratch.scores + row * kScoreStride,
+                                  scratch.out + row * dims, row == 0 ? next.value : nullptr);
     });
   };
   int i = 0;
   if (kRegisters == 32 || tile.rows < 3) {
-    for (; i + 4 * W <= tile.head_dim; i += 4 * W) add.template operator()<4>(i);
+    for (; i + 4 * W <= dims; i += 4 * W) add.template operator()<4>(i);
   }
-  for (; i + 2 * W <= tile.head_dim; i += 2 * W) add.template operator()<2>(i);
+  for (; i + 2 * W <= dims; i += 2 * W) add.template operator()<2>(i);
   if constexpr (RowType::kParts == 1) {
-    for (; i < tile.head_dim; i += W) add.template operator()<1>(i);
+    for (; i < dims; i += W) add.template operator()<1>(i);
   }
 }
 
@@ -198,27 +199,27 @@ float SoftmaxRow(const KeyBlock& block, int32_t row_offset, float* scores, float
 
 template <int W, bool kPairs>
 void StartFewRows(const AttentionTile& tile, TileScratch& scratch) {
-  const int d = tile.head_dim;
+  const int key_dims = tile.key_dims, value_dims = tile.value_dims;
   const CompensationToken& token = tile.compensation;
   for (int r = 0; r < tile.rows; ++r) {
     const float* q = QueryRow(tile, r);
-    float* scaled = scratch.q + r * d;
-    float* out = scratch.out + r * d;
-    for (int i = 0; i < d; i += W) Store<W>(scaled + i, Load<W>(q + i) * tile.scale);
+    float* scaled = scratch.q + r * key_dims;
+    float* out = scratch.out + r * value_dims;
+    for (int i = 0; i < key_dims; i += W) Store<W>(scaled + i, Load<W>(q + i) * tile.scale);
     scratch.max[r] = -kInfinity;
     scratch.sum[r] = 0;
-    for (int i = 0; i < d; i += W) {
+    for (int i = 0; i < value_dims; i += W) {
       Store<W>(out + i, token.key != nullptr ? Load<W>(token.value + i) : Float<W>{});
     }
     if (token.key != nullptr) {
       Float<W> score = {};
-      for (int i = 0; i < d; i += W) score += Load<W>(scaled + i) * Load<W>(token.key + i);
+      for (int i = 0; i < key_dims; i += W) score += Load<W>(scaled + i) * Load<W>(token.key + i);
       scratch.max[r] = HorizontalSum<W>(score) + token.log_count;
       scratch.sum[r] = 1;
     }
     if constexpr (kPairs) {
-      SplitPairs<W>(scaled, d);
-      SplitPairs<W>(out, d);
+      SplitPairs<W>(scaled, key_dims);
+      SplitPairs<W>(out, value_dims);
     }
   }
 }
@@ -283,7 +284,7 @@ void AttendInOrder(const AttentionTile& tile, TileScratch& scratch) {
     for (int r = 0; r < tile.rows; ++r) {
       const float shrink = SoftmaxRow(block, r / tile.group, scratch.scores + r * kScoreStride,
                                       scratch.max[r], scratch.sum[r]);
-      if (shrink != 1) Scale<W>(scratch.out + r * tile.head_dim, tile.head_dim, shrink);
+      if (shrink != 1) Scale<W>(scratch.out + r * tile.value_dims, tile.value_dims, shrink);
     }
     if constexpr (kPairs) {
       AddBlock<W, Bfloat16Pairs>(tile, block, next, scratch);
@@ -293,20 +294,22 @@ void AttendInOrder(const AttentionTile& tile, TileScratch& scratch) {
   }
   for (int r = 0; r < tile.rows; ++r) {
     const float inverse = scratch.sum[r] == 0 ? 0.0f : 1.0f / scratch.sum[r];
-    float* sum = scratch.out + r * tile.head_dim;
+    float* sum = scratch.out + r * tile.value_dims;
     float* out = OutRow(tile, r);
-    if constexpr (kPairs) JoinPairs<W>(sum, tile.head_dim);
-    for (int i = 0; i < tile.head_dim; i += W) Store<W>(out + i, Load<W>(sum + i) * inverse);
+    if constexpr (kPairs) JoinPairs<W>(sum, tile.value_dims);
+    for (int i = 0; i < tile.value_dims; i += W) Store<W>(out + i, Load<W>(sum + i) * inverse);
+    FillRest(tile, out);
   }
   StoreLse(tile, scratch);
 }
 
-// With the widest vectors that divide head_dim.
+// With the widest vectors that divide keys and values.
 template <int W, bool kPairs>
 void ChooseWidth(const AttentionTile& tile, TileScratch& scratch) {
   constexpr int kNumbers = kPairs ? 2 * W : W;  // of a load
   if constexpr (kNumbers > 8) {
-    if (tile.head_dim % kNumbers != 0) return ChooseWidth<W / 2, kPairs>(tile, scratch);
+    if (tile.key_dims % kNumbers != 0 || tile.value_dims % kNumbers != 0)
+      return ChooseWidth<W / 2, kPairs>(tile, scratch);
   }
   AttendInOrder<W, kPairs>(tile, scratch);
 }

@@ -9,7 +9,8 @@
 namespace headlong::cpu::HEADLONG_ISA {
 namespace {
 
-// V vectors of rows. q and out: [head_dim][V * kLanes]; scores: [keys][V * kLanes].
+// V vectors of rows. q: [key_dims][V * kLanes], out: [value_dims][V * kLanes]; scores: [keys][V *
+// kLanes].
 struct Panel {
   int rows;  // real ones; the others repeat the last row's position and have q = 0
   float* q;
@@ -35,13 +36,13 @@ template <int V>
 inline constexpr int kElementsAtOnce = kRegisters == 32 ? 8 : (V == 2 ? 6 : 8);
 
 template <int V>
-void ScorePanel(const float* const* key, const float* q, int head_dim, float* scores) {
+void ScorePanel(const float* const* key, const float* q, int key_dims, float* scores) {
   constexpr int K = kKeysAtOnce<V>;
   const float* k[K];
 #pragma GCC unroll 16
   for (int n = 0; n < K; ++n) k[n] = key[n];
   Float<kLanes> sums[K][V] = {};
-  for (int i = 0; i < head_dim; ++i) {
+  for (int i = 0; i < key_dims; ++i) {
     Float<kLanes> rows[V];
 #pragma GCC unroll 2
     for (int v = 0; v < V; ++v) rows[v] = Load<kLanes>(q + (i * V + v) * kLanes);
@@ -136,26 +137,27 @@ void SoftmaxPanel(int count, const Panel& panel, float* scores, Float<kLanes>* s
 }
 
 template <int V>
-void AttendPanel(const KeyBlock& block, const FloatBlock& floats, const Panel& panel, int head_dim,
-                 float* scores) {
+void AttendPanel(const AttentionTile& tile, const KeyBlock& block, const FloatBlock& floats,
+                 const Panel& panel, float* scores) {
   int count = block.count;
   const int32_t last = panel.row_offset[panel.rows - 1];
   while (count > 0 && block.offset[count - 1] > last) --count;  // no row here sees them
   if (count == 0) return;
   for (int j = 0; j < count; j += kKeysAtOnce<V>) {
-    ScorePanel<V>(floats.key + j, panel.q, head_dim, scores + j * V * kLanes);
+    ScorePanel<V>(floats.key + j, panel.q, tile.key_dims, scores + j * V * kLanes);
   }
   if (block.masked) HideKeys<V>(block, count, panel.row_offset, scores);
   Float<kLanes> shrink[V];
   SoftmaxPanel<V>(count, panel, scores, shrink);
+  const int dims = tile.value_dims;
   int i = 0;
-  for (; i + kElementsAtOnce<V> <= head_dim; i += kElementsAtOnce<V>) {
+  for (; i + kElementsAtOnce<V> <= dims; i += kElementsAtOnce<V>) {
     AddPanelValues<V, kElementsAtOnce<V>>(floats, count, i, shrink, scores, panel.out);
   }
-  for (; i + 4 <= head_dim; i += 4) {
+  for (; i + 4 <= dims; i += 4) {
     AddPanelValues<V, 4>(floats, count, i, shrink, scores, panel.out);
   }
-  for (; i < head_dim; i += 2) {
+  for (; i < dims; i += 2) {
     AddPanelValues<V, 2>(floats, count, i, shrink, scores, panel.out);
   }
 }
@@ -169,13 +171,13 @@ void StartPanel(const AttentionTile& tile, int first_row, const Panel& panel) {
     const float* q = QueryRow(tile, row);
     const float scale = r < panel.rows ? tile.scale : 0;
     panel.row_offset[r] = row / tile.group;
-    for (int i = 0; i < tile.head_dim; ++i) panel.q[i * kRows + r] = q[i] * scale;
+    for (int i = 0; i < tile.key_dims; ++i) panel.q[i * kRows + r] = q[i] * scale;
   }
   for (int v = 0; v < V; ++v) {
     Float<kLanes> max = Splat<kLanes>(-kInfinity), sum = {};
     if (token.key != nullptr) {
       Float<kLanes> score = {};
-      for (int i = 0; i < tile.head_dim; ++i) {
+      for (int i = 0; i < tile.key_dims; ++i) {
         score += Load<kLanes>(panel.q + (i * V + v) * kLanes) * token.key[i];
       }
       max = score + token.log_count;
@@ -183,7 +185,7 @@ void StartPanel(const AttentionTile& tile, int first_row, const Panel& panel) {
     }
     Store<kLanes>(panel.max + v * kLanes, max);
     Store<kLanes>(panel.sum + v * kLanes, sum);
-    for (int i = 0; i < tile.head_dim; ++i) {
+    for (int i = 0; i < tile.value_dims; ++i) {
       const float start = token.key != nullptr ? token.value[i] : 0;
       Store<kLanes>(panel.out + (i * V + v) * kLanes, Splat<kLanes>(start));
     }
@@ -196,38 +198,38 @@ void FinishPanel(const AttentionTile& tile, int first_row, const Panel& panel) {
   for (int r = 0; r < panel.rows; ++r) {
     const float inverse = panel.sum[r] == 0 ? 0.0f : 1.0f / panel.sum[r];
     float* out = OutRow(tile, first_row + r);
-    for (int i = 0; i < tile.head_dim; ++i) out[i] = panel.out[i * kRows + r] * inverse;
+    for (int i = 0; i < tile.value_dims; ++i) out[i] = panel.out[i * kRows + r] * inverse;
+    FillRest(tile, out);
   }
 }
 
-// The rows of a block in fp32, [count][head_dim].
+// The rows of a block in fp32, [count][dims].
 template <typename RowType>
-void WidenRows(const Bytes* rows, const uint16_t* const* scales, int count, int head_dim,
+void WidenRows(const Bytes* rows, const uint16_t* const* scales, int count, int dims,
                float* scratch) {
-  constexpr int W = kLanes < 8 ? kLanes : 8;  // divides every head_dim
+  constexpr int W = kLanes < 8 ? kLanes : 8;  // divides every row
   for (int j = 0; j < count; ++j) {
     Float<W> scale = Splat<W>(1);
     if constexpr (RowType::kRowScale) scale = Splat<W>(WidenScale(*scales[j]));
-    for (int i = 0; i < head_dim; i += W) {
-      Store<W>(scratch + j * head_dim + i,
-               RowType::template Load<W>(rows[j], scales[j], i, 0) * scale);
+    for (int i = 0; i < dims; i += W) {
+      Store<W>(scratch + j * dims + i, RowType::template Load<W>(rows[j], scales[j], i, 0) * scale);
     }
   }
 }
 
-void Widen(Storage type, const Bytes* rows, const uint16_t* const* scales, int count, int head_dim,
+void Widen(Storage type, const Bytes* rows, const uint16_t* const* scales, int count, int dims,
            float* scratch) {
   switch (type) {
     case Storage::kFloat32:
       return;
     case Storage::kBfloat16:
-      return WidenRows<Bfloat16Row>(rows, scales, count, head_dim, scratch);
+      return WidenRows<Bfloat16Row>(rows, scales, count, dims, scratch);
     case Storage::kFloat8:
-      return WidenRows<Float8Row>(rows, scales, count, head_dim, scratch);
+      return WidenRows<Float8Row>(rows, scales, count, dims, scratch);
     case Storage::kInt8:
-      return WidenRows<Int8Row>(rows, scales, count, head_dim, scratch);
+      return WidenRows<Int8Row>(rows, scales, count, dims, scratch);
     case Storage::kInt4:
-      return WidenRows<Int4Row>(rows, scales, count, head_dim, scratch);
+      return WidenRows<Int4Row>(rows, scales, count, dims, scratch);
   }
 }
 
@@ -238,12 +240,12 @@ const float* WhereItIs(Storage type, Bytes row, const float* widened) {
 // Keys and values in fp32 are used where they lie, others are widened into the scratch.
 void WidenBlock(const AttentionTile& tile, const KeyBlock& block, TileScratch& scratch,
                 FloatBlock& floats) {
-  const int d = tile.head_dim;
-  Widen(block.key_type, block.key, block.key_scales, block.count, d, scratch.keys);
-  Widen(block.value_type, block.value, block.value_scales, block.count, d, scratch.values);
+  const int key_dims = tile.key_dims, value_dims = tile.value_dims;
+  Widen(block.key_type, block.key, block.key_scales, block.count, key_dims, scratch.keys);
+  Widen(block.value_type, block.value, block.value_scales, block.count, value_dims, scratch.values);
   for (int j = 0; j < block.count; ++j) {
-    floats.key[j] = WhereItIs(block.key_type, block.key[j], scratch.keys + j * d);
-    floats.value[j] = WhereItIs(block.value_type, block.value[j], scratch.values + j * d);
+    floats.key[j] = WhereItIs(block.key_type, block.key[j], scratch.keys + j * key_dims);
+    floats.value[j] = WhereItIs(block.value_type, block.value[j], scratch.values + j * value_dims);
   }
   for (int j = block.count; j < block.count + 16; ++j) floats.key[j] = floats.key[block.count - 1];
 }
@@ -276,9 +278,9 @@ void AttendPanels(const AttentionTile& tile, TileScratch& scratch) {
     WidenBlock(tile, block, scratch, floats);
     for (int p = 0; p < count; ++p) {
       if (vectors[p] == 2) {
-        AttendPanel<2>(block, floats, panels[p], tile.head_dim, scratch.scores);
+        AttendPanel<2>(tile, block, floats, panels[p], scratch.scores);
       } else {
-        AttendPanel<1>(block, floats, panels[p], tile.head_dim, scratch.scores);
+        AttendPanel<1>(tile, block, floats, panels[p], scratch.scores);
       }
     }
   }

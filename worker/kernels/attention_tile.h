@@ -3,12 +3,12 @@
 
 #include <cstdint>
 
+#include "cache/lane_storage.h"
 #include "worker/kernels/attention_cpu.h"
 #include "worker/kernels/isa.h"
 
 namespace headlong::cpu {
 
-inline constexpr int kMaxHeadDim = 256;
 inline constexpr int kBlockKeys = 96;     // keys scored at a time, from as many runs as it takes
 inline constexpr int kMaxPanelRows = 32;  // rows that share registers: at most two vectors
 inline constexpr int kFewRows = 8;        // up to here lanes run along head_dim

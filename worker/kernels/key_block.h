@@ -52,15 +52,17 @@ class KeyReader {
 
   void Append(int64_t count, KeyBlock& block) {
     const int64_t begin = run_->position + done_ - first_position_;
-    const int64_t key_bytes = CodeBytes(block.key_type, tile_.head_dim);
-    const int64_t value_bytes = CodeBytes(block.value_type, tile_.head_dim);
+    const int64_t key_bytes = CodeBytes(block.key_type, tile_.key_dims);
+    const int64_t value_bytes = CodeBytes(block.value_type, tile_.value_dims);
     Bytes key = run_->keys + done_ * key_bytes;
     Bytes value = run_->values + done_ * value_bytes;
     if (run_->key_scales != nullptr) {
-      AppendScales(run_->key_scales, block.key_type, count, block.key_scales + block.count);
+      AppendScales(run_->key_scales, ScalesOf(block.key_type, tile_.key_dims), count,
+                   block.key_scales + block.count);
     }
     if (run_->value_scales != nullptr) {
-      AppendScales(run_->value_scales, block.value_type, count, block.value_scales + block.count);
+      AppendScales(run_->value_scales, ScalesOf(block.value_type, tile_.value_dims), count,
+                   block.value_scales + block.count);
     }
     for (int64_t i = 0; i < count; ++i) {
       block.offset[block.count] =
@@ -73,9 +75,8 @@ class KeyReader {
     done_ += count;
   }
 
-  void AppendScales(const uint16_t* scales, Storage type, int64_t count,
+  void AppendScales(const uint16_t* scales, int64_t each, int64_t count,
                     const uint16_t** out) const {
-    const int64_t each = ScalesOf(type, tile_.head_dim);
     for (int64_t i = 0; i < count; ++i) out[i] = scales + (done_ + i) * each;
   }
 

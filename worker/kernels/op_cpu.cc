@@ -81,6 +81,10 @@ void ApplyRope(float* x, int64_t row_stride, int rows, int heads, int half, cons
   });
 }
 
+void MultiplyRow(const float* x, const float* weights, int outputs, int inputs, float* y) {
+  Kernels().few_rows_product({x, weights, y, outputs, 1, outputs, inputs});
+}
+
 void SiluMul(const float* gate_up, int rows, int columns, float* out) {
   constexpr int64_t kCostOfSilu = 4;  // one element, in floats moved
   const RowKernels& kernels = Kernels();

@@ -36,6 +36,10 @@ void RopeTable(const int32_t* positions, int rows, const float* inverse_frequenc
 // other.
 void ApplyRope(float* x, int64_t row_stride, int rows, int heads, int half, const float* cos_sin);
 
+// y[o] = x . weights[o].   x: [inputs], weights: [outputs][inputs], y: [outputs]; not the buffer of
+// x. One thread: the caller has many of them.
+void MultiplyRow(const float* x, const float* weights, int outputs, int inputs, float* y);
+
 // out = silu(gate) * up.   gate_up: [rows][2 * columns], gate first; out: [rows][columns].
 void SiluMul(const float* gate_up, int rows, int columns, float* out);
 

@@ -15,6 +15,11 @@ inline float* OutRow(const AttentionTile& tile, int row) {
   return tile.out + row / tile.group * tile.out_stride + int64_t{row % tile.group} * tile.head_dim;
 }
 
+// Zeros behind what the values make of a row.
+inline void FillRest(const AttentionTile& tile, float* out) {
+  for (int i = tile.value_dims; i < tile.head_dim; ++i) out[i] = 0;
+}
+
 // What a row's exponents are taken relative to. A row that has seen nothing has max = -inf; 0 then
 // keeps exp(-inf - max) at 0 rather than NaN.
 template <int W>
