@@ -19,8 +19,8 @@ absl::StatusOr<int> RankFromName(std::string_view name) {
   if (name == kAll) return 0;
   int rank = 0;
   if (absl::SimpleAtoi(Av(name), &rank) && rank > 0 && rank % kRankStep == 0) return rank;
-  return absl::InvalidArgumentError(absl::StrCat("rank: must be a multiple of ", kRankStep, " or \"",
-                                                 Av(kAll), "\", is \"", Av(name), "\""));
+  return absl::InvalidArgumentError(absl::StrCat("rank: must be a multiple of ", kRankStep,
+                                                 " or \"", Av(kAll), "\", is \"", Av(name), "\""));
 }
 
 std::string RankName(int rank) { return rank > 0 ? absl::StrCat(rank) : std::string(kAll); }

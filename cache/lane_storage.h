@@ -24,8 +24,8 @@ struct LaneStorage {
 absl::StatusOr<LaneStorage> LaneStorageFromName(std::string_view name);
 std::string LaneStorageName(const LaneStorage& storage);
 
-// How many numbers of a key and of a value are stored, in the head's own bases (projections.h). 0: the
-// key or value as the model has it.
+// How many numbers of a key and of a value are stored, in the head's own bases (projections.h). 0:
+// the key or value as the model has it.
 struct LaneRank {
   int keys = 0;
   int values = 0;
@@ -41,8 +41,8 @@ std::string LaneRankName(const LaneRank& rank);
 inline constexpr int kRankStep = 16;  // ranks are multiples of this
 inline constexpr int kMaxHeadDim = 256;
 
-// What keys, queries and values are turned by before they are stored: scores and sums stay what they
-// are, and outliers are spread over all numbers. Of heads without bases of their own.
+// What keys, queries and values are turned by before they are stored: scores and sums stay what
+// they are, and outliers are spread over all numbers. Of heads without bases of their own.
 enum class Rotation { kNone, kHadamard };
 
 }  // namespace headlong

@@ -1,5 +1,5 @@
-// The projections that heads with a rank (LaneRank) store their keys and values in. Immutable once made;
-// readable from any thread.
+// The projections that heads with a rank (LaneRank) store their keys and values in. Immutable once
+// made; readable from any thread.
 //
 // A stored key is A k for the key k after rotary embedding, a query is met as A q, so that scores
 // need no reconstruction; a stored value is C v, and the head's output C^T times the weighted sum.

@@ -23,6 +23,23 @@ v1::Probe ProbeOf(const MeasuredSequence& sequence) {
   return probe;
 }
 
+// Adds a symmetric matrix, of which the wire has the lower triangle by rows.
+absl::Status AddTriangle(const google::protobuf::RepeatedField<float>& triangle, int dims,
+                         std::vector<double>& matrix) {
+  if (triangle.size() != dims * (dims + 1) / 2) {
+    return absl::InternalError("spectra of another head_dim");
+  }
+  matrix.resize(static_cast<size_t>(dims) * static_cast<size_t>(dims), 0.0);
+  int at = 0;
+  for (int i = 0; i < dims; ++i) {
+    for (int j = 0; j <= i; ++j, ++at) {
+      matrix[static_cast<size_t>(i * dims + j)] += triangle[at];
+      if (i != j) matrix[static_cast<size_t>(j * dims + i)] += triangle[at];
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Incomplete(uint64_t counted, size_t wanted) {
   return absl::UnavailableError(absl::StrCat("the cluster measured ", counted, " rows of ", wanted,
                                              ": a worker was lost meanwhile; run it again"));
@@ -82,6 +99,29 @@ absl::StatusOr<HeadScores> CalibrationProber::Scores(const RepeatParams& params)
     scores.induction[at] = std::max(scores.induction[at], head.induction() / rows);
   }
   return scores;
+}
+
+absl::StatusOr<std::vector<HeadSpectra>> CalibrationProber::Spectra(
+    const std::vector<MeasuredSequence>& sequences, int head_dim) {
+  RETURN_IF_ERROR(Apply(Plan::Full(shape_.layers, shape_.kv_heads)));
+  std::vector<HeadSpectra> spectra(static_cast<size_t>(shape_.layers) *
+                                   static_cast<size_t>(shape_.kv_heads));
+  for (const MeasuredSequence& sequence : sequences) {
+    v1::Probe probe;
+    probe.set_spectra(true);
+    ASSIGN_OR_RETURN(const v1::ProbeResult result, Run(sequence.ids, probe));
+    if (result.spectra().size() != std::ssize(spectra)) {
+      return Incomplete(static_cast<uint64_t>(result.spectra().size()), spectra.size());
+    }
+    for (const v1::HeadSpectra& from : result.spectra()) {
+      const size_t at = from.layer() * static_cast<size_t>(shape_.kv_heads) + from.head();
+      if (at >= spectra.size()) return absl::InternalError("spectra of a head that is not there");
+      RETURN_IF_ERROR(AddTriangle(from.queries(), head_dim, spectra[at].queries));
+      RETURN_IF_ERROR(AddTriangle(from.keys(), head_dim, spectra[at].keys));
+      RETURN_IF_ERROR(AddTriangle(from.values(), head_dim, spectra[at].values));
+    }
+  }
+  return spectra;
 }
 
 absl::Status CalibrationProber::Keep(int set, const std::vector<MeasuredSequence>& sequences) {

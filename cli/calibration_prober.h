@@ -10,6 +10,7 @@
 #include "cli/calibration_text.h"
 #include "cli/client.h"
 #include "coordinator/calibration/evidence.h"
+#include "coordinator/calibration/projection_fit.h"
 
 namespace headlong {
 
@@ -28,6 +29,11 @@ class CalibrationProber {
   // Attention scores with the cache in full (DESIGN 5.1): of each KV head the largest of its group,
   // each score by itself.
   absl::StatusOr<HeadScores> Scores(const RepeatParams& params);
+
+  // What every head makes of the sequences, with the cache in full: sums over all of them. By layer
+  // * kv_heads + head.
+  absl::StatusOr<std::vector<HeadSpectra>> Spectra(const std::vector<MeasuredSequence>& sequences,
+                                                   int head_dim);
 
   // Computes the sequences with the cache in full and keeps their distributions, as what `Measure`
   // compares with. At most kMostSets sets are kept, by number.

@@ -137,6 +137,12 @@ std::string ScoreFigures(const Evidence& evidence) {
           Figure(HeatMapSvg(ScoreMap(evidence.scores.echo, evidence.shape, "echo score"))))));
 }
 
+std::string StoredAs(const HeadCost& cost) {
+  return absl::StrCat(LaneStorageName(cost.storage),
+                      cost.rotation == Rotation::kHadamard ? ", turned" : "",
+                      cost.rank.projected() ? ", rank " + LaneRankName(cost.rank) : "");
+}
+
 std::string CostFigures(const Evidence& evidence) {
   std::vector<HeadCost> dearest = evidence.costs;
   std::stable_sort(dearest.begin(), dearest.end(),
@@ -144,18 +150,17 @@ std::string CostFigures(const Evidence& evidence) {
   dearest.resize(std::min(dearest.size(), kDearestHeads));
   std::vector<std::vector<std::string>> rows;
   for (const HeadCost& cost : dearest) {
-    rows.push_back({absl::StrCat("layer ", cost.layer, " head ", cost.head),
-                    absl::StrCat(cost.sinks),
-                    cost.window_tokens == 0 ? "all" : FormatCount(cost.window_tokens),
-                    cost.compensation ? "mean" : "none", LaneStorageName(cost.storage),
-                    absl::StrFormat("%.4g", cost.kl)});
+    rows.push_back(
+        {absl::StrCat("layer ", cost.layer, " head ", cost.head), absl::StrCat(cost.sinks),
+         cost.window_tokens == 0 ? "all" : FormatCount(cost.window_tokens),
+         cost.compensation ? "mean" : "none", StoredAs(cost), absl::StrFormat("%.4g", cost.kl)});
   }
   return absl::StrCat(
       Heading("Costs",
               "What the model's next-token distribution loses when one head alone is "
               "local: the smallest window that was measured; below, the dearest choices."),
       Figure(HeatMapSvg(CostMap(evidence))),
-      HtmlTable({"head", "sinks", "window", "compensation", "storage", "KL"}, rows));
+      HtmlTable({"head", "sinks", "window", "compensation", "stored as", "KL"}, rows));
 }
 
 std::string PlanFigures(const Evidence& evidence) {

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/status.h"
 #include "coordinator/calibration/paper_rule.h"
+#include "coordinator/calibration/plan_steps.h"
 
 namespace headlong {
 namespace {
@@ -22,19 +23,22 @@ std::vector<HeadCost> ChoicesOf(const CalibrationOptions& options) {
   for (const int64_t window : options.windows) {
     choices.push_back({0, 0, options.sinks, window, true, 0, {}});
   }
-  for (const LaneStorage& storage : options.storages) {
-    choices.push_back({0, 0, options.sinks, 0, true, 0, storage});
+  for (const CodeChoice& codes : options.codes) {
+    choices.push_back({0, 0, options.sinks, 0, true, 0, codes.storage, {}, codes.rotation});
   }
+  for (const LaneRank& rank : options.ranks) choices.push_back({0, 0, 0, 0, true, 0, {}, rank});
   return choices;
 }
 
 HeadPolicy PolicyOf(const HeadCost& choice) {
-  HeadPolicy policy{"chosen", choice.sinks, std::nullopt, Compensation::kMean, choice.storage};
+  HeadPolicy policy{"chosen",       choice.sinks, std::nullopt,   Compensation::kMean,
+                    choice.storage, choice.rank,  choice.rotation};
   if (choice.window_tokens > 0) policy.window_tokens = choice.window_tokens;
   return policy;
 }
 
 std::string Described(const HeadCost& choice) {
+  if (choice.rank.projected()) return absl::StrCat("at rank ", LaneRankName(choice.rank));
   if (choice.storage.coded()) return absl::StrCat("as ", LaneStorageName(choice.storage));
   return absl::StrCat("within ", choice.window_tokens, " tokens");
 }
@@ -87,13 +91,18 @@ absl::StatusOr<Plan> CalibrationRun::Run(const OnProgress& progress, const OnEvi
   save_ = save;
   stop_ = stop;
   const double heads = evidence_.shape.layers * evidence_.shape.kv_heads;
-  total_ = 4 + heads * static_cast<double>(ChoicesOf(options_).size()) + options_.refinements + 12;
+  total_ = 4 + heads * static_cast<double>(ChoicesOf(options_).size()) + options_.refinements +
+           options_.steps + 12;
   RETURN_IF_ERROR(Step("attention on repeated ids"));
   if (evidence_.scores.echo.empty()) {
     ASSIGN_OR_RETURN(evidence_.scores, prober_.Scores(options_.repeats));
     RETURN_IF_ERROR(save_(evidence_));
   }
   done_ = 4;
+  if (!options_.ranks.empty()) {
+    RETURN_IF_ERROR(Step("spectra of keys and values"));
+    ASSIGN_OR_RETURN(spectra_, prober_.Spectra(texts_.choosing, evidence_.head_dim));
+  }
   RETURN_IF_ERROR(MeasureCosts());
   ASSIGN_OR_RETURN(Plan chosen, Choose(options_.share));
   ASSIGN_OR_RETURN(chosen, Refine(std::move(chosen)));
@@ -135,8 +144,7 @@ absl::Status CalibrationRun::MeasureCosts() {
           absl::StrCat("layer ", choice.layer, ", head ", choice.head, " ", Described(choice))));
       std::vector<HeadPolicy> policies(heads, Retrieval());
       policies[index] = PolicyOf(choice);
-      ASSIGN_OR_RETURN(choice.kl, prober_.Measure(kChoosing, texts_.choosing,
-                                                  Plan::FromPolicies(shape, policies)));
+      ASSIGN_OR_RETURN(choice.kl, Measure(Plan::FromPolicies(shape, policies)));
       evidence_.costs.push_back(choice);
       RETURN_IF_ERROR(save_(evidence_));
     }
@@ -151,11 +159,44 @@ absl::StatusOr<Plan> CalibrationRun::Choose(double share) const {
   return BudgetPlan(evidence_.shape, evidence_.costs, budget);
 }
 
-// Costs of single heads do not see that one head can stand in for another. So the whole plan is
-// measured, and again with two heads' policies exchanged, as long as that makes it better.
+// The plan with the projections of its heads that have a rank.
+absl::StatusOr<Plan> CalibrationRun::Complete(Plan plan) {
+  Projections::Heads heads;
+  for (int layer = 0; layer < plan.layers(); ++layer) {
+    for (int head = 0; head < plan.kv_heads(); ++head) {
+      const LaneRank rank = plan.policy(layer, head).rank;
+      if (!rank.projected()) continue;
+      const auto at = static_cast<size_t>(layer * plan.kv_heads() + head);
+      const std::tuple key(at, rank.keys, rank.values);
+      auto fitted = fitted_.find(key);
+      if (fitted == fitted_.end()) {
+        fitted = fitted_.emplace(key, FitProjections(spectra_[at], rank, evidence_.head_dim)).first;
+      }
+      heads[{layer, head}] = fitted->second;
+    }
+  }
+  if (heads.empty()) return plan;
+  ASSIGN_OR_RETURN(auto projections, Projections::Create(evidence_.head_dim, std::move(heads)));
+  RETURN_IF_ERROR(plan.NameProjections(options_.projections_file, std::move(projections)));
+  return plan;
+}
+
+absl::StatusOr<double> CalibrationRun::Measure(const Plan& plan) {
+  ASSIGN_OR_RETURN(const Plan complete, Complete(plan));
+  return prober_.Measure(kChoosing, texts_.choosing, complete);
+}
+
 absl::StatusOr<Plan> CalibrationRun::Refine(Plan plan) {
   RETURN_IF_ERROR(Step("the whole plan"));
-  ASSIGN_OR_RETURN(double kl, prober_.Measure(kChoosing, texts_.choosing, plan));
+  ASSIGN_OR_RETURN(double kl, Measure(plan));
+  ASSIGN_OR_RETURN(plan, Exchange(std::move(plan), kl));
+  ASSIGN_OR_RETURN(plan, TakeSteps(std::move(plan), kl));
+  return Complete(std::move(plan));
+}
+
+// Costs of single heads do not see that one head can stand in for another. So the whole plan is
+// measured, and again with two heads' policies exchanged, as long as that makes it better.
+absl::StatusOr<Plan> CalibrationRun::Exchange(Plan plan, double& kl) {
   int tries = options_.refinements;
   bool better = true;
   while (better && tries > 0) {
@@ -168,11 +209,38 @@ absl::StatusOr<Plan> CalibrationRun::Refine(Plan plan) {
       std::vector<HeadPolicy> exchanged = policies;
       std::swap(exchanged[full], exchanged[local]);
       Plan other = Plan::FromPolicies(evidence_.shape, exchanged);
-      ASSIGN_OR_RETURN(const double other_kl, prober_.Measure(kChoosing, texts_.choosing, other));
+      ASSIGN_OR_RETURN(const double other_kl, Measure(other));
       if (other_kl >= kl) continue;
       better = true;
       kl = other_kl;
       plan = std::move(other);
+    }
+  }
+  return plan;
+}
+
+// Steps along one or two heads' dials, as long as one makes the whole plan better: costs that were
+// added up are only about right.
+absl::StatusOr<Plan> CalibrationRun::TakeSteps(Plan plan, double kl) {
+  const int64_t most_bytes =
+      std::max(evidence_.BytesOf(plan),
+               static_cast<int64_t>(options_.share * static_cast<double>(evidence_.FullBytes())));
+  int tries = options_.steps;
+  bool better = true;
+  while (better && tries > 0) {
+    better = false;
+    ASSIGN_OR_RETURN(
+        const std::vector<Plan> others,
+        PlanSteps(evidence_.shape, evidence_.costs, evidence_.budget(), plan, most_bytes, tries));
+    for (const Plan& other : others) {
+      if (better || tries-- <= 0) break;
+      ++done_;
+      RETURN_IF_ERROR(Step("steps of heads' choices"));
+      ASSIGN_OR_RETURN(const double other_kl, Measure(other));
+      if (other_kl >= kl) continue;
+      better = true;
+      kl = other_kl;
+      plan = other;
     }
   }
   return plan;

@@ -4,23 +4,35 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "cli/calibration_prober.h"
 #include "coordinator/calibration/evidence_json.h"
+#include "coordinator/calibration/projection_fit.h"
 
 namespace headlong {
+
+// What keys and values may be coded as, turned or not.
+struct CodeChoice {
+  LaneStorage storage;
+  Rotation rotation = Rotation::kNone;
+};
 
 struct CalibrationOptions {
   double share = 0;   // of the full cache's bytes at Evidence::context; 0: by max_kl
   double max_kl = 0;  // sum of the costs of single heads
   int sinks = 4;
   std::vector<int64_t> windows = {64, 256};
-  std::vector<LaneStorage> storages = {};  // that codes are chosen from
-  int refinements = 12;  // exchanges of two heads' policies that are tried on the whole plan
+  std::vector<CodeChoice> codes = {};
+  std::vector<LaneRank> ranks = {};
+  int refinements = 12;  // exchanges of two heads' policies that are tried on the whole plan,
+  int steps = 12;        // and, after them, changes of one or two heads' choices
   RepeatParams repeats;
+  std::string projections_file;  // as a plan with ranks names it
 };
 
 // Sequences to choose by, and longer ones to judge the choice by.
@@ -47,8 +59,12 @@ class CalibrationRun {
 
  private:
   absl::Status MeasureCosts();
+  absl::StatusOr<double> Measure(const Plan& plan);
+  absl::StatusOr<Plan> Complete(Plan plan);
   absl::StatusOr<Plan> Choose(double share) const;
   absl::StatusOr<Plan> Refine(Plan plan);
+  absl::StatusOr<Plan> Exchange(Plan plan, double& kl);
+  absl::StatusOr<Plan> TakeSteps(Plan plan, double kl);
   absl::Status Judge(const std::string& name, const Plan& plan);
   absl::Status Step(const std::string& what);
 
@@ -59,6 +75,8 @@ class CalibrationRun {
   OnProgress progress_;
   OnEvidence save_;
   std::function<bool()> stop_;
+  std::vector<HeadSpectra> spectra_;  // by layer * kv_heads + head; empty: no rank is asked for
+  std::map<std::tuple<size_t, int, int>, HeadProjections> fitted_;  // by head and rank
   double done_ = 0;
   double total_ = 0;
 };

@@ -1,4 +1,5 @@
 // `calibrate`: finds the heads that need everything, and the best plan for a budget.
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <filesystem>
@@ -20,6 +21,7 @@
 #include "common/json.h"
 #include "common/sha256.h"
 #include "common/status.h"
+#include "coordinator/calibration/projections_file.h"
 
 namespace headlong {
 namespace {
@@ -41,6 +43,7 @@ struct CalibrateFlags {
   int copies = 4;
   std::string windows = "64,256";
   std::string storage;
+  std::string rank;
   int64_t length = 1024;
   uint64_t seed = 1;
   bool scores_only = false;
@@ -146,7 +149,45 @@ std::string TimeLeft(std::chrono::steady_clock::time_point begin, double done, d
   return absl::StrCat(", ", std::lround(taken.count() * (total - done) / done), " s left");
 }
 
+// plan.json has its projections in plan.projections.safetensors.
+std::filesystem::path ProjectionsPath(const std::string& out) {
+  return std::filesystem::path(out).replace_extension(".projections.safetensors");
+}
+
+absl::StatusOr<std::vector<CodeChoice>> ParseCodes(const std::string& names) {
+  constexpr std::string_view kTurned = "+hadamard";
+  std::vector<CodeChoice> choices;
+  for (const absl::string_view each : absl::StrSplit(names, ',', absl::SkipEmpty())) {
+    std::string_view name(each.data(), each.size());
+    const bool turned = name.ends_with(kTurned);
+    if (turned) name.remove_suffix(kTurned.size());
+    const absl::StatusOr<LaneStorage> storage = LaneStorageFromName(name);
+    if (!storage.ok()) return Annotate(storage.status(), "--storage");
+    choices.push_back({*storage, turned ? Rotation::kHadamard : Rotation::kNone});
+  }
+  return choices;
+}
+
+absl::StatusOr<std::vector<LaneRank>> ParseRanks(const std::string& names, uint32_t head_dim) {
+  std::vector<LaneRank> ranks;
+  for (const absl::string_view name : absl::StrSplit(names, ',', absl::SkipEmpty())) {
+    const absl::StatusOr<LaneRank> rank =
+        LaneRankFromName(std::string_view(name.data(), name.size()));
+    if (!rank.ok()) return Annotate(rank.status(), "--rank");
+    if (static_cast<uint32_t>(std::max(rank->keys, rank->values)) > head_dim) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--rank: ", name, " is more than head_dim ", head_dim));
+    }
+    ranks.push_back(*rank);
+  }
+  return ranks;
+}
+
 absl::Status WriteResults(const CalibrateFlags& flags, const Plan& plan, const Evidence& evidence) {
+  if (plan.projections() != nullptr) {
+    RETURN_IF_ERROR(
+        WriteText(ProjectionsPath(flags.out), ProjectionsFile(*plan.projections()), "--out"));
+  }
   RETURN_IF_ERROR(WriteText(flags.out, plan.ToJson() + "\n", "--out"));
   if (!flags.evidence.empty()) {
     RETURN_IF_ERROR(WriteText(flags.evidence, EvidenceJson(evidence) + "\n", "--evidence"));
@@ -176,12 +217,9 @@ absl::Status Calibrate(const CalibrateFlags& flags, Client& client, Terminal& te
   options.share = flags.max_kl > 0 ? 0 : flags.budget;
   options.max_kl = flags.max_kl;
   ASSIGN_OR_RETURN(options.windows, ParseIntegerList(flags.windows, 1, INT32_MAX));
-  for (const absl::string_view name : absl::StrSplit(flags.storage, ',', absl::SkipEmpty())) {
-    const absl::StatusOr<LaneStorage> storage =
-        LaneStorageFromName(std::string_view(name.data(), name.size()));
-    if (!storage.ok()) return Annotate(storage.status(), "--storage");
-    options.storages.push_back(*storage);
-  }
+  ASSIGN_OR_RETURN(options.codes, ParseCodes(flags.storage));
+  ASSIGN_OR_RETURN(options.ranks, ParseRanks(flags.rank, model.shape().head_dim()));
+  options.projections_file = ProjectionsPath(flags.out).filename();
   ASSIGN_OR_RETURN(options.repeats, Repeats(flags, model, hay));
   Evidence evidence = EmptyEvidence(flags, model);
   CalibrationProber prober(client, evidence.shape, static_cast<int>(model.shape().q_heads()));
@@ -264,7 +302,11 @@ void AddCalibrateCommand(CommandLine& cli) {
       ->capture_default_str();
   command->add_option("--storage", flags->storage,
                       "Codes to choose from for keys and values: int8, int4, fp8, or one for each "
-                      "as in int8/int4; comma-separated");
+                      "as in int8/int4, with +hadamard after Hadamard's rotation; "
+                      "comma-separated");
+  command->add_option("--rank", flags->rank,
+                      "How many numbers of keys and values to choose from, multiples of 16: 48, or "
+                      "one for each as in 48/64; all: as many as the model has; comma-separated");
   command->add_option("--seed", flags->seed, "The same seed, the same plan")->capture_default_str();
   command->add_option("--ids", flags->ids,
                       "Ids to repeat for the scores, instead of random ones: "

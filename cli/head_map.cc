@@ -105,6 +105,8 @@ std::string DescribePolicy(const HeadPolicy& policy, PrefillMode prefill) {
     text = absl::StrCat(policy.sinks > 0 ? absl::StrCat("first ", policy.sinks, ", ") : "", window,
                         policy.compensation == Compensation::kMean ? ", a mean of the rest" : "");
   }
+  if (policy.rank.projected()) absl::StrAppend(&text, ", rank ", LaneRankName(policy.rank));
+  if (policy.rotation == Rotation::kHadamard) text += ", turned by Hadamard's rotation";
   if (!policy.storage.coded()) return text;
   return absl::StrCat(text, ", in ", LaneStorageName(policy.storage),
                       policy.sinks > 0 ? absl::StrCat(" after the first ", policy.sinks) : "");

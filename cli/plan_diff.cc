@@ -15,7 +15,7 @@ constexpr char kMore[] = "33";
 constexpr char kLess[] = "36";
 
 bool KeepsTheSame(const HeadPolicy& a, const HeadPolicy& b) {
-  if (a.storage != b.storage) return false;
+  if (a.storage != b.storage || a.rank != b.rank || a.rotation != b.rotation) return false;
   if (a.full() || b.full()) return a.full() == b.full() && a.sinks == b.sinks;
   return a.sinks == b.sinks && a.window_tokens == b.window_tokens &&
          a.compensation == b.compensation;

@@ -55,6 +55,7 @@ void LiveRequest::TakeProbe(const v1::ProbeResult& result) {
   probed.set_rows(probed.rows() + result.rows());
   probed.set_kl(probed.kl() + result.kl());
   probed.set_scored_rows(probed.scored_rows() + result.scored_rows());
+  probed.mutable_spectra()->MergeFrom(result.spectra());  // each head comes once
   for (const v1::HeadAttention& head : result.heads()) {
     const auto held = std::find_if(
         probed.mutable_heads()->begin(), probed.mutable_heads()->end(), [&](const auto& other) {

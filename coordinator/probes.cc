@@ -33,9 +33,14 @@ absl::Status CheckProbe(const v1::Probe& probe, const LiveRequests& requests, co
     return absl::UnimplementedError("probe: a plan with `prefill: exact` is not measured");
   }
   for (const auto& [id, worker] : cluster.workers()) {
-    if (probe.period() > 0 && worker.registration.device() != "cpu") {
+    if (worker.registration.device() == "cpu") continue;
+    if (probe.period() > 0) {
       return absl::UnimplementedError(
           "probe.period: attention is summed up by workers on CPUs: start them with --device cpu");
+    }
+    if (probe.spectra()) {
+      return absl::UnimplementedError(
+          "probe.spectra: measured by workers on CPUs: start them with --device cpu");
     }
   }
   return absl::OkStatus();

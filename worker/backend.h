@@ -1,9 +1,7 @@
 // What a device must do for the forward pass. Two implementations: CPU (backend_cpu) and CUDA
 // (backend_cuda). Calls are made by the step thread only, in program order; on a device with queues
-// they may return before the work is done, Wait and ReadFloats wait.
-//
-// Activations are row-major [rows][columns] in a number type of the backend's choosing. Everything
-// is allocated at load; nothing is allocated in a step.
+// they may return before the work is done, Wait and ReadFloats wait. Activations are row-major
+// [rows][columns] in a number type of the backend's choosing. Nothing is allocated in a step.
 #pragma once
 
 #include <cstdint>
@@ -63,7 +61,7 @@ class Backend {
   // up to EndBatch are the same for every batch with as many rows, and none of them waits. The
   // backend may then keep a graph of them and replay that when such a batch comes again.
   virtual BatchCalls BeginBatch(const Batch& batch, const LaneTables& tables, bool recordable) = 0;
-  // All calls of the batch are made. Not called where they were replayed or one of them failed.
+  // All calls of the batch are made; not where they were replayed or one of them failed.
   virtual void EndBatch() {}
   // Forgets all graphs, also one in the making. They may run: what they wait for may never come.
   virtual void DropGraphs() {}
@@ -81,8 +79,10 @@ class Backend {
   // RmsNorm of each head of the batch's q and k.   q_norm, k_norm: [head_dim]
   virtual void NormHeads(int layer, Activations qkv, const DeviceVector& q_norm,
                          const DeviceVector& k_norm, float eps) = 0;
-  // What chunks with a period saw of earlier copies since the last call; empty: not counted here.
+  // What chunks with a period saw of earlier copies since the last call, and moments of what chunks
+  // with `spectra` computed; empty: not measured here.
   virtual std::vector<AttentionSums> TakeAttentionSums() { return {}; }
+  virtual std::vector<HeadMoments> TakeSpectra() { return {}; }
   // Rotates q and k, attends as each head's policy says, writes what the caches keep.
   // qkv: [rows][q of held heads | k | v], out: [rows][q of held heads]
   virtual void Attend(int layer, Activations qkv, Activations out) = 0;

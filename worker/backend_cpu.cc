@@ -13,6 +13,7 @@
 #include "worker/kernels/op_cpu.h"
 #include "worker/projection_cpu.h"
 #include "worker/sampler.h"
+#include "worker/spectra_cpu.h"
 
 namespace headlong {
 namespace {
@@ -114,12 +115,14 @@ class CpuBackend final : public Backend {
     shape_ = attention;
     ASSIGN_OR_RETURN(attention_, AttentionCpu::Create(attention, cache));
     projection_.emplace(attention);
+    spectra_.emplace(attention);
     cos_sin_.resize(int64_t{attention.max_rows} * attention.head_dim);
     return absl::OkStatus();
   }
 
   void ResetSums(int slot) override { attention_->ResetSums(slot); }
   std::vector<AttentionSums> TakeAttentionSums() override { return attention_->TakeSums(); }
+  std::vector<HeadMoments> TakeSpectra() override { return spectra_->Take(); }
 
   void CopyLane(const LaneCopy& copy, CopyWay way) override { attention_->CopyLane(copy, way); }
 
@@ -135,6 +138,9 @@ class CpuBackend final : public Backend {
       for (int64_t i = 0; i < count; ++i) cos_sin_[i] *= shape_.rope_scale;
     }
     attention_->BeginBatch(batch, tables);
+    batch_ = &batch;
+    spectra_wanted_ = std::any_of(batch.chunks.begin(), batch.chunks.end(),
+                                  [](const Chunk& chunk) { return chunk.spectra; });
     return {rows_, static_cast<int>(sampled_.size()), false};
   }
 
@@ -189,6 +195,7 @@ class CpuBackend final : public Backend {
     // q and k stand next to each other: one call rotates both.
     cpu::ApplyRope(Floats(qkv), columns, rows_, heads * (shape_.group + 1), shape_.head_dim / 2,
                    cos_sin_.data());
+    if (spectra_wanted_) spectra_->Add(layer, Floats(qkv), *batch_);
     projection_->Project(layer, Floats(qkv), rows_);
     attention_->Run(layer, Floats(qkv), Floats(out));
     projection_->Restore(layer, Floats(out), rows_);
@@ -283,8 +290,11 @@ class CpuBackend final : public Backend {
   std::vector<int32_t> sampled_;
   std::vector<TokenDraw> draws_;
   std::vector<std::unique_ptr<float[]>> buffers_;
-  std::vector<float> cos_sin_;  // [rows][2][head_dim / 2]
-  std::vector<float> hidden_;   // [max_context][hidden], taken at the first exact prefill
+  std::vector<float> cos_sin_;    // [rows][2][head_dim / 2]
+  std::vector<float> hidden_;     // [max_context][hidden], taken at the first exact prefill
+  const Batch* batch_ = nullptr;  // outlives its layers
+  bool spectra_wanted_ = false;
+  std::optional<SpectraCpu> spectra_;
   std::optional<ProjectionCpu> projection_;  // of the caches'
   std::unique_ptr<AttentionCpu> attention_;
 };

@@ -20,6 +20,7 @@ struct Chunk {
   std::vector<int32_t> probed = {};  // rows of the chunk whose logits are wanted too, ascending
   int64_t period = 0;                // not 0: attention on earlier copies is summed up,
   int64_t first_scored = 0;          // of positions from here on
+  bool spectra = false;              // moments of queries, keys and values are summed up
 
   int64_t end() const { return position + count; }
 };

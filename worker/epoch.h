@@ -90,6 +90,7 @@ class Epoch {
   void ReadProbes(const Batch& batch, v1::StepDone& done);
   void ReadDistributions(const Chunk& chunk, size_t row, v1::ProbeResult& result);
   void ReadAttention(const Chunk& chunk, v1::ProbeResult& result);
+  void ReadSpectra(const Chunk& chunk, v1::ProbeResult& result);
   bool Exact(const Sequence& sequence, const v1::BatchEntry& entry) const;
 
   const uint64_t number_;

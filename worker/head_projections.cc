@@ -45,16 +45,15 @@ absl::StatusOr<std::vector<std::vector<HeadProjections>>> ProjectionsOf(
   if (!any) return result;
   Sent sent;
   for (const v1::HeadProjection& projection : configure.projections()) {
-    sent[{static_cast<int>(projection.layer()), static_cast<int>(projection.head())}] =
-        &projection;
+    sent[{static_cast<int>(projection.layer()), static_cast<int>(projection.head())}] = &projection;
   }
   for (int layer = 0; layer < static_cast<int>(heads.size()); ++layer) {
     std::vector<HeadProjections>& held = result.emplace_back();
     for (const int head : heads[layer]) {
       auto projection = ProjectionOf(plan.policy(layer, head), sent, {layer, head}, head_dim);
       if (!projection.ok()) {
-        return Annotate(projection.status(), absl::StrCat("configure: projection of layer ", layer,
-                                                          " head ", head));
+        return Annotate(projection.status(),
+                        absl::StrCat("configure: projection of layer ", layer, " head ", head));
       }
       held.push_back(*std::move(projection));
     }

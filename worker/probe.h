@@ -32,6 +32,15 @@ class KeptDistributions {
 // log softmax, in fp64. Pure.
 std::vector<float> LogProbabilities(std::span<const float> logits);
 
+// Second moments of what one head computed: sums of x x^T over tokens, the lower triangle by rows.
+struct HeadMoments {
+  int layer = 0;
+  int head = 0;  // KV head of the model
+  std::vector<double> queries;
+  std::vector<double> keys;
+  std::vector<double> values;
+};
+
 // One query head's attention, summed over rows.
 struct AttentionSums {
   int layer = 0;

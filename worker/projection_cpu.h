@@ -1,5 +1,5 @@
-// Projections of heads (cache/projections.h) on a CPU: what a head's queries, keys and values become
-// before attention, and what its output is turned back from. Immutable; uses OpenMP inside.
+// Projections of heads (cache/projections.h) on a CPU: what a head's queries, keys and values
+// become before attention, and what its output is turned back from. Immutable; uses OpenMP inside.
 #pragma once
 
 #include <cstdint>
@@ -21,11 +21,11 @@ class ProjectionCpu {
 
  private:
   struct Head {
-    int key_rank = 0;                 // 0: queries and keys stay as they are
-    int value_rank = 0;               // 0: values do
-    std::vector<float> keys;          // [key_rank][head_dim]
-    std::vector<float> values;        // [value_rank][head_dim]
-    std::vector<float> values_turned; // [head_dim][value_rank]
+    int key_rank = 0;                  // 0: queries and keys stay as they are
+    int value_rank = 0;                // 0: values do
+    std::vector<float> keys;           // [key_rank][head_dim]
+    std::vector<float> values;         // [value_rank][head_dim]
+    std::vector<float> values_turned;  // [head_dim][value_rank]
   };
 
   const int head_dim_;

@@ -3,159 +3,15 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/status.h"
+#include "coordinator/calibration/choices.h"
 
 namespace headlong {
 namespace {
-
-HeadPolicy RetrievalPolicy() {
-  HeadPolicy policy;
-  policy.name = "retrieval";
-  return policy;
-}
-
-bool IsWindow(const HeadCost& cost) { return cost.window_tokens > 0; }
-
-// "local-4-256", "local-4-256-none": sinks, window, no compensation token; with codes
-// "local-4-256-int8", "retrieval-4-int8/int4", of which 4 tokens stay plain.
-HeadPolicy PolicyOf(const HeadCost& cost) {
-  HeadPolicy policy = RetrievalPolicy();
-  if (IsWindow(cost)) {
-    policy.name = absl::StrCat("local-", cost.sinks, "-", cost.window_tokens,
-                               cost.compensation ? "" : "-none");
-    policy.window_tokens = cost.window_tokens;
-    policy.compensation = cost.compensation ? Compensation::kMean : Compensation::kNone;
-  }
-  policy.sinks = cost.sinks;
-  policy.storage = cost.storage;
-  if (policy.full()) absl::StrAppend(&policy.name, "-", cost.sinks);
-  if (cost.storage.coded()) absl::StrAppend(&policy.name, "-", LaneStorageName(cost.storage));
-  return policy;
-}
-
-// A window together with codes: what both cost.
-HeadCost Both(HeadCost window, const HeadCost& codes) {
-  window.storage = codes.storage;
-  window.kl = std::max(window.kl, 0.0) + std::max(codes.kl, 0.0);
-  return window;
-}
-
-bool SamePolicy(const HeadCost& a, const HeadCost& b) {
-  return a.sinks == b.sinks && a.window_tokens == b.window_tokens &&
-         a.compensation == b.compensation && a.storage == b.storage;
-}
-
-// What was measured, and every window with every kind of codes that was not measured with it.
-std::vector<HeadCost> AllChoices(const std::vector<HeadCost>& costs) {
-  std::map<std::pair<int, int>, std::vector<HeadCost>> heads;
-  for (const HeadCost& cost : costs) heads[{cost.layer, cost.head}].push_back(cost);
-  std::vector<HeadCost> choices = costs;
-  for (const auto& [head, measured] : heads) {
-    for (const HeadCost& window : measured) {
-      if (!IsWindow(window) || window.storage.coded()) continue;
-      for (const HeadCost& codes : measured) {
-        if (IsWindow(codes)) continue;
-        const HeadCost both = Both(window, codes);
-        const bool known = std::any_of(measured.begin(), measured.end(),
-                                       [&](const HeadCost& one) { return SamePolicy(one, both); });
-        if (!known) choices.push_back(both);
-      }
-    }
-  }
-  return choices;
-}
-
-bool SameChoice(const HeadCost& cost, const HeadPolicy& policy) {
-  HeadPolicy choice = PolicyOf(cost);
-  choice.name = policy.name;
-  return choice == policy;
-}
-
-std::string HeadName(int layer, int head) { return absl::StrCat("layer ", layer, " head ", head); }
-
-absl::Status CheckCost(const HeadCost& cost, const PlanShape& shape) {
-  const auto refuse = [&](const std::string& why) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("cost of ", HeadName(cost.layer, cost.head), ": ", why));
-  };
-  if (cost.layer < 0 || cost.layer >= shape.layers || cost.head < 0 ||
-      cost.head >= shape.kv_heads) {
-    return refuse(absl::StrCat("the model has ", shape.layers, " layers of ", shape.kv_heads));
-  }
-  if (cost.sinks < 0) return refuse(absl::StrCat("sinks: at least 0, is ", cost.sinks));
-  if (cost.window_tokens < 0 || (!IsWindow(cost) && !cost.storage.coded())) {
-    return refuse(absl::StrCat("window_tokens: at least 1, is ", cost.window_tokens));
-  }
-  if (!std::isfinite(cost.kl)) return refuse("kl: must be finite");
-  return absl::OkStatus();
-}
-
-struct Option {
-  HeadPolicy policy;
-  int64_t bytes = 0;
-  double kl = 0;
-};
-using Options = std::vector<Option>;  // of one head: rising bytes, falling costs
-
-// Bytes of one head's lane in every layer under `policy`, as the model's windows bound it.
-std::vector<int64_t> BytesByLayer(const HeadPolicy& policy, const PlanShape& shape,
-                                  const Budget& budget) {
-  const std::vector<HeadPolicy> all(static_cast<size_t>(shape.layers) * shape.kv_heads, policy);
-  const Plan plan = Plan::FromPolicies(shape, all).BoundedBy(shape.layer_windows);
-  std::vector<int64_t> bytes;
-  for (int layer = 0; layer < shape.layers; ++layer) {
-    bytes.push_back(LaneBytes(plan.rule(plan.policy_index(layer, 0), budget.context),
-                              budget.context, budget.head_dim, budget.element_bytes));
-  }
-  return bytes;
-}
-
-// Leaves out what another option beats in bytes and in cost.
-void KeepFront(Options& options) {
-  std::stable_sort(options.begin(), options.end(), [](const Option& a, const Option& b) {
-    return std::pair(a.bytes, a.kl) < std::pair(b.bytes, b.kl);
-  });
-  Options front;
-  for (Option& option : options) {
-    if (front.empty() || option.kl < front.back().kl) front.push_back(std::move(option));
-  }
-  options = std::move(front);
-}
-
-absl::StatusOr<std::vector<Options>> OptionsByHead(const PlanShape& shape,
-                                                   const std::vector<HeadCost>& costs,
-                                                   const Budget& budget) {
-  std::vector<Options> heads(static_cast<size_t>(shape.layers) * shape.kv_heads);
-  const std::vector<int64_t> full = BytesByLayer(RetrievalPolicy(), shape, budget);
-  for (size_t i = 0; i < heads.size(); ++i) {
-    heads[i].push_back({RetrievalPolicy(), full[i / shape.kv_heads], 0});
-  }
-  for (const HeadCost& cost : costs) RETURN_IF_ERROR(CheckCost(cost, shape));
-  std::vector<std::pair<HeadPolicy, std::vector<int64_t>>> sizes;
-  for (const HeadCost& cost : AllChoices(costs)) {
-    const HeadPolicy policy = PolicyOf(cost);
-    auto size = std::find_if(sizes.begin(), sizes.end(),
-                             [&](const auto& entry) { return entry.first == policy; });
-    if (size == sizes.end()) {
-      sizes.emplace_back(policy, BytesByLayer(policy, shape, budget));
-      size = std::prev(sizes.end());
-    }
-    Options& options = heads[cost.layer * shape.kv_heads + cost.head];
-    if (std::any_of(options.begin(), options.end(),
-                    [&](const Option& other) { return other.policy == size->first; })) {
-      return absl::InvalidArgumentError(absl::StrCat("cost of ", HeadName(cost.layer, cost.head),
-                                                     ": ", size->first.name, " stands twice"));
-    }
-    options.push_back({size->first, size->second[cost.layer], std::max(cost.kl, 0.0)});
-  }
-  for (Options& options : heads) KeepFront(options);
-  return heads;
-}
 
 // A choice for the heads up to one, as the choice of this head and the state of those before it.
 struct State {
@@ -294,7 +150,7 @@ absl::StatusOr<double> PredictedKl(const std::vector<HeadCost>& costs, const Pla
   for (int layer = 0; layer < plan.layers(); ++layer) {
     for (int head = 0; head < plan.kv_heads(); ++head) {
       const HeadPolicy& policy = plan.policy(layer, head);
-      if (policy.full() && !policy.storage.coded()) continue;
+      if (policy.keeps_all()) continue;
       const auto cost = std::find_if(choices.begin(), choices.end(), [&](const HeadCost& entry) {
         return entry.layer == layer && entry.head == head && SameChoice(entry, policy);
       });

@@ -19,7 +19,8 @@ struct HeadScores {
 
 // What one choice for one head costs: mean KL(full || changed), in nats per token, when only this
 // head is changed and every other head keeps everything, in the cache's own type. A choice is a
-// window, or codes to store everything as; of a head that has both the costs are taken to add up.
+// window, or codes to store everything as, or a rank; of a head that has several of these the costs
+// are taken to add up.
 struct HeadCost {
   int layer = 0;
   int head = 0;
@@ -28,6 +29,8 @@ struct HeadCost {
   bool compensation = true;
   double kl = 0;
   LaneStorage storage = {};
+  LaneRank rank = {};
+  Rotation rotation = Rotation::kNone;  // beside codes
   bool operator==(const HeadCost&) const = default;
 };
 

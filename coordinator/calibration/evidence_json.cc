@@ -66,8 +66,10 @@ absl::StatusOr<std::vector<const Json*>> Elements(const Json& object, const std:
 
 absl::StatusOr<HeadCost> ParseCost(const Json& json, const PlanShape& shape,
                                    std::string_view what) {
-  RETURN_IF_ERROR(JsonOnlyFields(
-      json, {"layer", "head", "sinks", "window_tokens", "compensation", "kl", "storage"}, what));
+  RETURN_IF_ERROR(JsonOnlyFields(json,
+                                 {"layer", "head", "sinks", "window_tokens", "compensation", "kl",
+                                  "storage", "rank", "rotation"},
+                                 what));
   ASSIGN_OR_RETURN(const int64_t layer, JsonInt(json, "layer", 0, shape.layers - 1, what));
   ASSIGN_OR_RETURN(const int64_t head, JsonInt(json, "head", 0, shape.kv_heads - 1, what));
   ASSIGN_OR_RETURN(const int64_t sinks, JsonInt(json, "sinks", 0, INT32_MAX, what));
@@ -83,7 +85,18 @@ absl::StatusOr<HeadCost> ParseCost(const Json& json, const PlanShape& shape,
     }
     cost.storage = *storage;
   }
-  const int64_t least = cost.storage.coded() ? 0 : 1;
+  if (json.contains("rank")) {
+    ASSIGN_OR_RETURN(const std::string name, JsonString(json, "rank", what));
+    const absl::StatusOr<LaneRank> rank = LaneRankFromName(name);
+    if (!rank.ok()) return Refuse(what, std::string(rank.status().message()));
+    cost.rank = *rank;
+  }
+  if (json.contains("rotation")) {
+    ASSIGN_OR_RETURN(const std::string name, JsonString(json, "rotation", what));
+    if (name != "hadamard") return Refuse(what, R"(rotation: must be "hadamard")");
+    cost.rotation = Rotation::kHadamard;
+  }
+  const int64_t least = cost.storage.coded() || cost.rank.projected() ? 0 : 1;
   ASSIGN_OR_RETURN(cost.window_tokens, JsonInt(json, "window_tokens", least, INT32_MAX, what));
   ASSIGN_OR_RETURN(const std::string compensation, JsonString(json, "compensation", what));
   if (compensation != "mean" && compensation != "none") {
@@ -149,6 +162,8 @@ OrderedJson CostJson(const HeadCost& cost) {
   json["compensation"] = cost.compensation ? "mean" : "none";
   json["kl"] = cost.kl;
   if (cost.storage.coded()) json["storage"] = LaneStorageName(cost.storage);
+  if (cost.rank.projected()) json["rank"] = LaneRankName(cost.rank);
+  if (cost.rotation == Rotation::kHadamard) json["rotation"] = "hadamard";
   return json;
 }
 

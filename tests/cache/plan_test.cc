@@ -7,7 +7,6 @@
 #include "common/json.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/support/orthonormal.h"
 #include "tests/support/paths.h"
 
 namespace headlong {
@@ -96,52 +95,6 @@ TEST(PlanTest, PoliciesMaySayWhatKeysAndValuesAreStoredAs) {
   const auto again = Plan::FromJson(plan->ToJson(), kShape, "plan.json");
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_EQ(again->policies(), plan->policies());
-}
-
-TEST(PlanTest, PoliciesMaySayHowManyNumbersAreStored) {
-  const auto projections = Projections::Create(64, {{{6, 0}, {RandomOrthonormal(1, 48, 64), {}}},
-                                                    {{6, 1}, {RandomOrthonormal(2, 48, 64), {}}}});
-  ASSERT_TRUE(projections.ok()) << projections.status();
-  const std::string patch = absl::StrCat(
-      R"([{"op":"add","path":"/policies/retrieval/rank","value":{"k":48}},
-          {"op":"add","path":"/projections","value":{"file":"x","sha256":")",
-      (*projections)->digest(), R"("}},
-          {"op":"add","path":"/policies/local/rotation","value":"hadamard"}])");
-  auto plan = Plan::FromJson(Patched(patch.c_str()), kShape, "plan.json");
-  ASSERT_TRUE(plan.ok()) << plan.status();
-  EXPECT_EQ(plan->projections_file(), "x");
-  EXPECT_TRUE(plan->UseProjections(*projections).ok());
-  const LaneRule rule = plan->rule(plan->policy_index(6, 0), 100);
-  EXPECT_EQ(rule.format(64, 2).keys, (RowFormat{Storage::kBfloat16, 48}));
-  EXPECT_EQ(rule.format(64, 2).values, (RowFormat{Storage::kBfloat16, 64}));
-  EXPECT_EQ(LaneBytes(rule, 64, 64, 2), 64 * (48 + 64) * 2);
-  EXPECT_EQ(plan->policy(0, 0).rotation, Rotation::kHadamard);
-  const auto again = Plan::FromJson(plan->ToJson(), kShape, "plan.json");
-  ASSERT_TRUE(again.ok()) << again.status();
-  EXPECT_EQ(again->policies(), plan->policies());
-  EXPECT_EQ(again->ToJson(), plan->ToJson());
-}
-
-TEST(PlanTest, ProjectionsMustBeThePlansOwn) {
-  Projections::Heads heads{{{6, 0}, {RandomOrthonormal(1, 48, 64), {}}},
-                           {{6, 1}, {RandomOrthonormal(2, 32, 64), {}}}};
-  const auto short_one = Projections::Create(64, heads).value();
-  heads.erase({6, 1});
-  const auto one_missing = Projections::Create(64, heads).value();
-  const auto message_of = [](const std::string& digest, const auto& projections) {
-    const std::string patch = absl::StrCat(
-        R"([{"op":"add","path":"/policies/retrieval/rank","value":{"k":48}},
-            {"op":"add","path":"/projections","value":{"file":"x","sha256":")",
-        digest, R"("}}])");
-    auto plan = Plan::FromJson(Patched(patch.c_str()), kShape, "plan.json");
-    return std::string(plan->UseProjections(projections).message());
-  };
-  EXPECT_THAT(message_of(std::string(64, '1'), short_one),
-              StartsWith("projections: the plan is for those with sha256 1111"));
-  EXPECT_EQ(message_of(short_one->digest(), short_one),
-            "projections: layer 6 head 1: the plan's rank is 48/all, the projection has 32/all");
-  EXPECT_EQ(message_of(one_missing->digest(), one_missing),
-            "projections: layer 6 head 1: the plan's rank is 48/all, there is no projection");
 }
 
 struct Refusal {

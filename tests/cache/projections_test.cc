@@ -13,8 +13,7 @@ namespace {
 using testing::HasSubstr;
 
 std::string Refused(int head_dim, const HeadProjections& head) {
-  return std::string(
-      Projections::Create(head_dim, {{{3, 1}, head}}).status().message());
+  return std::string(Projections::Create(head_dim, {{{3, 1}, head}}).status().message());
 }
 
 TEST(Projections, RefuseWhatIsNoProjectionByTheNameOfItsHead) {

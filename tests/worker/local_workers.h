@@ -44,8 +44,7 @@ struct LocalOptions {
   std::string kv_cache_dtype;         // empty: as dtype
   bool dummy = false;                 // no files but config.json
   std::vector<DeviceChoice> devices;  // taken in turn; none: CPUs
-  // Stripes that each rank holds of most retrieval heads; a rank without any holds no head at all.
-  // Empty: no head is split.
+  // Stripes of most retrieval heads that each rank holds, or no head at all. Empty: none is split.
   std::vector<int> stripes;
   bool cuda_graphs = true;
   bool keeps_logits = true;

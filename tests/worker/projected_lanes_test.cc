@@ -78,9 +78,8 @@ class ProjectedLanes : public ::testing::Test {
 
   std::string Projected(LaneRank rank, const std::string& more = "") {
     options_.projections = RandomProjections(rank);
-    return PlanOf(Ranks(rank) + more,
-                  absl::StrCat(R"("projections":{"file":"none","sha256":")",
-                               options_.projections->digest(), R"("},)"));
+    return PlanOf(Ranks(rank) + more, absl::StrCat(R"("projections":{"file":"none","sha256":")",
+                                                   options_.projections->digest(), R"("},)"));
   }
 
   LocalOptions options_;

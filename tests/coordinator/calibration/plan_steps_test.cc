@@ -1,0 +1,82 @@
+#include "coordinator/calibration/plan_steps.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+namespace headlong {
+namespace {
+
+const PlanShape kShape{1, 3};
+const Budget kBudget{4096, 64, 2, 1.0};
+
+// Three heads with a window, codes and a rank to choose from.
+std::vector<HeadCost> Costs() {
+  std::vector<HeadCost> costs;
+  for (int head = 0; head < 3; ++head) {
+    const double dear = head + 1;
+    costs.push_back({0, head, 4, 64, true, 0.5 * dear});
+    costs.push_back({0, head, 4, 0, true, 0.01 * dear, {Storage::kInt8, Storage::kInt8}});
+    costs.push_back({0, head, 0, 0, true, 0.1 * dear, {}, {32, 48}});
+  }
+  return costs;
+}
+
+int64_t Bytes(const Plan& plan) { return plan.SequenceBytes(4096, 4096, 64, 2); }
+
+TEST(PlanSteps, ChangeOneHeadOrTwoWithinTheBytesCheapestFirst) {
+  Budget budget = kBudget;
+  budget.share = 0.4;
+  const Plan plan = BudgetPlan(kShape, Costs(), budget).value();
+  const double now = PredictedKl(Costs(), plan).value();
+  const auto steps = PlanSteps(kShape, Costs(), kBudget, plan, Bytes(plan), 20);
+  ASSERT_TRUE(steps.ok()) << steps.status();
+  ASSERT_EQ(steps->size(), 20u);
+  std::set<std::string> seen;
+  double before = 0;
+  for (const Plan& step : *steps) {
+    EXPECT_LE(Bytes(step), Bytes(plan));
+    int changed = 0;
+    for (int head = 0; head < 3; ++head) {
+      changed += step.policy(0, head) == plan.policy(0, head) ? 0 : 1;
+    }
+    EXPECT_TRUE(changed == 1 || changed == 2) << step.ToJson();
+    EXPECT_TRUE(seen.insert(step.ToJson()).second) << "twice: " << step.ToJson();
+    const double kl = PredictedKl(Costs(), step).value();
+    EXPECT_GE(kl, now - 1e-12) << "the plan was the best of all";
+    EXPECT_GE(kl, before - 1e-12);
+    before = kl;
+  }
+  EXPECT_EQ(PlanSteps(kShape, Costs(), kBudget, plan, Bytes(plan), 3)->size(), 3u);
+}
+
+TEST(PlanSteps, AHeadWithAnotherPolicyThanWasMeasuredStaysAsItIs) {
+  std::vector<HeadPolicy> policies(3, HeadPolicy{"full"});
+  policies[1].name = "odd";
+  policies[1].window_tokens = 100;
+  const Plan plan = Plan::FromPolicies(kShape, policies);
+  const auto steps = PlanSteps(kShape, Costs(), kBudget, plan, Bytes(plan), 1000);
+  ASSERT_TRUE(steps.ok());
+  for (const Plan& step : *steps) EXPECT_EQ(step.policy(0, 1), plan.policy(0, 1));
+}
+
+TEST(BudgetPlan, JoinsDialsThatWereMeasuredApart) {
+  const PlanShape one{1, 1};
+  std::vector<HeadCost> costs = Costs();
+  costs.resize(3);
+  std::set<std::string> names;
+  const auto curve = CostCurve(one, costs, kBudget).value();
+  for (const CurvePoint& point : curve) {
+    Budget budget = kBudget;
+    budget.share = static_cast<double>(point.bytes) /
+                   static_cast<double>(Plan::Full(1, 1).FullSequenceBytes(4096, 64, 2));
+    const Plan plan = BudgetPlan(one, costs, budget).value();
+    names.insert(plan.policies()[0].name);
+    EXPECT_NEAR(PredictedKl(costs, plan).value(), point.kl, 1e-12);
+  }
+  EXPECT_TRUE(names.contains("local-4-64-rank-32/48-int8")) << testing::PrintToString(names);
+  EXPECT_TRUE(names.contains("retrieval-4-rank-32/48-int8")) << testing::PrintToString(names);
+}
+
+}  // namespace
+}  // namespace headlong
