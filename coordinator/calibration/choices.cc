@@ -87,9 +87,8 @@ std::vector<HeadCost> WithUnions(const std::vector<HeadCost>& measured) {
       for (size_t i = 0; i < count; ++i) {
         if (DialsOf(choices[i]) > dial || !GoTogether(choices[i], one)) continue;
         const HeadCost both = Both(choices[i], one);
-        const bool known = std::any_of(choices.begin(), choices.end(),
-                                       [&](const HeadCost& other) { return SamePolicy(other, both); });
-        if (!known) choices.push_back(both);
+        const auto same = [&](const HeadCost& other) { return SamePolicy(other, both); };
+        if (std::none_of(choices.begin(), choices.end(), same)) choices.push_back(both);
       }
     }
   }

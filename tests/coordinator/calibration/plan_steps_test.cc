@@ -16,8 +16,8 @@ std::vector<HeadCost> Costs() {
   for (int head = 0; head < 3; ++head) {
     const double dear = head + 1;
     costs.push_back({0, head, 4, 64, true, 0.5 * dear});
-    costs.push_back({0, head, 4, 0, true, 0.01 * dear, {Storage::kInt8, Storage::kInt8}});
-    costs.push_back({0, head, 0, 0, true, 0.1 * dear, {}, {32, 48}});
+    costs.push_back({0, head, 4, 0, true, 0.01 * dear, {Storage::kInt8, Storage::kInt8}, {}, {}});
+    costs.push_back({0, head, 0, 0, true, 0.1 * dear, {}, {32, 48}, {}});
   }
   return costs;
 }
@@ -51,7 +51,9 @@ TEST(PlanSteps, ChangeOneHeadOrTwoWithinTheBytesCheapestFirst) {
 }
 
 TEST(PlanSteps, AHeadWithAnotherPolicyThanWasMeasuredStaysAsItIs) {
-  std::vector<HeadPolicy> policies(3, HeadPolicy{"full"});
+  HeadPolicy full;
+  full.name = "full";
+  std::vector<HeadPolicy> policies(3, full);
   policies[1].name = "odd";
   policies[1].window_tokens = 100;
   const Plan plan = Plan::FromPolicies(kShape, policies);

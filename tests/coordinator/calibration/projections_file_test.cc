@@ -45,13 +45,14 @@ TEST_F(ProjectionsFileTest, AreReadAsTheyWereWritten) {
 
 TEST_F(ProjectionsFileTest, TheWireHasThemToo) {
   WireProjections wire;
-  for (const auto& [place, head] : Three()->heads()) {
+  const auto three = Three();
+  for (const auto& [place, head] : three->heads()) {
     AddToWire(place.first, place.second, head, wire);
   }
   EXPECT_EQ(FromWire(wire, 32).value()->digest(), Three()->digest());
-  *wire.Add() = wire[0];
+  const v1::HeadProjection first = wire[0];
+  *wire.Add() = first;
   EXPECT_EQ(FromWire(wire, 32).status().message(), "projections: layer 0 head 1 is there twice");
-  EXPECT_THAT(std::string(FromWire(wire, 0).status().message()), HasSubstr("twice"));
 }
 
 TEST_F(ProjectionsFileTest, WrongOnesAreRefusedByName) {
