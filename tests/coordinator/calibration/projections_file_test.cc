@@ -19,6 +19,7 @@ class ProjectionsFileTest : public testing::Test {
   void SetUp() override {
     folder_ = std::filesystem::path(testing::TempDir()) /
               testing::UnitTest::GetInstance()->current_test_info()->name();
+    std::filesystem::remove_all(folder_);
     std::filesystem::create_directories(folder_);
   }
   std::filesystem::path Write(const std::string& name, const std::string& bytes) const {
