@@ -129,8 +129,21 @@ absl::Status CalibrationRun::Step(const std::string& what) {
   return absl::OkStatus();
 }
 
+void CalibrationRun::DropOthers() {
+  const std::vector<HeadCost> choices = ChoicesOf(options_);
+  std::erase_if(evidence_.costs, [&](const HeadCost& cost) {
+    return std::none_of(choices.begin(), choices.end(), [&](HeadCost choice) {
+      choice.layer = cost.layer;
+      choice.head = cost.head;
+      choice.kl = cost.kl;
+      return choice == cost;
+    });
+  });
+}
+
 absl::Status CalibrationRun::MeasureCosts() {
   const PlanShape& shape = evidence_.shape;
+  DropOthers();
   RETURN_IF_ERROR(Step("the full cache"));
   RETURN_IF_ERROR(prober_.Keep(kChoosing, texts_.choosing));
   const auto heads = static_cast<size_t>(shape.layers) * static_cast<size_t>(shape.kv_heads);

@@ -48,7 +48,8 @@ class CalibrationRun {
   // Told whenever `evidence` has more than before; a later run may begin with it.
   using OnEvidence = std::function<absl::Status(const Evidence& evidence)>;
 
-  // All of these outlive the run. What `evidence` holds already is not measured again.
+  // All of these outlive the run. What `evidence` holds already is not measured again; choices in
+  // it that the options do not name are dropped.
   CalibrationRun(CalibrationProber& prober, const CalibrationOptions& options,
                  const CalibrationTexts& texts, Evidence& evidence)
       : prober_(prober), options_(options), texts_(texts), evidence_(evidence) {}
@@ -58,6 +59,7 @@ class CalibrationRun {
                            const std::function<bool()>& stop);
 
  private:
+  void DropOthers();
   absl::Status MeasureCosts();
   absl::StatusOr<double> Measure(const Plan& plan);
   absl::StatusOr<Plan> Complete(Plan plan);

@@ -48,6 +48,7 @@ struct CalibrateFlags {
   uint64_t seed = 1;
   bool scores_only = false;
   std::string evidence;
+  std::string costs;
   std::string report;
   OutputFlag output;
 };
@@ -102,6 +103,25 @@ std::string ParametersOf(const CalibrateFlags& flags, const std::string& text) {
 }
 
 std::string PartialPath(const CalibrateFlags& flags) { return flags.out + ".partial"; }
+
+// What an earlier run with the same texts measured: another budget needs nothing anew.
+absl::Status TakeCosts(const CalibrateFlags& flags, Evidence& evidence) {
+  if (flags.costs.empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(flags.costs));
+  ASSIGN_OR_RETURN(Evidence held, ParseEvidence(text, flags.costs));
+  if (held.shape.model_fingerprint != evidence.shape.model_fingerprint) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--costs: ", flags.costs, " is of another model"));
+  }
+  if (held.element_bytes != evidence.element_bytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--costs: ", flags.costs, " is of caches with ", held.element_bytes,
+                     " bytes a number, these have ", evidence.element_bytes));
+  }
+  evidence.scores = std::move(held.scores);
+  evidence.costs = std::move(held.costs);
+  return absl::OkStatus();
+}
 
 // Parameters in the first line, evidence in the second.
 void TakePartial(const CalibrateFlags& flags, const std::string& parameters, Evidence& evidence,
@@ -216,9 +236,15 @@ absl::Status Calibrate(const CalibrateFlags& flags, Client& client, Terminal& te
   CalibrationOptions options;
   options.share = flags.max_kl > 0 ? 0 : flags.budget;
   options.max_kl = flags.max_kl;
-  ASSIGN_OR_RETURN(options.windows, ParseIntegerList(flags.windows, 1, INT32_MAX));
+  options.windows.clear();
+  if (!flags.windows.empty()) {
+    ASSIGN_OR_RETURN(options.windows, ParseIntegerList(flags.windows, 1, INT32_MAX));
+  }
   ASSIGN_OR_RETURN(options.codes, ParseCodes(flags.storage));
   ASSIGN_OR_RETURN(options.ranks, ParseRanks(flags.rank, model.shape().head_dim()));
+  if (options.windows.empty() && options.codes.empty() && options.ranks.empty()) {
+    return absl::InvalidArgumentError("--windows, --storage, --rank: nothing to choose from");
+  }
   options.projections_file = ProjectionsPath(flags.out).filename();
   ASSIGN_OR_RETURN(options.repeats, Repeats(flags, model, hay));
   Evidence evidence = EmptyEvidence(flags, model);
@@ -236,6 +262,7 @@ absl::Status Calibrate(const CalibrateFlags& flags, Client& client, Terminal& te
       texts.judging,
       MakeMeasuredText(second, {flags.seed + 1, flags.context - kRoom, kFacts}, kDensity, encode));
   const std::string parameters = ParametersOf(flags, text);
+  RETURN_IF_ERROR(TakeCosts(flags, evidence));
   TakePartial(flags, parameters, evidence, terminal);
 
   CalibrationRun run(prober, options, texts, evidence);
@@ -298,7 +325,7 @@ void AddCalibrateCommand(CommandLine& cli) {
   command->add_option("--length", flags->length, "Tokens of the texts that heads are measured on")
       ->check(CLI::Range(int64_t{832}, int64_t{1} << 30))
       ->capture_default_str();
-  command->add_option("--windows", flags->windows, "Windows to choose from, in tokens")
+  command->add_option("--windows", flags->windows, "Windows to choose from, in tokens; '': none")
       ->capture_default_str();
   command->add_option("--storage", flags->storage,
                       "Codes to choose from for keys and values: int8, int4, fp8, or one for each "
@@ -319,6 +346,9 @@ void AddCalibrateCommand(CommandLine& cli) {
   command->add_flag("--scores-only", flags->scores_only,
                     "Nothing but attention scores: --out is evidence, not a plan");
   command->add_option("--evidence", flags->evidence, "Write all that was measured, as JSON");
+  command->add_option("--costs", flags->costs,
+                      "Evidence of an earlier run on the same text: what it measured is not "
+                      "measured again");
   command->add_option("--report", flags->report, "Write it as a page with pictures, HTML");
   // Epochs of its own: never a server that others use.
   AddEngineFlags(command, &flags->target.engine, /*embedded=*/true);

@@ -75,8 +75,8 @@ absl::StatusOr<std::vector<Plan>> PlanSteps(const PlanShape& shape,
                                             const Budget& budget, const Plan& plan,
                                             int64_t max_bytes, int most) {
   ASSIGN_OR_RETURN(const std::vector<Options> heads, OptionsByHead(shape, costs, budget));
-  const int64_t bytes = plan.SequenceBytes(budget.context, budget.context, budget.head_dim,
-                                           budget.element_bytes);
+  const int64_t bytes =
+      plan.SequenceBytes(budget.context, budget.context, budget.head_dim, budget.element_bytes);
   std::vector<Step> steps = StepsOf(ChangesOf(heads, plan), max_bytes - bytes);
   const auto count = std::min(steps.size(), static_cast<size_t>(most));
   std::partial_sort(steps.begin(), steps.begin() + static_cast<int64_t>(count), steps.end(),

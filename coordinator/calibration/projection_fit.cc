@@ -48,8 +48,8 @@ std::vector<float> Rows(const Matrix& moments, int rank) {
 HeadProjections FitProjections(const HeadSpectra& spectra, LaneRank rank, int head_dim) {
   HeadProjections head;
   if (rank.keys > 0) {
-    const Matrix both = Scaled(MatrixOf(spectra.queries, head_dim)) +
-                        Scaled(MatrixOf(spectra.keys, head_dim));
+    const Matrix both =
+        Scaled(MatrixOf(spectra.queries, head_dim)) + Scaled(MatrixOf(spectra.keys, head_dim));
     head.keys = Rows(both, rank.keys);
   }
   if (rank.values > 0) head.values = Rows(MatrixOf(spectra.values, head_dim), rank.values);

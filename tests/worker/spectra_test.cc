@@ -1,8 +1,8 @@
-#include "worker/spectra_cpu.h"
-
 #include <gtest/gtest.h>
 
 #include <random>
+
+#include "worker/spectra_cpu.h"
 
 namespace headlong {
 namespace {

@@ -30,10 +30,10 @@ class ProjectionsFileTest : public testing::Test {
 };
 
 std::shared_ptr<const Projections> Three() {
-  return Projections::Create(32, {{{0, 1}, {RandomOrthonormal(1, 16, 32), {}}},
-                                  {{0, 2}, {{}, RandomOrthonormal(2, 32, 32)}},
-                                  {{11, 0}, {RandomOrthonormal(3, 16, 32),
-                                             RandomOrthonormal(4, 16, 32)}}})
+  return Projections::Create(
+             32, {{{0, 1}, {RandomOrthonormal(1, 16, 32), {}}},
+                  {{0, 2}, {{}, RandomOrthonormal(2, 32, 32)}},
+                  {{11, 0}, {RandomOrthonormal(3, 16, 32), RandomOrthonormal(4, 16, 32)}}})
       .value();
 }
 
