@@ -18,9 +18,11 @@ namespace {
 constexpr int kTokens = 4096;
 
 // All heads in full, or two of them and local ones, as codes of these types.
-std::string PlanOf(const std::string& keys, const std::string& values, bool local) {
-  const std::string storage =
-      absl::StrCat(R"("sinks":4,"storage":{"k":")", keys, R"(","v":")", values, R"("})");
+std::string PlanOf(const std::string& keys, const std::string& values, bool local,
+                   const std::string& rotation = "none") {
+  const std::string storage = absl::StrCat(R"("sinks":4,"rotation":")", rotation,
+                                           R"(","storage":{"k":")", keys, R"(","v":")", values,
+                                           R"("})");
   return absl::StrCat(R"({"version":1,"layers":8,"kv_heads":4,"policies":{"all":{)", storage,
                       R"(},"local":{)", storage, R"(,"window_tokens":256}},"default":")",
                       local ? "local" : "all",
@@ -75,10 +77,14 @@ TEST_F(CodedLanes, Int8StaysNearFp32) {
   const double int8 = Difference(Logits(PlanOf("int8", "int8", false), 512, {}), plain);
   const double fp8 = Difference(Logits(PlanOf("fp8", "fp8", false), 512, {}), plain);
   const double int4 = Difference(Logits(PlanOf("int4", "int4", false), 512, {}), plain);
+  const double turned =
+      Difference(Logits(PlanOf("int8", "int8", false, "hadamard"), 512, {}), plain);
   RecordProperty("int8", std::to_string(int8));
+  RecordProperty("int8 turned", std::to_string(turned));
   RecordProperty("fp8", std::to_string(fp8));
   RecordProperty("int4", std::to_string(int4));
   EXPECT_LE(int8, 0.8);
+  EXPECT_LE(turned, 1.5);  // this model has no outliers that a rotation could spread
   EXPECT_GT(int8, 0) << "nothing was coded";
   EXPECT_LT(int8, fp8);
   EXPECT_LT(fp8, int4);

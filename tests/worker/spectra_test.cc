@@ -20,7 +20,7 @@ TEST(SpectraCpu, AreSumsOverTheChunksThatAskInAnyPieces) {
   for (float& x : qkv) x = normal(random);
 
   SpectraCpu spectra(shape);
-  for (const auto [begin, end] : {std::pair(0, 70), {70, 71}, {71, kRows}}) {
+  for (const auto& [begin, end] : {std::pair(0, 70), {70, 71}, {71, kRows}}) {
     Batch batch;
     Chunk other;  // of somebody who did not ask
     other.count = 3;
