@@ -150,6 +150,16 @@ void SetKept(const LaneRule& rule, int64_t length, DecodeLane& lane) {
   if (rule.full) lane.slots = static_cast<int32_t>(OwnedTokens(rule.stripes, length));
 }
 
+void SetSinks(const LaneRule& rule, int64_t length, int64_t sink_rows, DecodeLane& lane) {
+  const int64_t sinks = std::min(sink_rows, length);
+  if (sinks == 0) return;
+  const int64_t taken = rule.full ? OwnedTokens(rule.stripes, sinks) : sinks;
+  lane.sink_rows = static_cast<int32_t>(sink_rows);
+  lane.sink_tokens = static_cast<int32_t>(!rule.full || rule.stripes.Owns(0) ? sinks : 0);
+  lane.gap_begin = 0;
+  lane.gap_end = std::max(lane.gap_end, static_cast<int32_t>(taken));
+}
+
 void BoundByWindow(int64_t length, int64_t window, DecodeLane& lane, StripeRange stripes) {
   const int64_t hidden = stripes.whole()
                              ? lane.slots - std::min(length, window)  // end at length

@@ -5,6 +5,7 @@
 // Operations: 4 * head_dim per query row and visible key. Bytes: a tile of 128 rows reads each key
 // and value it sees once, mostly out of the L2.
 #include "worker/kernels/prefill_visible.cuh"
+#include "worker/kernels/prefill_widen.cuh"
 
 namespace headlong::cuda {
 namespace {
@@ -45,6 +46,19 @@ class KeyLoads {
   }
 
   __device__ void Issue(int tile) const {
+    if (lane_.lane_class.plain) return IssuePlain(tile);
+    for (const bool value : {false, true}) {
+      const uint32_t slot = Keys(tile) + (value ? Place::kTileBytes : 0);
+      const auto page_of = [&](int block) { return blocks_[tile % 2][block]; };
+      WidenedTile<kDim, kKeys, kThreads>(lane_, range_)
+          .Fill(value, tile * kKeys, page_of,
+                [&](int row, int quad) { return slot + row * Place::kRowBytes + quad * 16; });
+    }
+  }
+  __device__ uint32_t Keys(int tile) const { return memory_ + tile % 2 * 2 * Place::kTileBytes; }
+
+ private:
+  __device__ void IssuePlain(int tile) const {
     const uint32_t slot = Keys(tile);
 #pragma unroll
     for (int i = 0; i < kKeys * Place::kQuads / kThreads; ++i) {
@@ -53,18 +67,16 @@ class KeyLoads {
       const int key = tile * kKeys + row, p = range_.Position(key);
       const bool live = range_.Live(key), fresh = p >= lane_.chunk.fresh_begin;
       const std::byte* from =
-          fresh ? lane_.Fresh(p)
+          fresh ? lane_.Fresh(false, p).codes
                 : blocks_[tile % 2][row / kBlockRows] + row % kBlockRows * (kDim * 2);
       if (!live) from = lane_.pages;  // nothing is read, the row becomes zeros
-      const int64_t half = fresh ? lane_.fresh_half : lane_.lane_class.half_bytes;
+      const int64_t half =
+          fresh ? lane_.fresh_capacity * (kDim * 2) : lane_.lane_class.key_bytes;
       const uint32_t to = slot + row * Place::kRowBytes + column;
       CopyAsync(to, from + column, live);
       CopyAsync(to + Place::kTileBytes, from + (live ? half : 0) + column, live);
     }
   }
-  __device__ uint32_t Keys(int tile) const { return memory_ + tile % 2 * 2 * Place::kTileBytes; }
-
- private:
   const Lane& lane_;
   const KeyRange& range_;
   const uint32_t memory_;
@@ -167,7 +179,7 @@ __global__ void __launch_bounds__(kThreads, 2) AttendTiles(PrefillAttention pref
     const auto pair = [&](int r, int column) {
       return *reinterpret_cast<const uint32_t*>(shared + r * Place::kRowBytes + column * 2);
     };
-    BeginWithTokens(lanes, lane.chunk, pair, softmax);
+    BeginWithTokens(lanes, lane, pair, softmax);
   }
   const uint32_t q = memory + threadIdx.x / 32 * 16 * kRowTiles * Place::kRowBytes;
   for (int i = 0; i * kKeys < range.end; ++i) {

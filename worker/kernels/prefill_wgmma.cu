@@ -7,6 +7,7 @@
 // and value it sees once, mostly out of the L2.
 #include "worker/kernels/prefill_products.cuh"
 #include "worker/kernels/prefill_visible.cuh"
+#include "worker/kernels/prefill_widen.cuh"
 
 namespace headlong::cuda {
 namespace {
@@ -73,24 +74,48 @@ class KeyLoads {
       : lane_(lane), range_(range), slots_(slots) {}
 
   // As far ahead as there are slots.
-  __device__ void Run() const {
+  __device__ void Run() const { lane_.lane_class.plain ? RunPlain() : RunWidened(); }
+
+ private:
+  struct Half {  // keys or values of a tile
+    int tile, slot;
+    bool value;
+  };
+
+  __device__ void RunPlain() const {
     const std::byte* block = FindBlock(0);
     for (int i = 0; i == 0 || i * Place::kKeys < range_.end; ++i) {
       const std::byte* next = FindBlock(i + 1);
       slots_.WaitEmptied(Slots<kDim>::KeySlot(i), i);
-      Issue({i, Slots<kDim>::KeySlot(i), 0, 0}, block);
+      Issue({i, Slots<kDim>::KeySlot(i), false}, block);
       slots_.WaitEmptied(Slots<kDim>::ValueSlot(i), i);
-      Issue({i, Slots<kDim>::ValueSlot(i), lane_.lane_class.half_bytes, lane_.fresh_half}, block);
+      Issue({i, Slots<kDim>::ValueSlot(i), true}, block);
       block = next;
     }
     WaitForCopies();
   }
 
- private:
-  struct Half {  // keys or values of a tile
-    int tile, slot;
-    int64_t in_page, in_fresh;  // bytes from a key
-  };
+  __device__ void RunWidened() const {
+    const WidenedTile<kDim, Place::kKeys, kGroupThreads> tile(lane_, range_);
+    const std::byte* block = FindBlock(0);
+    for (int i = 0; i == 0 || i * Place::kKeys < range_.end; ++i) {
+      const std::byte* next = FindBlock(i + 1);
+      const auto page_of = [&](int b) {
+        return reinterpret_cast<const std::byte*>(
+            __shfl_sync(~0u, reinterpret_cast<uint64_t>(block), b));
+      };
+      for (const bool value : {false, true}) {
+        const int slot = value ? Slots<kDim>::ValueSlot(i) : Slots<kDim>::KeySlot(i);
+        slots_.WaitEmptied(slot, i);
+        tile.Fill(value, i * Place::kKeys, page_of, [&](int row, int quad) {
+          return slots_.At(slot) + Swizzled<Place::kKeys>(row, quad);
+        });
+        FenceForProducts();
+        ArriveAt(slots_.Filled(slot));
+      }
+      block = next;
+    }
+  }
 
   // Of the warp's threads each looks up one block of 16 keys of a tile, long before its use.
   __device__ const std::byte* FindBlock(int tile) const {
@@ -108,13 +133,15 @@ class KeyLoads {
     const bool whole = first >= range_.sink_blocks && last < range_.end;
     const bool fresh = whole && position >= fresh_begin;
     const bool plain = fresh || (whole && range_.Position(last) < fresh_begin);
+    const int64_t in_page = half.value ? lane_.lane_class.key_bytes : 0;
+    const std::byte* const fresh_rows = lane_.Fresh(half.value, 0).codes;
     const uint32_t to = slots_.At(half.slot);
 #pragma unroll
     for (int block = 0; block < Place::kKeys; block += kBlockRows) {
-      const auto in_page = reinterpret_cast<const std::byte*>(
+      const auto in_pages = reinterpret_cast<const std::byte*>(
           __shfl_sync(~0u, reinterpret_cast<uint64_t>(found), block / kBlockRows));
-      const std::byte* rows =
-          fresh ? lane_.Fresh(position + block) + half.in_fresh : in_page + half.in_page;
+      const std::byte* rows = fresh ? fresh_rows + int64_t{position + block} * (kDim * 2)
+                                    : in_pages + in_page;
 #pragma unroll
       for (int i = 0; i < kBlockRows; i += kPass) {
         const int row = i + thread / Place::kQuads, key = first + block + row;
@@ -123,7 +150,7 @@ class KeyLoads {
         if (!plain) {
           const int p = range_.Position(key);
           live = range_.Live(key);
-          if (p >= fresh_begin) from = lane_.Fresh(p) + half.in_fresh;
+          if (p >= fresh_begin) from = fresh_rows + int64_t{p} * (kDim * 2);
           if (!live) from = lane_.pages;  // nothing is read, the row becomes zeros
         }
         CopyAsync(to + Swizzled<Place::kKeys>(block + row, quad), from + quad * 16, live);
@@ -295,7 +322,7 @@ __global__ void __launch_bounds__(kThreads, 1) AttendTiles(PrefillAttention pref
         const std::byte* at = shared + skipped + Swizzled<kRows>(r, column / 8) + column % 8 * 2;
         return *reinterpret_cast<const uint32_t*>(at);
       };
-      BeginWithTokens(lanes, lane.chunk, pair, group.softmax);
+      BeginWithTokens(lanes, lane, pair, group.softmax);
     }
     Compute(slots, lane.chunk, range, lanes.window, group);
     group.softmax.Store(prefill.out, prefill.lse);
