@@ -29,11 +29,10 @@ QUARTER = {
     "version": 1, "layers": 32, "kv_heads": 8,
     "policies": {"full": {}, "local": {"sinks": 4, "window_tokens": 256}}, "default": "local",
     "heads": [{"layer": layer, "heads": [0, 4], "policy": "full"} for layer in range(32)]}
-CODES = ("int8", "fp8", "int4")
+CODES = {"int8": 8, "fp8": 8, "int4": 15}  # how many times the full plan's context, at most
 KV_BYTES_PER_TOKEN = 131072  # all heads in full, bf16
 WEIGHT_BYTES = 16.1e9
-GIB = 1 << 30
-K = 1024
+GIB, K = 1 << 30, 1024
 
 
 class Bench:
@@ -47,12 +46,11 @@ class Bench:
         (self.llama / "config.json").write_text(json.dumps(LLAMA))
         self.quarter = folder / "quarter.json"
         self.quarter.write_text(json.dumps(QUARTER))
-        self.coded = {}  # the same with codes, first tokens plain
-        for codes in CODES:
-            stored = {"sinks": 4, "storage": {"k": codes, "v": codes}}
-            policies = {name: {**policy, **stored} for name, policy in QUARTER["policies"].items()}
-            self.coded[codes] = folder / f"quarter-{codes}.json"
-            self.coded[codes].write_text(json.dumps({**QUARTER, "policies": policies}))
+        self.coded = {codes: folder / f"quarter-{codes}.json" for codes in CODES}
+        for codes, path in self.coded.items():  # the first tokens stay plain
+            policies = {name: {**policy, "sinks": 4, "storage": {"k": codes, "v": codes}}
+                        for name, policy in QUARTER["policies"].items()}
+            path.write_text(json.dumps({**QUARTER, "policies": policies}))
         self.folder = folder
         self.text = []
 
@@ -105,9 +103,8 @@ class Bench:
             errors.close()
 
     def generate(self, address, prompt, tokens):
-        answer = self.run("generate", "--server", address, "--prompt-ids", prompt, "--max-tokens",
-                          tokens, "--ignore-eos")
-        return answer
+        return self.run("generate", "--server", address, "--prompt-ids", prompt, "--max-tokens",
+                        tokens, "--ignore-eos")
 
     def model(self, name):
         if name == "needle-10m":
@@ -228,11 +225,10 @@ def many_sequences(bench, gpu):
 
 def coded_sequences(bench, tokens):
     count = 8
-    speeds = {"bf16": batch_speed(bench, bench.quarter, count, tokens)}
-    for codes, plan in bench.coded.items():
-        speeds[codes] = batch_speed(bench, plan, count, tokens)
-    bench.table(f"Decode of {count} sequences of {tokens // K}K tokens, Llama-3-8B, bf16, a quarter "
-                "of the heads full, one GPU:",
+    speeds = {name: batch_speed(bench, plan, count, tokens)
+              for name, plan in (("bf16", bench.quarter), *bench.coded.items())}
+    bench.table(f"Decode of {count} sequences of {tokens // K}K tokens, Llama-3-8B, bf16, a "
+                "quarter of the heads full, one GPU:",
                 [["keys and values", "tokens/s", "ms per step", "against bf16"],
                  *[[name, f"{speed:.0f}", f"{1e3 * count / speed:.2f}",
                     f"{speed / speeds['bf16']:.2f}"] for name, speed in speeds.items()]])
@@ -293,9 +289,8 @@ def largest_context(bench, gpu):
     step = 16 * K
     fit = int((gpu["bytes"] - WEIGHT_BYTES) / KV_BYTES_PER_TOKEN / step)  # nothing else taken
     rows = [["plan", "tokens"]]
-    plans = [("full", "full", fit + 1), ("a quarter full", bench.quarter, 4 * fit)]
-    plans += [(f"a quarter full, {codes}", plan, 16 * fit if codes == "int4" else 8 * fit)
-              for codes, plan in bench.coded.items()]
+    plans = [("full", "full", fit + 1), ("a quarter full", bench.quarter, 4 * fit),
+             *((codes, plan, CODES[codes] * fit) for codes, plan in bench.coded.items())]
     for name, plan, high in plans:
         low = high // 2
         assert serves(bench, plan, low * step), f"{low * step} tokens do not fit"
@@ -389,8 +384,8 @@ def main(arguments):
         bench.say(f"\n## Steps on {len(found)} x {found[0]['name']}, "
                   f"{datetime.date.today().isoformat()}")
         bench.say(f"`bench/gpu_bench.py {' '.join(args.parts)}`, driver {found[0]['driver']}.")
-        arguments_of = {"one": [min(2, len(found))], "many": [found[0]],
-                        "prompt": [args.prompt_tokens], "coded": [args.prompt_tokens], "context": [found[0]]}
+        arguments_of = {"one": [min(2, len(found))], "many": [found[0]], "context": [found[0]],
+                        "prompt": [args.prompt_tokens], "coded": [args.prompt_tokens]}
         for part in wanted:
             if len(found) < 2 and part in ("unequal", "death"):
                 continue

@@ -387,6 +387,9 @@ void AttentionCuda::Run(int layer, const float* qkv, float* out) {
   prefill.lse = state.memory.lse;
   prefill.tiles = state.tiles;
   prefill.tile_count = static_cast<int>(step.tiles.size());
+  const int plain = HeadsOf(state.Heads(layer), AttentionMemory::kPlainLaunch);
+  prefill.plain_lanes = plain > 0;
+  prefill.other_lanes = plain < lanes.heads;
   CheckCuda(cuda::LaunchPrefill(prefill, state.stream), "attention of prompts");
   CheckCuda(cuda::LaunchKeep(lanes, state.keeps, static_cast<int>(step.keeps.size()), state.stream),
             "writing what windows keep");

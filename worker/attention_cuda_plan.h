@@ -62,8 +62,8 @@ struct LayerHeads {
   int64_t window = 0;  // of the model, 0: none
 };
 
-// The lanes of the step's decode rows that one launch takes (DeviceClass::launch): [decode row][head].
-// page_ids: where those of the step are.
+// The lanes of the step's decode rows that one launch takes (DeviceClass::launch), by decode row
+// and head. page_ids: where those of the step are.
 void DecodeLanes(const AttentionStep& step, const LayerHeads& heads, int launch,
                  const int32_t* page_ids, std::vector<DecodeLane>& lanes);
 

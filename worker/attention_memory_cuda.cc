@@ -107,8 +107,8 @@ void AttentionMemory::LayRows(Arena& arena, int64_t count, cuda::FreshRows& rows
 void AttentionMemory::Lay(Arena& arena) {
   const int64_t d = kernels.shape.head_dim, rows = limits_.rows;
   const int64_t query_rows = rows * max_heads_ * kernels.shape.group;
-  const int64_t parts = int64_t{kernels.shape.group} *
-                        MaxDecodeItems(limits_.chunks * max_heads_, kernels.most_ctas);
+  const int64_t parts =
+      int64_t{kernels.shape.group} * MaxDecodeItems(limits_.chunks * max_heads_, kernels.most_ctas);
   bool compensates = false;
   for (size_t c = 0; c < classes.size(); ++c) {
     LayClass(arena, c);
@@ -191,9 +191,8 @@ void AttentionMemory::ResetSums(int slot, cudaStream_t stream) {
   for (const DeviceClass& lanes : classes) {
     if (lanes.sums == nullptr) continue;
     const int64_t floats = lanes.lanes * SumFloats(lanes);
-    cuda::CheckCuda(
-        cudaMemsetAsync(lanes.sums + slot * floats, 0, floats * sizeof(float), stream),
-        "zeroing sums");
+    cuda::CheckCuda(cudaMemsetAsync(lanes.sums + slot * floats, 0, floats * sizeof(float), stream),
+                    "zeroing sums");
   }
 }
 
@@ -208,10 +207,10 @@ void AttentionMemory::CopyLane(const LaneCopy& copy, CopyWay way, cudaStream_t s
     const int64_t bytes = lanes.lane_bytes, pitch = lanes.page_stride;
     std::byte* cached = lanes.pages + copy.pages[begin] * pitch + copy.place.lane * bytes;
     std::byte* host = copy.host_pages + begin * bytes;
-    cuda::CheckCuda(cudaMemcpy2DAsync(to_host ? host : cached, to_host ? bytes : pitch,
-                                      to_host ? cached : host, to_host ? pitch : bytes, bytes,
-                                      end - begin, kind, stream),
-                    "copying pages");
+    cuda::CheckCuda(
+        cudaMemcpy2DAsync(to_host ? host : cached, to_host ? bytes : pitch, to_host ? cached : host,
+                          to_host ? pitch : bytes, bytes, end - begin, kind, stream),
+        "copying pages");
   }
   const auto move = [&](void* cached, void* host, int64_t bytes) {
     cuda::CheckCuda(

@@ -27,6 +27,7 @@ class AttentionMemory {
     std::vector<int> decode_ctas;                  // [launch]
     int most_ctas = 0;                             // the largest of them
   };
+  static constexpr int kPlainLaunch = 0;  // of plain rows
 
   AttentionMemory(const AttentionShape& attention, const CacheShape& cache, const Kernels& kernels);
   ~AttentionMemory();
@@ -85,7 +86,7 @@ class AttentionMemory {
 
   const std::vector<float> frequencies_;
   const std::vector<LayerStripes> stripes_;
-  const int64_t query_bytes_;  // of a row
+  const int64_t query_bytes_;    // of a row
   int64_t new_token_bytes_ = 0;  // of a token of a step, in the largest format
   StepLimits limits_;
   int max_heads_ = 0;

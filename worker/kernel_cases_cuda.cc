@@ -42,8 +42,7 @@ struct Layers {
   std::vector<int32_t> page_ids;
 };
 
-Layers PlaceLanes(const std::vector<int>& lengths, int64_t token_bytes, int64_t bytes,
-                  int layers) {
+Layers PlaceLanes(const std::vector<int>& lengths, int64_t token_bytes, int64_t bytes, int layers) {
   const int64_t page_bytes = kFullPageTokens * token_bytes, quarter = page_bytes / 4;
   std::mt19937 random(1);
   std::vector<int32_t> free(bytes / page_bytes);

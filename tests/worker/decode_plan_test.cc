@@ -212,9 +212,19 @@ TEST(SetSinks, WhatIsReadFromPlainRowsIsInNoSlot) {
         const int64_t live = lane.slots - (lane.gap_end - lane.gap_begin);
         SetSinks(rule, length, 20, lane);
         EXPECT_EQ(lane.sink_rows, 20);
-        EXPECT_EQ(lane.sink_tokens, stripes.Owns(0) ? std::min<int64_t>(length, 20) : 0);
-        EXPECT_EQ(lane.slots - (lane.gap_end - lane.gap_begin) + lane.sink_tokens, live) << length;
+        EXPECT_EQ(lane.sink_end, stripes.Owns(0) ? std::min<int64_t>(length, 20) : 0);
+        EXPECT_EQ(lane.slots - (lane.gap_end - lane.gap_begin) + lane.sink_end, live) << length;
         EXPECT_EQ(lane.gap_begin, 0);
+        if (!full || !stripes.whole()) continue;
+        for (const int64_t window : {1, 15, 100, 580}) {
+          DecodeLane bounded = lane;
+          const int32_t ids[16] = {};
+          bounded.page_ids = ids;
+          BoundByWindow(length, window, bounded);
+          EXPECT_EQ(bounded.slots - (bounded.gap_end - bounded.gap_begin) + bounded.sink_end -
+                        bounded.sink_begin,
+                    std::min(length, window));
+        }
       }
     }
   }

@@ -2,7 +2,7 @@
 
 #include "worker/kernels/append_cuda.h"
 #include "worker/kernels/append_lane.cuh"
-#include "worker/kernels/row_codes.cuh"
+#include "worker/kernels/row_encode.cuh"
 
 namespace headlong::cuda {
 namespace {
@@ -84,8 +84,8 @@ __device__ void StoreCoded(const Lane& lane, const Vector& vector, int position,
   DeviceRows plain = lane.Rows(vector.value);
   plain.type = lane.own_bytes == 4 ? Storage::kFloat32 : Storage::kBfloat16;
   plain.scales = 0;
-  std::byte* const to = full ? lane.Sink(vector.value, position)
-                             : lane.FreshSink(vector.value, position);
+  std::byte* const to =
+      full ? lane.Sink(vector.value, position) : lane.FreshSink(vector.value, position);
   EncodeRow(numbers, plain, {to, nullptr});
 }
 
@@ -127,8 +127,8 @@ __device__ float SumOf(const Lane& lane, bool value, int block_begin, int i) {
   for (int r = 0; r < kBlockRows; ++r) {
     const int p = block_begin + r;
     if (p < begin) continue;
-    const RowPlace row = p >= lane.chunk.fresh_begin ? lane.Fresh(value, p)
-                                                     : lane.InPage(value, lane.chunk.read, p);
+    const RowPlace row =
+        p >= lane.chunk.fresh_begin ? lane.Fresh(value, p) : lane.InPage(value, lane.chunk.read, p);
     sum += NumberOf<kType>(row.codes, row.scales, i);
   }
   return sum;

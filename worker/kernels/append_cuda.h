@@ -50,8 +50,9 @@ struct RopeTable {
 };
 cudaError_t LaunchRopeTable(const RopeTable& table, cudaStream_t stream);
 
-// Rotates q and k and rounds all three, k and v to what their lanes store. q goes to `q`, k and v of
-// full lanes to their pages, of local lanes to the fresh rows; plain rows of first tokens likewise. Bytes: rows * heads * (group + 2) * head_dim * (4 + element).
+// Rotates q and k and rounds all three, k and v to what their lanes store. q goes to `q`, k and v
+// of full lanes to their pages, of local lanes to the fresh rows; plain rows of first tokens
+// likewise. Bytes: rows * heads * (group + 2) * head_dim * (4 + element).
 struct StoreRows {
   const float* qkv = nullptr;      // [rows][q of heads | k | v]
   const float* cos_sin = nullptr;  // [rows][2][head_dim / 2]

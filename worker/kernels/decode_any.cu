@@ -1,6 +1,6 @@
 // Decode attention for rows of any pair of types, and for fp32 caches: plain fp32 arithmetic on the
-// same work list. Made to be right, not to be fast: a warp takes a token at a time, four query heads
-// at a time, so keys and values are read ceil(group / 4) times, mostly from the L1.
+// same work list. Made to be right, not to be fast: a warp takes a token at a time, four query
+// heads at a time, so keys and values are read ceil(group / 4) times, mostly from the L1.
 #include "worker/kernels/decode_pass.cuh"
 #include "worker/kernels/row_codes.cuh"
 
@@ -65,8 +65,8 @@ __device__ void AddTokens(const DecodeAttention& decode, const DecodeItem& item,
     for (float& x : value) x /= lane.dropped;
     pass.Add(key, value, scale, log2f(static_cast<float>(lane.dropped)));
   }
-  const int sinks = item.begin == 0 ? lane.sink_tokens : 0;
-  for (int row = warp; row < sinks; row += kDecodeWarps) {
+  const int sink_end = item.begin == 0 ? lane.sink_end : 0;
+  for (int row = lane.sink_begin + warp; row < sink_end; row += kDecodeWarps) {
     const std::byte* values = lane.sinks + lane.sink_rows * rows.sink_keys.code_bytes;
     LoadRow(rows.sink_keys, {lane.sinks + row * rows.sink_keys.code_bytes, nullptr}, key);
     LoadRow(rows.sink_values, {values + row * rows.sink_values.code_bytes, nullptr}, value);

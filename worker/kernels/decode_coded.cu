@@ -5,7 +5,7 @@
 //
 // Bytes moved: code_bytes + 2 * scales per kept row, once. Of a block of 16 tokens with head_dim
 // 128 and int8 a warp gets 4160 bytes and issues some 500 instructions, of which 250 widen codes.
-#include "worker/kernels/decode_coded.cuh"
+#include "worker/kernels/decode_plain_rows.cuh"
 
 namespace headlong::cuda {
 namespace {
@@ -97,11 +97,11 @@ class WarpSoftmax {
     const auto* keys = reinterpret_cast<const uint16_t*>(lane.sinks);
     const auto* values = keys + lane.sink_rows * key_dims_;
 #pragma unroll 1
-    for (int first = threadIdx.x / 32 * kBlock; first < lane.sink_tokens; first += kDecodeTile) {
-      const int count = min(lane.sink_tokens - first, kBlock);
-      ScoreRows(PlainKeys({keys, first, lane.sink_tokens, key_dims_}, thread_), (1u << count) - 1);
-      AddRows(PlainValues<ValueBlock::kType>({values, first, lane.sink_tokens, value_dims_},
-                                             thread_));
+    for (int first = lane.sink_begin + threadIdx.x / 32 * kBlock; first < lane.sink_end;
+         first += kDecodeTile) {
+      const int count = min(lane.sink_end - first, kBlock);
+      ScoreRows(PlainKeys({keys, first, lane.sink_end, key_dims_}, thread_), (1u << count) - 1);
+      AddRows(PlainValues<ValueBlock::kType>({values, first, lane.sink_end, value_dims_}, thread_));
     }
   }
 
@@ -224,9 +224,9 @@ class WarpSoftmax {
   float scale_;
   bool low_, high_;  // rows of the block in hand that are live
   uint32_t q_[kColumns][kSteps][2];
-  float p_[kColumns][4];                            // weights of the block in hand
-  float peak_[kColumns][2], sum_[kColumns][2];      // peaks in base 2; sums of this thread's rows
-  float out_[kColumns][kGroups * 2][4];             // [head_dim][query head], unscaled
+  float p_[kColumns][4];                        // weights of the block in hand
+  float peak_[kColumns][2], sum_[kColumns][2];  // peaks in base 2; sums of this thread's rows
+  float out_[kColumns][kGroups * 2][4];         // [head_dim][query head], unscaled
 };
 
 // Shared memory of a kernel: items, states, ring.
@@ -263,8 +263,10 @@ __global__ void __launch_bounds__(kDecodeThreads, (Layout<kHeadDim, kColumns>::k
   for (int i = 0; i < items.count; ++i) {
     const DecodeItem& item = items[i];
     softmax.Begin(decode, item);
-    for (int slot = item.begin + threadIdx.x / 32 * kBlock; slot < item.end; slot += kDecodeTile) {
-      softmax.Score(ring.Take(false), LiveRows(item, slot));
+    const LiveSlots live(item);
+    const int end = live.end;
+    for (int slot = item.begin + threadIdx.x / 32 * kBlock; slot < end; slot += kDecodeTile) {
+      softmax.Score(ring.Take(false), live.Rows(slot));
       softmax.Add(ring.Take(true));
     }
     softmax.End(states, decode.shape.group);

@@ -3,48 +3,15 @@
 // into the next. Each warp has a ring of its own and waits for nobody.
 #pragma once
 
-#include "worker/kernels/decode_state.cuh"
+#include "worker/kernels/decode_items.cuh"
 
 namespace headlong::cuda {
-
-inline constexpr int kBlock = 16;        // tokens of a load and of an MMA
-inline constexpr int kStagedItems = 32;  // of a CTA, copied to shared memory at the start
-
-// The items of a CTA; the first ones come from shared memory.
-struct ItemList {
-  const DecodeItem* staged;
-  const DecodeItem* all;
-  int count;
-  __device__ const DecodeItem& operator[](int i) const {
-    return i < kStagedItems ? staged[i] : all[i];
-  }
-};
-
-// By all threads of a CTA.
-__device__ inline void StageItems(const ItemList& items, std::byte* shared) {
-  constexpr int kWords = sizeof(DecodeItem) / 8;
-  for (int i = threadIdx.x; i < min(items.count, kStagedItems) * kWords; i += kDecodeThreads) {
-    reinterpret_cast<int64_t*>(shared)[i] = reinterpret_cast<const int64_t*>(items.all)[i];
-  }
-}
-
-// Bit r: slot + r is a token that the query sees.
-__device__ inline uint32_t LiveRows(const DecodeItem& item, int slot) {
-  uint32_t live = 0xffff;
-  if (slot + kBlock > item.end) live = (1u << (item.end - slot)) - 1;
-  if (slot < item.lane.gap_end && slot + kBlock > item.lane.gap_begin) {
-    const int begin = max(item.lane.gap_begin - slot, 0);
-    const int end = min(item.lane.gap_end - slot, kBlock);
-    live &= ~(((1u << end) - 1) & ~((1u << begin) - 1));
-  }
-  return live;
-}
 
 // Where the 16 tokens of a block are in the lane's memory.
 struct BlockPlace {
   const DecodeLane& lane;
   int page, row;  // the first one's
-  uint32_t live;  // bits as of LiveRows
+  uint32_t live;  // bits as of LiveSlots
 };
 
 // What is not live becomes zeros.
@@ -88,8 +55,8 @@ class Ring {
     const auto shared = static_cast<uint32_t>(__cvta_generic_to_shared(memory));
     begin_ = shared + warp_ * kSlots * Blocks::kBytes;
     asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(read_once_));
-    if (items_.count > 0) slot_ = items_[0].begin + warp_ * kBlock;
-    Find();
+    Enter();
+    FindPage();
     for (int i = 0; i < kAhead; ++i) Issue(i % 2 == 1);
   }
 
@@ -105,26 +72,35 @@ class Ring {
   }
 
  private:
-  // Moves on to the next block of this warp, and looks its page up ahead of its use.
-  __device__ void Find() {
-    while (item_ < items_.count && slot_ >= items_[item_].end) {
-      if (++item_ < items_.count) slot_ = items_[item_].begin + warp_ * kBlock;
+  // The first item from item_ on of which this warp has a block. What a block's load needs of it
+  // stays in registers.
+  __device__ void Enter() {
+    for (; item_ < items_.count; ++item_) {
+      const DecodeItem& item = items_[item_];
+      slot_ = item.begin + warp_ * kBlock;
+      if (slot_ >= item.end) continue;
+      lane_ = item.lane;
+      live_ = LiveSlots(item);
+      return;
     }
-    if (item_ < items_.count) {
-      const DecodeLane& lane = items_[item_].lane;
-      page_ = lane.page_ids[slot_ >> lane.page_shift];
-    }
+  }
+  // Of the next block, ahead of its use.
+  __device__ void FindPage() {
+    if (item_ < items_.count) page_ = lane_.page_ids[slot_ >> lane_.page_shift];
   }
 
   __device__ void Issue(bool values) {
     if (item_ < items_.count) {
-      const DecodeItem& item = items_[item_];
-      const int row = slot_ & ((1 << item.lane.page_shift) - 1);
-      Blocks::Copy({item.lane, page_, row, LiveRows(item, slot_)}, values,
-                   begin_ + issue_ * Blocks::kBytes, read_once_);
+      const int row = slot_ & ((1 << lane_.page_shift) - 1);
+      Blocks::Copy({lane_, page_, row, live_.Rows(slot_)}, values, begin_ + issue_ * Blocks::kBytes,
+                   read_once_);
       if (values) {
         slot_ += kDecodeTile;
-        Find();
+        if (slot_ >= live_.end) {
+          ++item_;
+          Enter();
+        }
+        FindPage();
       }
     }
     asm volatile("cp.async.commit_group;" ::: "memory");
@@ -135,6 +111,8 @@ class Ring {
   const int warp_;
   uint32_t begin_;
   uint64_t read_once_;
+  DecodeLane lane_;
+  LiveSlots live_;
   int item_ = 0, slot_ = 0, page_ = 0;  // the next block to load
   int issue_ = 0, take_ = 0;            // slots of the ring
 };

@@ -173,9 +173,11 @@ struct Layout {
   static constexpr int kItemBytes = kStagedItems * static_cast<int>(sizeof(DecodeItem));
   static constexpr int kStateBytes = States::kFloats * 4;
   static constexpr int kAllBytes = 228 * 1024 / kCtas - 1024;  // 1 KiB is the system's
-  static constexpr int kRoom = (kAllBytes - kItemBytes - kStateBytes) / Ring<PlainBlocks<kHeadDim>, 1>::kBytes;
+  static constexpr int kRoom =
+      (kAllBytes - kItemBytes - kStateBytes) / Ring<PlainBlocks<kHeadDim>, 1>::kBytes;
   static constexpr int kSlots = kRoom < 9 ? kRoom : 9;
-  static constexpr int kBytes = kItemBytes + kStateBytes + Ring<PlainBlocks<kHeadDim>, kSlots>::kBytes;
+  static constexpr int kBytes =
+      kItemBytes + kStateBytes + Ring<PlainBlocks<kHeadDim>, kSlots>::kBytes;
   static_assert(kSlots >= 3 && kItemBytes % 16 == 0 && kStateBytes % 16 == 0);
 };
 
@@ -191,13 +193,16 @@ __global__ void __launch_bounds__(kDecodeThreads, (Layout<kHeadDim, kColumns>::k
   StageItems(items, shared);
   __syncthreads();
   const typename Place::States states{reinterpret_cast<float*>(shared + Place::kItemBytes)};
-  Ring<PlainBlocks<kHeadDim>, Place::kSlots> ring(items, shared + Place::kItemBytes + Place::kStateBytes);
+  Ring<PlainBlocks<kHeadDim>, Place::kSlots> ring(items,
+                                                  shared + Place::kItemBytes + Place::kStateBytes);
   WarpSoftmax<kHeadDim, kColumns> softmax;
   for (int i = 0; i < items.count; ++i) {
     const DecodeItem& item = items[i];
     softmax.Begin(decode, item);
-    for (int slot = item.begin + threadIdx.x / 32 * kBlock; slot < item.end; slot += kDecodeTile) {
-      softmax.Score(ring.Take(false), LiveRows(item, slot));
+    const LiveSlots live(item);
+    const int end = live.end;
+    for (int slot = item.begin + threadIdx.x / 32 * kBlock; slot < end; slot += kDecodeTile) {
+      softmax.Score(ring.Take(false), live.Rows(slot));
       softmax.Add(ring.Take(true));
     }
     softmax.End(states, decode.shape.group);

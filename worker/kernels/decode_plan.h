@@ -34,7 +34,8 @@ struct DecodeLane {
   int32_t dropped = 0;                  // N_d
   int32_t query = 0;                    // row of the first query head of the group in q, out, lse
   int32_t sink_rows = 0;                // that there is room for
-  int32_t sink_tokens = 0;              // of them that the query sees, beside the slots
+  int32_t sink_begin = 0;               // rows [begin, end) the query sees, beside the slots
+  int32_t sink_end = 0;
   int16_t key_dims = 0, value_dims = 0;  // numbers in a row
 };
 
@@ -85,13 +86,14 @@ void PlanDecode(std::span<const DecodeLane> lanes, int ctas, DecodePlan& plan);
 void SetKept(const LaneRule& rule, int64_t length, DecodeLane& lane);
 
 // Takes out of the slots what of the first `sink_rows` positions they hold, since it is read from
-// plain rows; those belong to the worker that holds the lane's first page. REQUIRES: SetKept for the
-// same rule and length.
+// plain rows; those belong to the worker that holds the lane's first page. REQUIRES: SetKept for
+// the same rule and length.
 void SetSinks(const LaneRule& rule, int64_t length, int64_t sink_rows, DecodeLane& lane);
 
 // Leaves out what lies at or before length - 1 - window, a sliding window of the model: whole pages
-// by moving page_ids on, the rest as a gap. REQUIRES: SetKept for the same length with a rule that
-// has neither sinks nor compensation; window >= 1. `stripes`: the rule's.
+// by moving page_ids on, the rest as a gap. REQUIRES: SetKept, and SetSinks where rows are coded,
+// for the same length with a rule that has neither sinks nor compensation; window >= 1. `stripes`:
+// the rule's.
 void BoundByWindow(int64_t length, int64_t window, DecodeLane& lane, StripeRange stripes = {});
 
 }  // namespace headlong

@@ -11,8 +11,7 @@ namespace {
 constexpr int kTilePositions = 8;  // one per warp
 
 template <int kHeadDim>
-__device__ void AddSinks(const Lane& lane, int begin, int end, float scale,
-                         Pass<kHeadDim>& pass) {
+__device__ void AddSinks(const Lane& lane, int begin, int end, float scale, Pass<kHeadDim>& pass) {
   float key[Pass<kHeadDim>::kElements], value[Pass<kHeadDim>::kElements];
   for (int p = begin; p < end; ++p) {
     const bool fresh = p >= lane.chunk.fresh_begin;
@@ -62,7 +61,7 @@ __device__ void AddVisible(const PrefillAttention& prefill, const Lane& lane, in
   const int bound = prefill.lanes.window > 0 ? m + 1 - prefill.lanes.window : 0;
   // Plain rows of first tokens belong to the worker that holds the lane's first page.
   const int plain = min(lane.lane_class.sink_tokens, m + 1);
-  if (lane.Owns(0)) AddSinks(lane, 0, plain, scale, pass);
+  if (lane.Owns(0)) AddSinks(lane, max(bound, 0), plain, scale, pass);
   AddRange(lane, max(bound, plain), min(chunk.sinks, m + 1), scale, pass);
   AddRange(lane, max(max(bound, lo), plain), m + 1, scale, pass);
 }

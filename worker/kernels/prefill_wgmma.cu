@@ -15,7 +15,11 @@ namespace {
 constexpr int kGroupThreads = 128;
 constexpr int kComputing = 2 * kGroupThreads;
 constexpr int kThreads = kComputing + kGroupThreads;
-constexpr int kLoadRegisters = 56, kComputeRegisters = 224;
+// Of a thread that loads, and of one that computes. Widening codes takes more of them.
+template <bool kPlain>
+constexpr int kLoadRegisters = kPlain ? 56 : 88;
+template <bool kPlain>
+constexpr int kComputeRegisters = kPlain ? 224 : 208;
 constexpr int kRows = 128;
 constexpr int kSwizzleBytes = 128;  // of a row's 64 columns
 
@@ -65,7 +69,7 @@ struct Slots {
 };
 
 // The loading warpgroup.
-template <int kDim>
+template <int kDim, bool kPlain>
 class KeyLoads {
  public:
   using Place = Layout<kDim>;
@@ -74,7 +78,13 @@ class KeyLoads {
       : lane_(lane), range_(range), slots_(slots) {}
 
   // As far ahead as there are slots.
-  __device__ void Run() const { lane_.lane_class.plain ? RunPlain() : RunWidened(); }
+  __device__ void Run() const {
+    if constexpr (kPlain) {
+      RunPlain();
+    } else {
+      RunWidened();
+    }
+  }
 
  private:
   struct Half {  // keys or values of a tile
@@ -140,8 +150,8 @@ class KeyLoads {
     for (int block = 0; block < Place::kKeys; block += kBlockRows) {
       const auto in_pages = reinterpret_cast<const std::byte*>(
           __shfl_sync(~0u, reinterpret_cast<uint64_t>(found), block / kBlockRows));
-      const std::byte* rows = fresh ? fresh_rows + int64_t{position + block} * (kDim * 2)
-                                    : in_pages + in_page;
+      const std::byte* rows =
+          fresh ? fresh_rows + int64_t{position + block} * (kDim * 2) : in_pages + in_page;
 #pragma unroll
       for (int i = 0; i < kBlockRows; i += kPass) {
         const int row = i + thread / Place::kQuads, key = first + block + row;
@@ -294,7 +304,7 @@ __device__ void Compute(const Slots<kDim>& slots, const ChunkLanes& chunk, const
   Pin(group.softmax.out[0]);
 }
 
-template <int kDim>
+template <int kDim, bool kPlain>
 __global__ void __launch_bounds__(kThreads, 1) AttendTiles(PrefillAttention prefill) {
   using Place = Layout<kDim>;
   extern __shared__ std::byte shared[];
@@ -302,6 +312,7 @@ __global__ void __launch_bounds__(kThreads, 1) AttendTiles(PrefillAttention pref
   const LayerLanes& lanes = prefill.lanes;
   const PrefillTile tile = prefill.tiles[blockIdx.y];
   const Lane lane = LaneOf(lanes, tile.chunk, blockIdx.x);
+  if (lane.lane_class.plain != kPlain) return;  // another launch's
   const Queries queries = QueriesOf(lanes, lane, tile, kRows);
   const KeyRange range(lane.chunk, queries, lanes.window);
   const auto unaligned = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
@@ -311,10 +322,10 @@ __global__ void __launch_bounds__(kThreads, 1) AttendTiles(PrefillAttention pref
   if (threadIdx.x == 0) slots.Init();
   __syncthreads();
   if (threadIdx.x >= kComputing) {
-    GiveRegisters<kLoadRegisters>();
-    KeyLoads<kDim>(lane, range, slots).Run();
+    GiveRegisters<kLoadRegisters<kPlain>>();
+    KeyLoads<kDim, kPlain>(lane, range, slots).Run();
   } else {
-    TakeRegisters<kComputeRegisters>();
+    TakeRegisters<kComputeRegisters<kPlain>>();
     LoadQueries<kDim>(prefill.q, queries, memory);
     GroupTile<kDim> group(queries, prefill.scale, memory);
     if (lane.chunk.compensates) {
@@ -330,20 +341,21 @@ __global__ void __launch_bounds__(kThreads, 1) AttendTiles(PrefillAttention pref
 }
 
 template <int kDim>
-PrefillKernel Kernel() {
-  return {AttendTiles<kDim>, kThreads, Layout<kDim>::kBytes, kRows};
+PrefillKernel Kernel(bool plain) {
+  return {plain ? AttendTiles<kDim, true> : AttendTiles<kDim, false>, kThreads,
+          Layout<kDim>::kBytes, kRows};
 }
 
 }  // namespace
 
-PrefillKernel PrefillKernelWgmma(int head_dim) {
+PrefillKernel PrefillKernelWgmma(int head_dim, bool plain) {
   switch (head_dim) {
     case 64:
-      return Kernel<64>();
+      return Kernel<64>(plain);
     case 128:
-      return Kernel<128>();
+      return Kernel<128>(plain);
     case 256:
-      return Kernel<256>();
+      return Kernel<256>(plain);
     default:
       return {};
   }

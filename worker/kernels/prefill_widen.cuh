@@ -1,6 +1,6 @@
-// How the prefill kernels of bf16 caches bring in a tile of keys or values that are not plain: codes
-// become bf16 numbers on their way to shared memory, code times scale rounded once. Nothing of the
-// cache is kept a second time, whatever the context.
+// How the prefill kernels of bf16 caches bring in a tile of keys or values that are not plain:
+// codes become bf16 numbers on their way to shared memory, code times scale rounded once. Nothing
+// of the cache is kept a second time, whatever the context.
 #pragma once
 
 #include "worker/kernels/prefill_tile.cuh"
@@ -8,12 +8,6 @@
 #include "worker/kernels/row_widen.cuh"
 
 namespace headlong::cuda {
-
-__device__ inline void StoreShared(uint32_t to, uint4 quad) {
-  asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(quad.x), "r"(quad.y),
-               "r"(quad.z), "r"(quad.w)
-               : "memory");
-}
 
 // Eight numbers of a row as they are stored, on their way.
 template <Storage kType>
@@ -27,13 +21,13 @@ struct EightCodes {
     codes = *reinterpret_cast<const uint2*>(row.codes + at);
     scale = reinterpret_cast<const uint16_t*>(row.scales)[kInt4 ? quad / 4 : 0];
   }
-  __device__ uint4 Widen(int quad) const {
+  __device__ uint4 Widen(int quad, uint32_t pair128) const {
     const uint32_t scales = scale | scale << 16;
     const int shift = kType == Storage::kInt4 && quad % 4 >= 2 ? 4 : 0;
     uint32_t pairs[4];
     // Bytes 0, 2, 1, 3: neighbours share a pair.
-    WidenBytes<kType>(__byte_perm(codes.x >> shift, 0, 0x3120), pairs[0], pairs[1]);
-    WidenBytes<kType>(__byte_perm(codes.y >> shift, 0, 0x3120), pairs[2], pairs[3]);
+    WidenBytes<kType>(__byte_perm(codes.x >> shift, 0, 0x3120), pair128, pairs[0], pairs[1]);
+    WidenBytes<kType>(__byte_perm(codes.y >> shift, 0, 0x3120), pair128, pairs[2], pairs[3]);
     for (uint32_t& pair : pairs) pair = MultiplyPairs(pair, scales);
     return {pairs[0], pairs[1], pairs[2], pairs[3]};
   }
@@ -45,16 +39,15 @@ struct EightCodes<Storage::kBfloat16> {
   __device__ void Load(ConstRow row, int quad) {
     numbers = reinterpret_cast<const uint4*>(row.codes)[quad];
   }
-  __device__ uint4 Widen(int /*quad*/) const { return numbers; }
+  __device__ uint4 Widen(int /*quad*/, uint32_t /*pair128*/) const { return numbers; }
 };
 
-// A tile's keys or values, by all of kThreads. page_of(b): the page of the tile's keys from 16 b on,
-// asked by whole warps; target(row, quad): where 16 bytes of the tile go.
+// A tile's keys or values, by all of kThreads. page_of(b): the page of the tile's keys from 16 b
+// on, asked by whole warps; target(row, quad): where 16 bytes of the tile go.
 template <int kDim, int kKeys, int kThreads>
 class WidenedTile {
  public:
   __device__ WidenedTile(const Lane& lane, const KeyRange& range) : lane_(lane), range_(range) {}
-
   template <typename PageOf, typename Target>
   __device__ void Fill(bool value, int first, PageOf page_of, Target target) const {
     WithType(lane_.Rows(value).type, [&](auto type) {
@@ -76,6 +69,7 @@ class WidenedTile {
     const int page_tokens = 1 << lane_.lane_class.page_shift;
     const int64_t skipped = value ? lane_.lane_class.key_bytes : 0;
     const int thread = threadIdx.x % kThreads;
+    const uint32_t pair128 = Pair128();
 #pragma unroll 1
     for (int begin = 0; begin < kCount; begin += kBatch) {
       EightCodes<kType> eight[kBatch];
@@ -95,7 +89,7 @@ class WidenedTile {
       for (int i = 0; i < kBatch; ++i) {
         if (begin + i >= kCount) break;
         const int index = (begin + i) * kThreads + thread, quad = index % kQuads;
-        StoreShared(target(index / kQuads, quad), eight[i].Widen(quad));
+        StoreShared(target(index / kQuads, quad), eight[i].Widen(quad, pair128));
       }
     }
   }
@@ -109,8 +103,8 @@ class WidenedTile {
       const int index = i * kThreads + threadIdx.x % kThreads;
       const int row = index / kQuads, quad = index % kQuads, p = range_.Position(first + row);
       if (!lane_.IsSink(p) || !range_.Live(first + row) || quad * 8 >= dims) continue;
-      const std::byte* from = p >= lane_.chunk.fresh_begin ? lane_.FreshSink(value, p)
-                                                           : lane_.Sink(value, p);
+      const std::byte* from =
+          p >= lane_.chunk.fresh_begin ? lane_.FreshSink(value, p) : lane_.Sink(value, p);
       StoreShared(target(row, quad), reinterpret_cast<const uint4*>(from)[quad]);
     }
   }

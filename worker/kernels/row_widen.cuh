@@ -21,36 +21,40 @@ __device__ inline uint32_t MultiplyPairs(uint32_t a, uint32_t b) {
   return result;
 }
 
-// Of bytes 0 and 2. int8: 0x4300 | low seven bits is 128 + those; the sign's bit in that place
-// makes 128 to 256.
-__device__ inline uint32_t Int8Pair(uint32_t bytes) {
-  return SubtractPairs((bytes & 0x007f007f) | 0x43004300, (bytes & 0x00800080) | 0x43004300);
-}
-// e4m3: exponent and mantissa where bf16 has them are 2^-120 of the number.
-__device__ inline uint32_t Float8Pair(uint32_t bytes) {
-  constexpr uint32_t kTwoTo120 = 0x7b807b80;
-  const uint32_t bits = (bytes << 4 & 0x07f007f0) | (bytes << 8 & 0x80008000);
-  return MultiplyPairs(bits, kTwoTo120);
-}
-// Of the low halves of bytes 0 and 2: 0x4300 | (code + 8) is 136 + code.
-__device__ inline uint32_t Int4Pair(uint32_t bytes) {
-  constexpr uint32_t k136 = 0x43084308;
-  return SubtractPairs((bytes & 0x000f000f) ^ k136, k136);
+__device__ inline void StoreShared(uint32_t to, uint4 quad) {
+  asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(quad.x), "r"(quad.y),
+               "r"(quad.z), "r"(quad.w)
+               : "memory");
 }
 
-// Of bytes 0 and 2, and of bytes 1 and 3.
+// Two of 128. A value that the compiler does not know keeps it in a register, since an instruction
+// takes one constant, and those here need two.
+__device__ inline uint32_t Pair128() { return __shfl_sync(~0u, 0x43004300u, 0); }
+
+// Of bytes 0 and 2. int8: 0x4300 | low seven bits is 128 + those; the sign's bit in that place
+// makes 128 to 256.
+__device__ inline uint32_t Int8Pair(uint32_t bytes, uint32_t pair128) {
+  return SubtractPairs((bytes & 0x007f007f) | pair128, (bytes & 0x00800080) | pair128);
+}
+// Of the low halves of bytes 0 and 2: those exclusive-or 8 are code + 8.
+__device__ inline uint32_t Int4Pair(uint32_t bytes, uint32_t pair136) {
+  return SubtractPairs((bytes & 0x000f000f) ^ pair136, 0x43084308);
+}
+
+// Of bytes 0 and 2, and of bytes 1 and 3; int4: of their low halves. e4m3: exponent and mantissa
+// where bf16 has them are 2^-120 of the number.
 template <Storage kType>
-__device__ void WidenBytes(uint32_t bytes, uint32_t& even, uint32_t& odd) {
+__device__ void WidenBytes(uint32_t bytes, uint32_t pair128, uint32_t& even, uint32_t& odd) {
   if constexpr (kType == Storage::kInt8) {
-    even = Int8Pair(bytes);
-    odd = Int8Pair(bytes >> 8);
+    even = Int8Pair(bytes, pair128);
+    odd = Int8Pair(bytes >> 8, pair128);
   } else if constexpr (kType == Storage::kFloat8) {
     constexpr uint32_t kTwoTo120 = 0x7b807b80;
-    even = Float8Pair(bytes);
+    even = MultiplyPairs((bytes << 4 & 0x07f007f0) | (bytes << 8 & 0x80008000), kTwoTo120);
     odd = MultiplyPairs((bytes >> 4 & 0x07f007f0) | (bytes & 0x80008000), kTwoTo120);
   } else {
-    even = Int4Pair(bytes);
-    odd = Int4Pair(bytes >> 8);
+    even = Int4Pair(bytes, pair128 | 0x00080008);
+    odd = Int4Pair(bytes >> 8, pair128 | 0x00080008);
   }
 }
 

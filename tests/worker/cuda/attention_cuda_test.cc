@@ -38,8 +38,8 @@ void PrintTo(const Stored& stored, std::ostream* out) {
   *out << StorageName(stored.own) << ' ' << stored.keys << '/' << stored.values;
 }
 
-// Of outputs. With bf16 the GPU rounds queries and weights, the CPU neither. Rotation differs in the
-// last bit, by which a code is now and then one step beside.
+// Of outputs. With bf16 the GPU rounds queries and weights, the CPU neither. Rotation differs in
+// the last bit, by which a code is now and then one step beside.
 double Tolerance(const TwinsCase& c) {
   const bool fp32 = c.storage == Storage::kFloat32;
   if (c.key_codes.empty() && c.value_codes.empty()) return fp32 ? 1e-5 : 1.2e-2;
@@ -138,8 +138,9 @@ void ExpectDefinition(const TwinsCase& c, const Twins& twins, const SequenceRows
         worst = std::isnan(got) ? 1e9 : std::max(worst, std::abs(got - expected.out[i]));
       }
       const bool codes = !c.key_codes.empty() || !c.value_codes.empty();
-      ASSERT_LE(worst / largest,
-                codes ? Tolerance(c) : c.storage == Storage::kFloat32 ? 2e-5 : 8e-3)
+      ASSERT_LE(worst / largest, codes                            ? Tolerance(c)
+                                 : c.storage == Storage::kFloat32 ? 2e-5
+                                                                  : 8e-3)
           << Describe(c) << " head " << head << " query head " << g;
     }
   }

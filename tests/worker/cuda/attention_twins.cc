@@ -40,11 +40,10 @@ Plan MakePlan(const TwinsCase& c) {
   }
   const std::string text = absl::StrCat(
       R"({"version":1,"layers":)", c.layers, R"(,"kv_heads":)", c.heads, R"(,"block_tokens":)",
-      c.block, R"(,"prefill":")", c.exact ? "exact" : "streaming",
-      R"(","policies":{"full":{)", Storages(c, true), R"(},"local":{"sinks":)", c.sinks,
-      Storages(c, false), R"(,"window_tokens":)", c.window,
-      R"(,"compensation":")", c.compensation ? "mean" : "none", R"("},"plain":{"sinks":)", c.sinks,
-      R"(,"window_tokens":)", c.window + 5,
+      c.block, R"(,"prefill":")", c.exact ? "exact" : "streaming", R"(","policies":{"full":{)",
+      Storages(c, true), R"(},"local":{"sinks":)", c.sinks, Storages(c, false),
+      R"(,"window_tokens":)", c.window, R"(,"compensation":")", c.compensation ? "mean" : "none",
+      R"("},"plain":{"sinks":)", c.sinks, R"(,"window_tokens":)", c.window + 5,
       R"(,"compensation":"none"}},"default":"local","heads":[)", heads, "]}");
   auto plan = Plan::FromJson(text, {c.layers, c.heads, ""}, "test");
   EXPECT_TRUE(plan.ok()) << plan.status() << text;
@@ -100,10 +99,10 @@ void Rotate(const AttentionShape& shape, int heads, std::span<const int32_t> pos
 
 std::string Describe(const TwinsCase& c) {
   std::ostringstream text;
-  text << StorageName(c.storage) << " codes " << c.key_codes << '/' << c.value_codes << " head_dim " << c.head_dim << " group " << c.group << " sinks "
-       << c.sinks << " window " << c.window << " block " << c.block
-       << (c.compensation ? " mean" : " none") << (c.exact ? " exact" : " streaming")
-       << " model window " << c.model_window;
+  text << StorageName(c.storage) << " codes " << c.key_codes << '/' << c.value_codes << " head_dim "
+       << c.head_dim << " group " << c.group << " sinks " << c.sinks << " window " << c.window
+       << " block " << c.block << (c.compensation ? " mean" : " none")
+       << (c.exact ? " exact" : " streaming") << " model window " << c.model_window;
   return text.str();
 }
 

@@ -64,7 +64,7 @@ class Pages {
       lanes_[i].page_ids = ids_.get() + id_begin_[i];
       lanes_[i].dropped_sums = sums_.get() + i * sums_per_lane;
       lanes_[i].query = static_cast<int32_t>(i) * batch.shape.group;
-      if (lanes_[i].sink_tokens > 0) lanes_[i].sinks = sinks_.get() + sink_begin_[i];
+      if (lanes_[i].sink_end > 0) lanes_[i].sinks = sinks_.get() + sink_begin_[i];
     }
   }
 
@@ -240,12 +240,13 @@ TestLane Batches::Lane(const DecodeShape& shape, const LaneRule& rule, int64_t l
   lane.values = Floats(length * shape.head_dim, shape.type);
   lane.q = Floats(int64_t{shape.group} * shape.head_dim, shape.type);
   if (shape.plain) return lane;
-  const Storage own =
-      shape.type == ElementType::kFloat32 ? Storage::kFloat32 : Storage::kBfloat16;
-  const auto dims = [&] { return Int(0, 1) == 0 ? shape.head_dim : 16 * Int(1, shape.head_dim / 16); };
+  const Storage own = shape.type == ElementType::kFloat32 ? Storage::kFloat32 : Storage::kBfloat16;
+  const auto dims = [&] {
+    return Int(0, 1) == 0 ? shape.head_dim : 16 * Int(1, shape.head_dim / 16);
+  };
   const int64_t sinks[] = {0, 4, 20, 40};
-  lane.format = {{shape.keys, dims()}, {shape.values, dims()}, own,
-                 rule.full ? sinks[Int(0, 3)] : rule.sinks};
+  lane.format = {
+      {shape.keys, dims()}, {shape.values, dims()}, own, rule.full ? sinks[Int(0, 3)] : rule.sinks};
   lane.raw_keys = Floats(length * shape.head_dim, ElementType::kFloat32);
   lane.raw_values = Floats(length * shape.head_dim, ElementType::kFloat32);
   Store(shape, lane);
@@ -259,8 +260,8 @@ void Batches::Store(const DecodeShape& shape, TestLane& lane) {
     stored.assign(raw.size(), 0);
     for (int64_t p = 0; p < lane.length; ++p) {
       const Storage type = p < lane.format.sinks ? lane.format.own : format.type;
-      const auto row = reference::StoredRow(std::span(raw).subspan(p * d, format.dims),
-                                            StorageName(type));
+      const auto row =
+          reference::StoredRow(std::span(raw).subspan(p * d, format.dims), StorageName(type));
       std::ranges::copy(row, stored.begin() + p * d);
     }
   };

@@ -22,10 +22,10 @@ struct DecodeResult {
 // One lane: everything that was ever its key and value, of which its rule keeps a part.
 struct TestLane {
   LaneRule rule;
-  LaneFormat format;                         // of its rows, where the shape's are not plain
+  LaneFormat format;                        // of its rows, where the shape's are not plain
   std::vector<float> raw_keys, raw_values;  // [length][head_dim] of those, before they are stored
-  int64_t length = 0;       // the query stands at length - 1; 0: nothing is there
-  std::vector<float> keys;  // [length][head_dim], as they are stored
+  int64_t length = 0;                       // the query stands at length - 1; 0: nothing is there
+  std::vector<float> keys;                  // [length][head_dim], as they are stored
   std::vector<float> values;
   std::vector<float> q;  // [group][head_dim], rounded
 };

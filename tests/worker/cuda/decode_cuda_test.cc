@@ -201,8 +201,8 @@ TEST_F(DecodeCoded, EqualsSoftmaxInFp64ForRandomBatches) {
     const std::vector<DecodeShape> shapes =
         Shapes(head_dims[batches.Int(0, 4)], batches.Int(1, 16));
     const DecodeShape& shape = shapes[batches.Int(0, 31)];
-    const TestBatch batch = batches.Make(shape, batches.Int(1, trial % 10 == 0 ? 40 : 8),
-                                         trial % 20 == 0 ? 6000 : 900);
+    const TestBatch batch =
+        batches.Make(shape, batches.Int(1, trial % 10 == 0 ? 40 : 8), trial % 20 == 0 ? 6000 : 900);
     const int ctas = batches.Int(0, 1) == 0 ? 0 : batches.Int(1, 30);
     ASSERT_EQ(Difference(Reference(batch), RunDecode(batch, ctas), shape.type), "")
         << "trial " << trial << ": " << Describe(batch, ctas);

@@ -52,7 +52,8 @@ struct GraphCase {
   bool coded = false;
 };
 void PrintTo(const GraphCase& c, std::ostream* out) {
-  *out << c.dtype << (c.coded ? " coded" : "") << ", workers: " << c.workers << ", sums: " << static_cast<int>(c.sums);
+  *out << c.dtype << (c.coded ? " coded" : "") << ", workers: " << c.workers
+       << ", sums: " << static_cast<int>(c.sums);
 }
 
 // Sequences of different lengths that start and end at different steps; tokens are chosen by the
