@@ -8,7 +8,7 @@ import json
 import pathlib
 import subprocess
 
-WINDOWS = "64,256,1024"
+WINDOWS = "64,256"
 CODES = "int8,int8/int4,int4,int8+hadamard,int4+hadamard"
 RANKS = "48,32,48/32"
 DIALS = {"windows": (WINDOWS, "", ""), "codes": ("", CODES, ""), "ranks": ("", "", RANKS),

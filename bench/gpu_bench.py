@@ -23,16 +23,16 @@ LLAMA = {
     "architectures": ["LlamaForCausalLM"], "hidden_size": 4096, "intermediate_size": 14336,
     "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
     "vocab_size": 128256, "rms_norm_eps": 1e-5, "rope_theta": 500000.0,
-    "max_position_embeddings": 4194304, "tie_word_embeddings": False, "torch_dtype": "bfloat16",
+    "max_position_embeddings": 16777216, "tie_word_embeddings": False, "torch_dtype": "bfloat16",
     "bos_token_id": 128000, "eos_token_id": 128001}
 QUARTER = {
     "version": 1, "layers": 32, "kv_heads": 8,
     "policies": {"full": {}, "local": {"sinks": 4, "window_tokens": 256}}, "default": "local",
     "heads": [{"layer": layer, "heads": [0, 4], "policy": "full"} for layer in range(32)]}
+CODES = {"int8": 8, "fp8": 8, "int4": 15}  # how many times the full plan's context, at most
 KV_BYTES_PER_TOKEN = 131072  # all heads in full, bf16
 WEIGHT_BYTES = 16.1e9
-GIB = 1 << 30
-K = 1024
+GIB, K = 1 << 30, 1024
 
 
 class Bench:
@@ -46,6 +46,11 @@ class Bench:
         (self.llama / "config.json").write_text(json.dumps(LLAMA))
         self.quarter = folder / "quarter.json"
         self.quarter.write_text(json.dumps(QUARTER))
+        self.coded = {codes: folder / f"quarter-{codes}.json" for codes in CODES}
+        for codes, path in self.coded.items():  # the first tokens stay plain
+            policies = {name: {**policy, "sinks": 4, "storage": {"k": codes, "v": codes}}
+                        for name, policy in QUARTER["policies"].items()}
+            path.write_text(json.dumps({**QUARTER, "policies": policies}))
         self.folder = folder
         self.text = []
 
@@ -98,9 +103,8 @@ class Bench:
             errors.close()
 
     def generate(self, address, prompt, tokens):
-        answer = self.run("generate", "--server", address, "--prompt-ids", prompt, "--max-tokens",
-                          tokens, "--ignore-eos")
-        return answer
+        return self.run("generate", "--server", address, "--prompt-ids", prompt, "--max-tokens",
+                        tokens, "--ignore-eos")
 
     def model(self, name):
         if name == "needle-10m":
@@ -219,6 +223,17 @@ def many_sequences(bench, gpu):
          f"{quarter / full:.2f}"]])
 
 
+def coded_sequences(bench, tokens):
+    count = 8
+    speeds = {name: batch_speed(bench, plan, count, tokens)
+              for name, plan in (("bf16", bench.quarter), *bench.coded.items())}
+    bench.table(f"Decode of {count} sequences of {tokens // K}K tokens, Llama-3-8B, bf16, a "
+                "quarter of the heads full, one GPU:",
+                [["keys and values", "tokens/s", "ms per step", "against bf16"],
+                 *[[name, f"{speed:.0f}", f"{1e3 * count / speed:.2f}",
+                    f"{speed / speeds['bf16']:.2f}"] for name, speed in speeds.items()]])
+
+
 def sampled_sequences(bench):
     """What drawing tokens costs a step of many sequences."""
     count = 64
@@ -274,7 +289,9 @@ def largest_context(bench, gpu):
     step = 16 * K
     fit = int((gpu["bytes"] - WEIGHT_BYTES) / KV_BYTES_PER_TOKEN / step)  # nothing else taken
     rows = [["plan", "tokens"]]
-    for name, plan, high in (("full", "full", fit + 1), ("a quarter full", bench.quarter, 4 * fit)):
+    plans = [("full", "full", fit + 1), ("a quarter full", bench.quarter, 4 * fit),
+             *((codes, plan, CODES[codes] * fit) for codes, plan in bench.coded.items())]
+    for name, plan, high in plans:
         low = high // 2
         assert serves(bench, plan, low * step), f"{low * step} tokens do not fit"
         while high - low > max(1, high // 32):
@@ -335,7 +352,8 @@ def death(bench):
          "the same" if outputs[0] == outputs[1] else "others"]])
 
 
-PARTS = {"one": one_sequence, "many": many_sequences, "sampled": sampled_sequences,
+PARTS = {"one": one_sequence, "many": many_sequences, "coded": coded_sequences,
+         "sampled": sampled_sequences,
          "prompt": long_prompt, "context": largest_context, "unequal": unequal, "death": death}
 
 
@@ -345,7 +363,7 @@ def parse(arguments):
                         "number of GPUs allows)")
     parser.add_argument("--headlong", default="build/headlong", help="the binary")
     parser.add_argument("--needle", default="models/needle-10m", help="the folder of needle-10m")
-    parser.add_argument("--prompt-tokens", type=int, default=128 * K, help="of the long prompt")
+    parser.add_argument("--prompt-tokens", type=int, default=128 * K, help="of the long prompts")
     parser.add_argument("--results", metavar="FILE", help="where the section is appended")
     args = parser.parse_args(arguments)
     for part in args.parts:
@@ -366,8 +384,8 @@ def main(arguments):
         bench.say(f"\n## Steps on {len(found)} x {found[0]['name']}, "
                   f"{datetime.date.today().isoformat()}")
         bench.say(f"`bench/gpu_bench.py {' '.join(args.parts)}`, driver {found[0]['driver']}.")
-        arguments_of = {"one": [min(2, len(found))], "many": [found[0]],
-                        "prompt": [args.prompt_tokens], "context": [found[0]]}
+        arguments_of = {"one": [min(2, len(found))], "many": [found[0]], "context": [found[0]],
+                        "prompt": [args.prompt_tokens], "coded": [args.prompt_tokens]}
         for part in wanted:
             if len(found) < 2 and part in ("unequal", "death"):
                 continue

@@ -27,6 +27,7 @@ namespace headlong {
 namespace {
 
 constexpr ProbeDensity kDensity{32, 512};  // what the cluster is started for
+constexpr int kLengthOfWindow = 4;         // a text is at least so many times as long
 constexpr int kFacts = 3;                  // planted and asked for
 constexpr int kPaperIds = 2500;
 constexpr int kRoom = 128;  // tokens of questions and answers beyond a sequence's length
@@ -239,6 +240,12 @@ absl::Status Calibrate(const CalibrateFlags& flags, Client& client, Terminal& te
   options.windows.clear();
   if (!flags.windows.empty()) {
     ASSIGN_OR_RETURN(options.windows, ParseIntegerList(flags.windows, 1, INT32_MAX));
+    const int64_t widest = *std::max_element(options.windows.begin(), options.windows.end());
+    if (widest * kLengthOfWindow > flags.length) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "--windows: ", widest, " tokens hold too much of texts of --length ", flags.length,
+          " to be told from everything; give --length ", widest * kLengthOfWindow, " or more"));
+    }
   }
   ASSIGN_OR_RETURN(options.codes, ParseCodes(flags.storage));
   ASSIGN_OR_RETURN(options.ranks, ParseRanks(flags.rank, model.shape().head_dim()));

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -11,14 +12,16 @@
 #include "worker/attention_cuda_upload.h"
 #include "worker/attention_memory_cuda.h"
 #include "worker/kernels/prefill_cuda.h"
+#include "worker/projection_cuda.h"
 
 namespace headlong {
 namespace {
 
 using cuda::CheckCuda;
 
-// The decode rows of one layer, on the device.
+// The decode rows of one layer that one launch takes, on the device.
 struct LayerDecode {
+  int launch = 0;  // index of the shape
   const DecodeItem* items = nullptr;
   const int32_t* cta_items = nullptr;
   const DecodeMerge* merges = nullptr;
@@ -29,8 +32,8 @@ struct LayerDecode {
 // The items made on the host are the first one's.
 struct LayerKind {
   int first_layer = 0;
-  DecodePlan plan;
-  LayerDecode decode;
+  std::vector<DecodePlan> plans;     // [launch]
+  std::vector<LayerDecode> decodes;  // of launches that have lanes
 };
 
 absl::Status CheckShape(const AttentionShape& attention) {
@@ -51,20 +54,52 @@ absl::Status CheckShape(const AttentionShape& attention) {
   return absl::OkStatus();
 }
 
-absl::Status CheckStorage(const CacheShape& cache) {
+// All owners of a split head must agree on who reads its plain first tokens: with one page of them
+// it is the page's owner.
+absl::Status CheckSinks(const CacheShape& cache) {
   for (const LaneClass& lane_class : *cache.classes) {
     const HeadPolicy& policy = cache.plan->policies()[lane_class.policy];
-    if (policy.rank.projected() || policy.rotation != Rotation::kNone) {
-      return absl::UnimplementedError(absl::StrCat(
-          "policy \"", policy.name, "\": ", policy.rank.projected() ? "rank" : "rotation",
-          ": GPUs store keys and values as the model has them; leave it out, or use --device cpu"));
-    }
-    if (!policy.storage.coded()) continue;
-    return absl::UnimplementedError(absl::StrCat("policy \"", policy.name,
-                                                 "\": storage: GPUs store keys and values as plain "
-                                                 "numbers; leave it out, or use --device cpu"));
+    if (lane_class.stripes.whole() || policy.sinks <= kFullPageTokens) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("policy \"", policy.name, "\": sinks ", policy.sinks,
+                     " of a head that is split: GPUs take at most ", kFullPageTokens));
   }
   return absl::OkStatus();
+}
+
+// A launch for plain rows, and one for each other pair of types that occurs.
+absl::Status ChooseKernels(const AttentionShape& attention, const CacheShape& cache,
+                           AttentionMemory::Kernels& kernels) {
+  kernels.shape.type = cache.storage == Storage::kFloat32 ? cuda::ElementType::kFloat32
+                                                          : cuda::ElementType::kBfloat16;
+  kernels.shape.head_dim = attention.head_dim;
+  kernels.shape.group = attention.group;
+  kernels.tile_positions = cuda::PreparePrefill(kernels.shape);
+  std::set<std::pair<Storage, Storage>> pairs;
+  for (const LaneClass& lane_class : *cache.classes) {
+    const LaneFormat format = lane_class.rule(*cache.plan, attention.max_context)
+                                  .format(attention.head_dim, ElementBytes(cache.storage));
+    if (format == PlainFormat(cache.storage, attention.head_dim)) continue;
+    pairs.insert({format.keys.type, format.values.type});
+  }
+  kernels.decode_shapes = {kernels.shape};
+  for (const auto& [keys, values] : pairs) {
+    cuda::DecodeShape shape = kernels.shape;
+    shape.plain = false;
+    shape.keys = keys;
+    shape.values = values;
+    kernels.decode_shapes.push_back(shape);
+  }
+  bool runs = kernels.tile_positions > 0;
+  for (const cuda::DecodeShape& shape : kernels.decode_shapes) {
+    kernels.decode_ctas.push_back(cuda::PrepareDecode(shape));
+    kernels.most_ctas = std::max(kernels.most_ctas, kernels.decode_ctas.back());
+    runs = runs && kernels.decode_ctas.back() > 0;
+  }
+  if (runs) return absl::OkStatus();
+  cudaGetLastError();  // it is told here, and by no later call
+  return absl::FailedPreconditionError(
+      "attention: no GPU of compute capability 9.0 runs its kernels");
 }
 
 }  // namespace
@@ -77,12 +112,15 @@ struct AttentionCuda::State {
   void FindKinds();
   LayerHeads Heads(int layer) const;
   cuda::LayerLanes Lanes(int layer) const;
+  void ReserveDecode(int rows, LayerKind& kind);
+  void PlanMoves(int rows);
   void PlanDecodeRows(int rows);
   void AttendDecodeRows(int layer, float* out) const;
 
   const AttentionShape shape;
   const cudaStream_t stream;
   AttentionMemory memory;
+  ProjectionCuda projection;
   Upload upload;
 
   // The batch: lists on the host, and where they are on the device.
@@ -93,7 +131,14 @@ struct AttentionCuda::State {
   std::vector<DecodeLane> decode_lanes;
   std::vector<int> kind_of;  // [layer]
   std::vector<LayerKind> kinds;
-  std::vector<LayerDecode> decodes;  // [layer]
+  std::vector<std::vector<LayerDecode>> decodes;  // [layer]
+  struct DecodeRoom {
+    Upload::Room<DecodeItem> items;
+    Upload::Room<int32_t> cta_items;
+    Upload::Room<DecodeMerge> merges;
+  };
+  std::vector<std::vector<DecodeRoom>> rooms;  // [kind], as its decodes
+  std::vector<cuda::MovedItems> moved;
   cuda::MoveItems moves;
   bool merges = false;  // some lane is cut
   const int32_t* positions = nullptr;
@@ -112,7 +157,9 @@ void AttentionCuda::State::FindKinds() {
     for (const HeadPlace& place : memory.places[layer]) classes.push_back(place.lane_class);
     const auto entry = known.try_emplace({std::move(classes), Heads(layer).window},
                                          static_cast<int>(known.size()));
-    if (entry.second) kinds.push_back({layer, {}, {}});
+    if (entry.second) {
+      kinds.push_back({layer, std::vector<DecodePlan>(memory.kernels.decode_shapes.size()), {}});
+    }
     kind_of.push_back(entry.first->second);
     const LayerHeads first = Heads(kinds[kind_of[layer]].first_layer);
     memory.WriteShifts(layer, LaneShifts(first, Heads(layer)));
@@ -145,67 +192,87 @@ cuda::LayerLanes AttentionCuda::State::Lanes(int layer) const {
   return lanes;
 }
 
-// Cuts the decode rows of every kind of layer. What varies from step to step is on the device; the
-// page ids, whose number varies most, come last.
-void AttentionCuda::State::PlanDecodeRows(int rows) {
-  struct KindRooms {
-    Upload::Room<DecodeItem> items;
-    Upload::Room<int32_t> cta_items;
-    Upload::Room<DecodeMerge> merges;
-  };
-  const int ctas = memory.kernels.decode_ctas;
-  std::vector<cuda::MovedItems> moved;
-  std::vector<KindRooms> rooms;
-  for (LayerKind& kind : kinds) {
-    const int lanes = rows * static_cast<int>(memory.places[kind.first_layer].size());
-    KindRooms& room = rooms.emplace_back();
+// Room for the lists of a kind of layer: the same in every step of as many rows.
+void AttentionCuda::State::ReserveDecode(int rows, LayerKind& kind) {
+  kind.decodes.clear();
+  rooms.emplace_back();
+  const LayerHeads heads = Heads(kind.first_layer);
+  for (int launch = 0; launch < static_cast<int>(kind.plans.size()); ++launch) {
+    const int lanes = rows * HeadsOf(heads, launch), ctas = memory.kernels.decode_ctas[launch];
+    if (lanes == 0) continue;
+    DecodeRoom& room = rooms.back().emplace_back();
     room.items = upload.Reserve<DecodeItem>(MaxDecodeItems(lanes, ctas));
     room.cta_items = upload.Reserve<int32_t>(ctas + 1);
     room.merges = upload.Reserve<DecodeMerge>(MaxDecodeMerges(lanes, ctas));
-    kind.decode = {room.items.device, room.cta_items.device, room.merges.device,
-                   MaxDecodeMerges(lanes, ctas)};
+    kind.decodes.push_back({launch, room.items.device, room.cta_items.device, room.merges.device,
+                            MaxDecodeMerges(lanes, ctas)});
   }
+}
+
+// Lists for the layers whose items are made from those of another one.
+void AttentionCuda::State::PlanMoves(int rows) {
+  moved.clear();
   moves.most_items = 0;
   for (size_t layer = 0; layer < kind_of.size(); ++layer) {
     const LayerKind& kind = kinds[kind_of[layer]];
-    decodes[layer] = kind.decode;
-    const auto heads = static_cast<int32_t>(memory.places[layer].size());
-    if (kind.first_layer == static_cast<int>(layer) || heads == 0) continue;
-    decodes[layer].items = memory.layer_items[layer];
-    moved.push_back({kind.decode.items, kind.decode.cta_items + ctas, memory.layer_shifts[layer],
-                     memory.layer_items[layer], heads});
-    moves.most_items = std::max(moves.most_items, MaxDecodeItems(rows * heads, ctas));
+    decodes[layer] = kind.decodes;
+    if (kind.first_layer == static_cast<int>(layer)) continue;
+    const LayerHeads heads = Heads(static_cast<int>(layer));
+    DecodeItem* to = memory.layer_items[layer];
+    for (LayerDecode& decode : decodes[layer]) {
+      const int ctas = memory.kernels.decode_ctas[decode.launch];
+      const int most = MaxDecodeItems(rows * HeadsOf(heads, decode.launch), ctas);
+      moved.push_back({decode.items, decode.cta_items + ctas, memory.layer_shifts[layer], to,
+                       static_cast<int32_t>(heads.places.size())});
+      decode.items = to;
+      to += most;
+      moves.most_items = std::max(moves.most_items, most);
+    }
   }
   moves.layers = upload.Put<cuda::MovedItems>(moved);
   moves.layer_count = static_cast<int>(moved.size());
   moves.group = shape.group;
+}
+
+// Cuts the decode rows of every kind of layer. What varies from step to step is on the device; the
+// page ids, whose number varies most, come last.
+void AttentionCuda::State::PlanDecodeRows(int rows) {
+  rooms.clear();
+  for (LayerKind& kind : kinds) ReserveDecode(rows, kind);
+  PlanMoves(rows);
   page_ids = upload.Put<int32_t>(step.page_ids);
   for (size_t i = 0; i < kinds.size(); ++i) {
-    DecodeLanes(step, Heads(kinds[i].first_layer), page_ids, decode_lanes);
-    PlanDecode(decode_lanes, ctas, kinds[i].plan);
-    std::ranges::copy(kinds[i].plan.items, rooms[i].items.host);
-    std::ranges::copy(kinds[i].plan.cta_items, rooms[i].cta_items.host);
-    const auto end = std::ranges::copy(kinds[i].plan.merges, rooms[i].merges.host).out;
-    std::fill(end, rooms[i].merges.host + kinds[i].decode.merge_count, DecodeMerge{});
+    for (size_t k = 0; k < kinds[i].decodes.size(); ++k) {
+      const LayerDecode& decode = kinds[i].decodes[k];
+      DecodePlan& plan = kinds[i].plans[decode.launch];
+      DecodeLanes(step, Heads(kinds[i].first_layer), decode.launch, page_ids, decode_lanes);
+      PlanDecode(decode_lanes, memory.kernels.decode_ctas[decode.launch], plan);
+      std::ranges::copy(plan.items, rooms[i][k].items.host);
+      std::ranges::copy(plan.cta_items, rooms[i][k].cta_items.host);
+      const auto end = std::ranges::copy(plan.merges, rooms[i][k].merges.host).out;
+      std::fill(end, rooms[i][k].merges.host + decode.merge_count, DecodeMerge{});
+      merges |= !plan.merges.empty();
+    }
   }
 }
 
 void AttentionCuda::State::AttendDecodeRows(int layer, float* out) const {
-  const LayerDecode& work = decodes[layer];
   cuda::DecodeAttention decode;
-  decode.shape = memory.kernels.shape;
   decode.scale = 1.0f / std::sqrt(static_cast<float>(shape.head_dim));
   decode.q = memory.q;
   decode.out = out;
   decode.lse = memory.lse;
-  decode.items = work.items;
-  decode.cta_items = work.cta_items;
-  decode.ctas = memory.kernels.decode_ctas;
-  decode.merges = work.merges;
-  decode.merge_count = merges ? work.merge_count : 0;
   decode.part_out = memory.part_out;
   decode.part_lse = memory.part_lse;
-  CheckCuda(cuda::LaunchDecode(decode, stream), "attention of decode rows");
+  for (const LayerDecode& work : decodes[layer]) {
+    decode.shape = memory.kernels.decode_shapes[work.launch];
+    decode.items = work.items;
+    decode.cta_items = work.cta_items;
+    decode.ctas = memory.kernels.decode_ctas[work.launch];
+    decode.merges = work.merges;
+    decode.merge_count = merges ? work.merge_count : 0;
+    CheckCuda(cuda::LaunchDecode(decode, stream), "attention of decode rows");
+  }
 }
 
 AttentionCuda::AttentionCuda(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -214,27 +281,18 @@ AttentionCuda::~AttentionCuda() = default;
 absl::StatusOr<std::unique_ptr<AttentionCuda>> AttentionCuda::Create(
     const AttentionShape& attention, const CacheShape& cache, cudaStream_t stream) {
   RETURN_IF_ERROR(CheckShape(attention));
-  RETURN_IF_ERROR(CheckStorage(cache));
+  RETURN_IF_ERROR(CheckSinks(cache));
   AttentionMemory::Kernels kernels;
-  kernels.shape.type = cache.storage == Storage::kFloat32 ? cuda::ElementType::kFloat32
-                                                          : cuda::ElementType::kBfloat16;
-  kernels.shape.head_dim = attention.head_dim;
-  kernels.shape.group = attention.group;
-  kernels.decode_ctas = cuda::PrepareDecode(kernels.shape);
-  kernels.tile_positions = cuda::PreparePrefill(kernels.shape);
-  if (kernels.decode_ctas == 0 || kernels.tile_positions == 0) {
-    cudaGetLastError();  // it is told here, and by no later call
-    return absl::FailedPreconditionError(
-        "attention: no GPU of compute capability 9.0 runs its kernels");
-  }
+  RETURN_IF_ERROR(ChooseKernels(attention, cache, kernels));
   auto state = std::make_unique<State>(attention, cache, kernels, stream);
   RETURN_IF_ERROR(state->memory.Take());
+  ASSIGN_OR_RETURN(state->projection, ProjectionCuda::Create(attention));
   RETURN_IF_ERROR(state->upload.Take(state->memory.upload, state->memory.upload_bytes()));
   state->FindKinds();
   return std::unique_ptr<AttentionCuda>(new AttentionCuda(std::move(state)));
 }
 
-int64_t AttentionCuda::bytes() const { return state_->memory.bytes(); }
+int64_t AttentionCuda::bytes() const { return state_->memory.bytes() + state_->projection.bytes(); }
 
 StripeRows AttentionCuda::Stripes(int layer, int rows) const {
   const AttentionShape& shape = state_->shape;
@@ -252,41 +310,10 @@ StripeRows AttentionCuda::Stripes(int layer, int rows) const {
   return result;
 }
 
-void AttentionCuda::ResetSums(int slot) {
-  const AttentionMemory& memory = state_->memory;
-  for (size_t c = 0; c < memory.classes.size(); ++c) {
-    if (memory.slots(c) == 0) continue;
-    const int64_t floats = int64_t{memory.classes[c].lanes} * 2 * state_->shape.head_dim;
-    CheckCuda(cudaMemsetAsync(memory.classes[c].sums + slot * floats, 0, floats * sizeof(float),
-                              state_->stream),
-              "zeroing sums");
-  }
-}
+void AttentionCuda::ResetSums(int slot) { state_->memory.ResetSums(slot, state_->stream); }
 
 void AttentionCuda::CopyLane(const LaneCopy& copy, CopyWay way) {
-  const DeviceClass& lanes = state_->memory.classes[copy.place.lane_class];
-  const bool to_host = way == CopyWay::kToHost;
-  const cudaMemcpyKind kind = to_host ? cudaMemcpyDeviceToHost : cudaMemcpyHostToDevice;
-  const int64_t bytes = 2 * lanes.half_bytes;
-  const auto count = static_cast<int64_t>(copy.pages.size());
-  for (int64_t begin = 0, end = 0; begin < count; begin = end) {
-    // Pages that stand side by side in both places are one copy.
-    for (end = begin + 1; end < count && copy.pages[end] == copy.pages[end - 1] + 1;) ++end;
-    std::byte* cached =
-        lanes.pages + copy.pages[begin] * lanes.page_stride + copy.place.lane * bytes;
-    std::byte* host = copy.host_pages + begin * bytes;
-    const int64_t cached_pitch = lanes.page_stride;
-    CheckCuda(cudaMemcpy2DAsync(to_host ? host : cached, to_host ? bytes : cached_pitch,
-                                to_host ? cached : host, to_host ? cached_pitch : bytes, bytes,
-                                end - begin, kind, state_->stream),
-              "copying pages");
-  }
-  if (copy.host_sums == nullptr) return;
-  const int64_t floats = int64_t{2} * state_->shape.head_dim;
-  float* cached = lanes.sums + (int64_t{copy.slot} * lanes.lanes + copy.place.lane) * floats;
-  CheckCuda(cudaMemcpyAsync(to_host ? copy.host_sums : cached, to_host ? cached : copy.host_sums,
-                            floats * sizeof(float), kind, state_->stream),
-            "copying sums");
+  state_->memory.CopyLane(copy, way, state_->stream);
 }
 
 AttentionCuda::OnDevice AttentionCuda::BeginBatch(const Batch& batch, const LaneTables& tables,
@@ -321,7 +348,6 @@ AttentionCuda::OnDevice AttentionCuda::BeginBatch(const Batch& batch, const Lane
     state.page_ids = state.upload.Put<int32_t>(step.page_ids);
   } else {
     state.PlanDecodeRows(static_cast<int>(result.padded ? rows : std::ssize(step.decode_rows)));
-    for (const LayerKind& kind : state.kinds) state.merges |= !kind.plan.merges.empty();
   }
   state.upload.Send(state.stream);
   result.launches = {static_cast<int>(step.positions.size()), static_cast<int>(step.folds.size()),
@@ -342,7 +368,7 @@ void AttentionCuda::Prepare() {
   CheckCuda(cuda::LaunchMoveItems(state.moves, state.stream), "the work of each layer");
 }
 
-void AttentionCuda::Run(int layer, const float* qkv, float* out) {
+void AttentionCuda::Run(int layer, float* qkv, float* out) {
   const State& state = *state_;
   const AttentionStep& step = state.step;
   const cuda::LayerLanes lanes = state.Lanes(layer);
@@ -354,6 +380,8 @@ void AttentionCuda::Run(int layer, const float* qkv, float* out) {
   rows.row_chunks = state.row_chunks;
   rows.rows = static_cast<int32_t>(step.positions.size());
   rows.q = state.memory.q;
+  rows.rotated = state.projection.any(layer);
+  state.projection.Project(layer, qkv, rows.rows, rows.cos_sin, state.stream);
   CheckCuda(cuda::LaunchStore(lanes, rows, state.stream), "storing keys and values");
   CheckCuda(cuda::LaunchFold(lanes, state.folds, state.stream), "sums of what leaves");
   cuda::PrefillAttention prefill;
@@ -364,10 +392,14 @@ void AttentionCuda::Run(int layer, const float* qkv, float* out) {
   prefill.lse = state.memory.lse;
   prefill.tiles = state.tiles;
   prefill.tile_count = static_cast<int>(step.tiles.size());
+  const int plain = HeadsOf(state.Heads(layer), AttentionMemory::kPlainLaunch);
+  prefill.plain_lanes = plain > 0;
+  prefill.other_lanes = plain < lanes.heads;
   CheckCuda(cuda::LaunchPrefill(prefill, state.stream), "attention of prompts");
   CheckCuda(cuda::LaunchKeep(lanes, state.keeps, static_cast<int>(step.keeps.size()), state.stream),
             "writing what windows keep");
   if (!step.decode_rows.empty()) state.AttendDecodeRows(layer, out);
+  state.projection.Restore(layer, out, rows.rows, state.stream);
 }
 
 }  // namespace headlong

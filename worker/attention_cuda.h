@@ -51,9 +51,10 @@ class AttentionCuda {
   OnDevice BeginBatch(const Batch& batch, const LaneTables& tables, int rows);
   // Before the first layer: the rotary table, and the work of each layer.
   void Prepare();
-  // qkv: device, [rows][q of held heads | k | v] fp32 before rotation; not changed.
+  // qkv: device, [rows][q of held heads | k | v] fp32 before rotation; changed where a head of the
+  // layer is projected.
   // out: device, [rows][q of held heads] fp32.
-  void Run(int layer, const float* qkv, float* out);
+  void Run(int layer, float* qkv, float* out);
   // What Run left of the layer's split heads: log-sum-exps of each one's own part. On the device.
   StripeRows Stripes(int layer, int rows) const;
 

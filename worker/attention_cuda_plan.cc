@@ -180,27 +180,53 @@ int64_t MaxBlockJobs(const StepLimits& limits) {
 
 int64_t MaxTokens(const StepLimits& limits) { return MaxBlockJobs(limits) + limits.chunks; }
 
-void DecodeLanes(const AttentionStep& step, const LayerHeads& heads, const int32_t* page_ids,
-                 std::vector<DecodeLane>& lanes) {
+int64_t SumFloats(const DeviceClass& lane_class) {
+  return int64_t{lane_class.keys.dims} + lane_class.values.dims;
+}
+
+void SetFormat(const LaneFormat& format, int head_dim, DeviceClass& lane_class) {
+  lane_class.keys = RowsOf(format.keys);
+  lane_class.values = RowsOf(format.values);
+  lane_class.sink_tokens = Int(format.sinks);
+  lane_class.plain = format == PlainFormat(format.own, head_dim);
+  lane_class.key_bytes = format.keys.bytes() << lane_class.page_shift;
+  lane_class.lane_bytes = format.token_bytes() << lane_class.page_shift;
+  lane_class.sink_bytes = format.sink_bytes();
+}
+
+int HeadsOf(const LayerHeads& heads, int launch) {
+  return static_cast<int>(std::ranges::count_if(heads.places, [&](const HeadPlace& place) {
+    return heads.classes[place.lane_class].launch == launch;
+  }));
+}
+
+void DecodeLanes(const AttentionStep& step, const LayerHeads& heads, int launch,
+                 const int32_t* page_ids, std::vector<DecodeLane>& lanes) {
   lanes.clear();
   const auto held = static_cast<int32_t>(heads.places.size());
-  const int64_t row_floats = 2 * heads.head_dim;
   for (size_t i = 0; i < step.decode_rows.size(); ++i) {
     const size_t first = step.decode_rows[i] * heads.classes.size();
     for (int32_t head = 0; head < held; ++head) {
       const HeadPlace place = heads.places[head];
       const DeviceClass& lane_class = heads.classes[place.lane_class];
+      if (lane_class.launch != launch) continue;
       const ChunkLanes& chunk = step.lanes[first + place.lane_class];
       DecodeLane lane;
-      lane.pages = lane_class.pages + place.lane * 2 * lane_class.half_bytes;
+      lane.pages = lane_class.pages + place.lane * lane_class.lane_bytes;
+      const int64_t slot_lane = int64_t{chunk.slot} * lane_class.lanes + place.lane;
       lane.page_ids = page_ids + chunk.write.begin;
       if (lane_class.sums != nullptr) {
-        lane.dropped_sums =
-            lane_class.sums + (int64_t{chunk.slot} * lane_class.lanes + place.lane) * row_floats;
+        lane.dropped_sums = lane_class.sums + slot_lane * SumFloats(lane_class);
       }
       lane.page_stride = lane_class.page_stride;
       const LaneRule& rule = step.decode_tables[i]->after[place.lane_class].rule();
       SetKept(rule, chunk.end, lane);
+      lane.key_dims = static_cast<int16_t>(lane_class.keys.dims);
+      lane.value_dims = static_cast<int16_t>(lane_class.values.dims);
+      if (lane_class.sink_tokens > 0) {
+        lane.sinks = lane_class.sinks + slot_lane * lane_class.sink_bytes;
+        SetSinks(rule, chunk.end, lane_class.sink_tokens, lane);
+      }
       if (heads.window > 0) BoundByWindow(chunk.end, heads.window, lane, rule.stripes);
       lane.query = (chunk.first_row * held + head) * heads.group;
       lanes.push_back(lane);
@@ -213,7 +239,8 @@ std::vector<LaneShift> LaneShifts(const LayerHeads& from, const LayerHeads& to) 
   for (size_t head = 0; head < to.places.size(); ++head) {
     const int64_t lanes = to.places[head].lane - from.places[head].lane;
     const DeviceClass& lane_class = to.classes[to.places[head].lane_class];
-    shifts.push_back({lanes * 2 * lane_class.half_bytes, lanes * 2 * to.head_dim});
+    shifts.push_back({lanes * lane_class.lane_bytes, lanes * SumFloats(lane_class),
+                      lanes * lane_class.sink_bytes});
   }
   return shifts;
 }

@@ -14,6 +14,11 @@
 
 namespace headlong {
 
+// Sets what follows from a format of rows. REQUIRES: page_shift is set.
+void SetFormat(const LaneFormat& format, int head_dim, DeviceClass& lane_class);
+
+int64_t SumFloats(const DeviceClass& lane_class);  // of one lane in one slot
+
 struct AttentionStep {
   std::vector<int32_t> positions;   // [rows]
   std::vector<int32_t> row_chunks;  // [rows]
@@ -57,9 +62,13 @@ struct LayerHeads {
   int64_t window = 0;  // of the model, 0: none
 };
 
-// The lanes of the step's decode rows: [decode row][head]. page_ids: where those of the step are.
-void DecodeLanes(const AttentionStep& step, const LayerHeads& heads, const int32_t* page_ids,
-                 std::vector<DecodeLane>& lanes);
+// The lanes of the step's decode rows that one launch takes (DeviceClass::launch), by decode row
+// and head. page_ids: where those of the step are.
+void DecodeLanes(const AttentionStep& step, const LayerHeads& heads, int launch,
+                 const int32_t* page_ids, std::vector<DecodeLane>& lanes);
+
+// How many of the heads are in lanes of a launch.
+int HeadsOf(const LayerHeads& heads, int launch);
 
 // By head: from the lanes of a layer to those of another whose heads have the same classes.
 std::vector<LaneShift> LaneShifts(const LayerHeads& from, const LayerHeads& to);

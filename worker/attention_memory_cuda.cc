@@ -1,6 +1,7 @@
 #include "worker/attention_memory_cuda.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "common/status.h"
 #include "worker/attention_cuda_upload.h"
@@ -30,8 +31,8 @@ AttentionMemory::AttentionMemory(const AttentionShape& attention, const CacheSha
     : kernels(the_kernels),
       frequencies_(attention.inverse_frequencies),
       stripes_(attention.stripes),
-      row_bytes_(int64_t{attention.head_dim} *
-                 (kernels.shape.type == cuda::ElementType::kFloat32 ? 4 : 2)) {
+      query_bytes_(int64_t{attention.head_dim} *
+                   (kernels.shape.type == cuda::ElementType::kFloat32 ? 4 : 2)) {
   places.resize(attention.heads.size());
   for (size_t layer = 0; layer < places.size(); ++layer) {
     places[layer].resize(attention.heads[layer].size());
@@ -43,8 +44,10 @@ AttentionMemory::AttentionMemory(const AttentionShape& attention, const CacheSha
   for (size_t c = 0; c < cache.classes->size(); ++c) {
     const LaneClass& lane_class = (*cache.classes)[c];
     const LaneRule rule = lane_class.rule(*cache.plan, attention.max_context);
+    const LaneFormat format = rule.format(attention.head_dim, ElementBytes(cache.storage));
     class_shapes_.push_back({cache.class_pages[c], static_cast<int>(lane_class.lanes.size()),
-                             rule.page_tokens(), rule.compensates() ? cache.max_sequences : 0});
+                             rule.page_tokens(), cache.max_sequences, rule.compensates(), format});
+    new_token_bytes_ = std::max(new_token_bytes_, format.new_token_bytes());
     if (!rule.full && cache.plan->prefill() == PrefillMode::kExact) {
       limits_.prompt_tokens = attention.max_context;
     }
@@ -64,48 +67,72 @@ AttentionMemory::AttentionMemory(const AttentionShape& attention, const CacheSha
 
 AttentionMemory::~AttentionMemory() { cudaFree(memory_); }
 
+namespace {
+
+// The launch that takes decode rows of lanes in such a format.
+int LaunchOf(const LaneFormat& format, const AttentionMemory::Kernels& kernels) {
+  const int d = kernels.shape.head_dim;
+  const bool plain = format == PlainFormat(format.own, d);
+  for (size_t i = 0; i < kernels.decode_shapes.size(); ++i) {
+    const cuda::DecodeShape& shape = kernels.decode_shapes[i];
+    const bool same = shape.keys == format.keys.type && shape.values == format.values.type;
+    if (shape.plain ? plain : !plain && same) return static_cast<int>(i);
+  }
+  std::abort();  // the shapes were made from the same classes
+}
+
+}  // namespace
+
 void AttentionMemory::LayClass(Arena& arena, size_t lane_class) {
   const ClassShape& from = class_shapes_[lane_class];
   DeviceClass& to = classes[lane_class];
   to.lanes = from.lanes;
   to.page_shift = from.page_tokens == kFullPageTokens ? 6 : 4;
-  to.half_bytes = from.page_tokens * row_bytes_;
-  to.page_stride = from.lanes * 2 * to.half_bytes;
+  SetFormat(from.format, kernels.shape.head_dim, to);
+  to.launch = LaunchOf(from.format, kernels);
+  to.page_stride = from.lanes * to.lane_bytes;
   to.pages = arena.Take<std::byte>(from.pages * to.page_stride);
-  if (from.sum_slots == 0) return;
-  to.sums = arena.Take<float>(int64_t{from.sum_slots} * from.lanes * 2 * kernels.shape.head_dim);
+  const int64_t lanes = int64_t{from.slots} * from.lanes;
+  if (from.sums) to.sums = arena.Take<float>(lanes * SumFloats(to));
+  if (to.sink_bytes > 0) to.sinks = arena.Take<std::byte>(lanes * to.sink_bytes);
+}
+
+void AttentionMemory::LayRows(Arena& arena, int64_t count, cuda::FreshRows& rows) {
+  constexpr int64_t kEight = 8;  // rows whose scales fill 16 bytes
+  rows.capacity = static_cast<int32_t>((count + kEight - 1) / kEight * kEight);
+  rows.head_bytes = rows.capacity * new_token_bytes_;
+  rows.memory = arena.Take<std::byte>(max_heads_ * rows.head_bytes);
 }
 
 void AttentionMemory::Lay(Arena& arena) {
   const int64_t d = kernels.shape.head_dim, rows = limits_.rows;
   const int64_t query_rows = rows * max_heads_ * kernels.shape.group;
-  const int64_t parts = int64_t{kernels.shape.group} *
-                        MaxDecodeItems(limits_.chunks * max_heads_, kernels.decode_ctas);
+  const int64_t parts =
+      int64_t{kernels.shape.group} * MaxDecodeItems(limits_.chunks * max_heads_, kernels.most_ctas);
   bool compensates = false;
   for (size_t c = 0; c < classes.size(); ++c) {
     LayClass(arena, c);
-    compensates = compensates || class_shapes_[c].sum_slots > 0;
+    compensates = compensates || class_shapes_[c].sums;
   }
   device_classes = arena.Take<DeviceClass>(std::ssize(classes));
   for (size_t layer = 0; layer < places.size(); ++layer) {
     const auto heads = static_cast<int>(places[layer].size());
     device_places[layer] = arena.Take<HeadPlace>(heads);
     layer_shifts[layer] = arena.Take<LaneShift>(heads);
-    layer_items[layer] =
-        arena.Take<DecodeItem>(MaxDecodeItems(limits_.chunks * heads, kernels.decode_ctas));
+    const auto launches = static_cast<int>(kernels.decode_shapes.size());
+    layer_items[layer] = arena.Take<DecodeItem>(
+        MaxDecodeItems(limits_.chunks * heads, launches * kernels.most_ctas));
   }
   for (size_t layer = 0; layer < stripes_.size(); ++layer) {
     device_parts[layer] = arena.Take<StripePart>(std::ssize(stripes_[layer].own));
   }
   inverse_frequencies = arena.Take<float>(d / 2);
-  batch_rows.capacity = limits_.rows;
-  batch_rows.memory = arena.Take<std::byte>(2 * max_heads_ * rows * row_bytes_);
-  prompt_rows.capacity = static_cast<int32_t>(limits_.prompt_tokens);
-  prompt_rows.memory = arena.Take<std::byte>(2 * max_heads_ * limits_.prompt_tokens * row_bytes_);
+  LayRows(arena, limits_.rows, batch_rows);
+  LayRows(arena, limits_.prompt_tokens, prompt_rows);
   token_capacity = compensates ? static_cast<int32_t>(MaxTokens(limits_)) : 0;
   tokens = arena.Take<float>(int64_t{max_heads_} * token_capacity * 2 * d);
   cos_sin = arena.Take<float>(rows * d);
-  q = arena.Take<std::byte>(query_rows * row_bytes_);
+  q = arena.Take<std::byte>(query_rows * query_bytes_);
   lse = arena.Take<float>(query_rows);
   part_out = arena.Take<float>(parts * d);
   part_lse = arena.Take<float>(parts);
@@ -118,9 +145,10 @@ int64_t AttentionMemory::upload_bytes() const {
   for (const ClassShape& entry : class_shapes_) pages += entry.pages;
   const int64_t lanes = int64_t{limits_.chunks} * max_heads_;
   const int64_t tiles = limits_.rows / kernels.tile_positions + limits_.chunks;
-  const int64_t layer = lists(lanes + kernels.decode_ctas, sizeof(DecodeItem)) +
-                        lists(kernels.decode_ctas + 1, sizeof(int32_t)) +
-                        lists(lanes, sizeof(DecodeMerge)) + sizeof(cuda::MovedItems);
+  const int64_t launch = lists(lanes + kernels.most_ctas, sizeof(DecodeItem)) +
+                         lists(kernels.most_ctas + 1, sizeof(int32_t)) +
+                         lists(lanes, sizeof(DecodeMerge)) + sizeof(cuda::MovedItems);
+  const int64_t layer = std::ssize(kernels.decode_shapes) * launch;
   return lists(2 * pages, sizeof(int32_t)) + 4 * lists(limits_.rows, sizeof(int32_t)) +
          lists(limits_.chunks, sizeof(TokenDraw)) +
          lists(limits_.chunks * std::ssize(classes), sizeof(ChunkLanes)) +
@@ -157,6 +185,46 @@ absl::Status AttentionMemory::Take() {
   write(inverse_frequencies, frequencies_);
   cuda::CheckCuda(cudaStreamSynchronize(nullptr), "writing");  // for all streams
   return absl::OkStatus();
+}
+
+void AttentionMemory::ResetSums(int slot, cudaStream_t stream) {
+  for (const DeviceClass& lanes : classes) {
+    if (lanes.sums == nullptr) continue;
+    const int64_t floats = lanes.lanes * SumFloats(lanes);
+    cuda::CheckCuda(cudaMemsetAsync(lanes.sums + slot * floats, 0, floats * sizeof(float), stream),
+                    "zeroing sums");
+  }
+}
+
+void AttentionMemory::CopyLane(const LaneCopy& copy, CopyWay way, cudaStream_t stream) {
+  const DeviceClass& lanes = classes[copy.place.lane_class];
+  const bool to_host = way == CopyWay::kToHost;
+  const cudaMemcpyKind kind = to_host ? cudaMemcpyDeviceToHost : cudaMemcpyHostToDevice;
+  const auto count = static_cast<int64_t>(copy.pages.size());
+  for (int64_t begin = 0, end = 0; begin < count; begin = end) {
+    // Pages that stand side by side in both places are one copy.
+    for (end = begin + 1; end < count && copy.pages[end] == copy.pages[end - 1] + 1;) ++end;
+    const int64_t bytes = lanes.lane_bytes, pitch = lanes.page_stride;
+    std::byte* cached = lanes.pages + copy.pages[begin] * pitch + copy.place.lane * bytes;
+    std::byte* host = copy.host_pages + begin * bytes;
+    cuda::CheckCuda(
+        cudaMemcpy2DAsync(to_host ? host : cached, to_host ? bytes : pitch, to_host ? cached : host,
+                          to_host ? pitch : bytes, bytes, end - begin, kind, stream),
+        "copying pages");
+  }
+  const auto move = [&](void* cached, void* host, int64_t bytes) {
+    cuda::CheckCuda(
+        cudaMemcpyAsync(to_host ? host : cached, to_host ? cached : host, bytes, kind, stream),
+        "copying what is beside the pages");
+  };
+  const int64_t lane = int64_t{copy.slot} * lanes.lanes + copy.place.lane;
+  if (copy.host_sums != nullptr) {
+    const int64_t floats = SumFloats(lanes);
+    move(lanes.sums + lane * floats, copy.host_sums, floats * int64_t{sizeof(float)});
+  }
+  if (copy.host_sinks != nullptr) {
+    move(lanes.sinks + lane * lanes.sink_bytes, copy.host_sinks, lanes.sink_bytes);
+  }
 }
 
 void AttentionMemory::WriteShifts(int layer, std::span<const LaneShift> shifts) {

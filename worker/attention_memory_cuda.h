@@ -2,6 +2,8 @@
 // sized from the shapes of the epoch. Owner: AttentionCuda.
 #pragma once
 
+#include <cuda_runtime_api.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -17,12 +19,15 @@ namespace headlong {
 
 class AttentionMemory {
  public:
-  // tile_positions, decode_ctas: of the kernels that will run.
+  // Of the kernels that will run.
   struct Kernels {
-    cuda::DecodeShape shape;
+    cuda::DecodeShape shape;  // of plain rows
     int tile_positions = 0;
-    int decode_ctas = 0;
+    std::vector<cuda::DecodeShape> decode_shapes;  // by launch: see DeviceClass
+    std::vector<int> decode_ctas;                  // [launch]
+    int most_ctas = 0;                             // the largest of them
   };
+  static constexpr int kPlainLaunch = 0;  // of plain rows
 
   AttentionMemory(const AttentionShape& attention, const CacheShape& cache, const Kernels& kernels);
   ~AttentionMemory();
@@ -38,7 +43,9 @@ class AttentionMemory {
   int64_t bytes() const { return bytes_; }
   int block_tokens() const { return limits_.block_tokens; }
   int64_t upload_bytes() const;
-  int slots(size_t lane_class) const { return class_shapes_[lane_class].sum_slots; }
+  void ResetSums(int slot, cudaStream_t stream);
+  // In the order of the stream.
+  void CopyLane(const LaneCopy& copy, CopyWay way, cudaStream_t stream);
 
   const Kernels kernels;
   std::vector<std::vector<HeadPlace>> places;  // [layer][held head]
@@ -49,11 +56,11 @@ class AttentionMemory {
   std::vector<HeadPlace*> device_places;  // [layer]
   std::vector<StripePart*> device_parts;  // [layer]; empty where no head is split
   std::vector<LaneShift*> layer_shifts;   // [layer][held head]
-  std::vector<DecodeItem*> layer_items;   // [layer][lanes of all decode rows + CTAs]
+  std::vector<DecodeItem*> layer_items;   // [layer], of all launches
   float* inverse_frequencies = nullptr;   // [head_dim / 2]
-  cuda::FreshRows batch_rows;             // [head][K|V][max_rows][head_dim]
-  cuda::FreshRows prompt_rows;            // [head][K|V][max_context][head_dim], exact prefill only
-  float* tokens = nullptr;                // [head][token_capacity][K|V][head_dim]
+  cuda::FreshRows batch_rows;             // of max_rows
+  cuda::FreshRows prompt_rows;            // of max_context, exact prefill only
+  float* tokens = nullptr;                // [head][token_capacity][2 * head_dim]
   int32_t token_capacity = 0;
   float* cos_sin = nullptr;  // [rows][2][head_dim / 2]
   std::byte* q = nullptr;    // [rows][heads * group][head_dim]
@@ -68,15 +75,19 @@ class AttentionMemory {
     int64_t pages = 0;
     int lanes = 0;
     int page_tokens = 0;
-    int sum_slots = 0;
+    int slots = 0;
+    bool sums = false;
+    LaneFormat format;
   };
 
   void Lay(Arena& arena);
   void LayClass(Arena& arena, size_t lane_class);
+  void LayRows(Arena& arena, int64_t count, cuda::FreshRows& rows);
 
   const std::vector<float> frequencies_;
   const std::vector<LayerStripes> stripes_;
-  const int64_t row_bytes_;
+  const int64_t query_bytes_;    // of a row
+  int64_t new_token_bytes_ = 0;  // of a token of a step, in the largest format
   StepLimits limits_;
   int max_heads_ = 0;
   std::vector<ClassShape> class_shapes_;

@@ -17,7 +17,6 @@ namespace {
 
 constexpr int kHeadDim = 128;
 constexpr int kGroup = 4;
-constexpr int64_t kRowBytes = 2 * kHeadDim;
 constexpr int64_t kFarAboveCaches = int64_t{4} << 30;  // bytes read between two uses of any
 constexpr int kMostCalls = 32;
 constexpr int kReplays = 15, kWarmUps = 3;
@@ -43,10 +42,10 @@ struct Layers {
   std::vector<int32_t> page_ids;
 };
 
-Layers PlaceLanes(const std::vector<int>& lengths, int64_t bytes, int layers) {
-  constexpr int64_t kPage = 2 * kFullPageTokens * kRowBytes, kQuarter = kPage / 4;
+Layers PlaceLanes(const std::vector<int>& lengths, int64_t token_bytes, int64_t bytes, int layers) {
+  const int64_t page_bytes = kFullPageTokens * token_bytes, quarter = page_bytes / 4;
   std::mt19937 random(1);
-  std::vector<int32_t> free(bytes / kPage);
+  std::vector<int32_t> free(bytes / page_bytes);
   std::iota(free.begin(), free.end(), 0);
   std::shuffle(free.begin(), free.end(), random);
   Layers placed;
@@ -56,7 +55,8 @@ Layers PlaceLanes(const std::vector<int>& lengths, int64_t bytes, int layers) {
       DecodeLane lane;
       const bool local = length <= kWholeLaneSlots;
       SetKept(local ? LaneRule{false, 4, 100000} : LaneRule{}, length, lane);
-      lane.page_stride = local ? kQuarter : kPage;
+      lane.page_stride = local ? quarter : page_bytes;
+      lane.key_dims = lane.value_dims = kHeadDim;
       lane.query = static_cast<int32_t>(placed.lanes.back().size()) * kGroup;
       lane.page_ids = reinterpret_cast<const int32_t*>(placed.page_ids.size() * sizeof(int32_t));
       for (int begin = 0; begin < length; begin += kFullPageTokens) {
@@ -90,18 +90,21 @@ struct DecodeLayers {
   }
 };
 
-absl::StatusOr<KernelCase> MakeDecode(const BenchMemory& memory, const std::vector<int>& lengths) {
+// Keys and values of the same type.
+absl::StatusOr<KernelCase> MakeDecode(const BenchMemory& memory, Storage type,
+                                      const std::vector<int>& lengths) {
   KernelCase one;
-  for (const int length : lengths) one.bytes += 2.0 * static_cast<double>(length * kRowBytes);
+  const int64_t token_bytes = 2 * RowFormat{type, kHeadDim}.bytes();
+  for (const int length : lengths) one.bytes += static_cast<double>(length * token_bytes);
   one.calls = CallsFor(one.bytes * 9 / 8);
-  Layers placed = PlaceLanes(lengths, memory.memory.size(), one.calls);
+  Layers placed = PlaceLanes(lengths, token_bytes, memory.memory.size(), one.calls);
   auto layers = std::make_shared<DecodeLayers>();
   const int64_t rows = std::ssize(lengths) * kGroup;
   layers->page_ids = DeviceArray<int32_t>(placed.page_ids);
   layers->out = DeviceArray<float>(rows * kHeadDim);
   layers->lse = DeviceArray<float>(rows);
   DecodeAttention& decode = layers->decode;
-  decode.shape = {ElementType::kBfloat16, kHeadDim, kGroup};
+  decode.shape = {ElementType::kBfloat16, kHeadDim, kGroup, !IsCoded(type), type, type};
   decode.ctas = PrepareDecode(decode.shape);
   DecodePlan plan;
   for (std::vector<DecodeLane>& lanes : placed.lanes) {
@@ -325,9 +328,16 @@ std::vector<KernelCaseMaker> DecodeCases(const BenchMemory& memory) {
       {"512 x 8K", Repeat(512, 8192)},
       {"64 x 32K + 192 x 300", Repeat(64, 32768, 192, 300)}};
   std::vector<KernelCaseMaker> cases;
-  for (const auto& [name, lengths] : rows) {
-    cases.push_back({"decode attention", absl::StrCat("lanes of 4 x 128 bf16: ", name),
-                     [lengths = lengths, &memory] { return MakeDecode(memory, lengths); }});
+  const auto add = [&](Storage type, const char* name, const std::vector<int>& lengths) {
+    cases.push_back({"decode attention",
+                     absl::StrCat("lanes of 4 x 128 ", Av(StorageName(type)), ": ", name),
+                     [=, &memory] { return MakeDecode(memory, type, lengths); }});
+  };
+  for (const auto& [name, lengths] : rows) add(Storage::kBfloat16, name, lengths);
+  for (const Storage type : {Storage::kFloat8, Storage::kInt8, Storage::kInt4}) {
+    add(type, "64 x 32K", Repeat(64, 32768));
+    add(type, "32 x 128K", Repeat(32, 131072));
+    add(type, "32 x 32K + 32 x 512", Repeat(32, 32768, 32, 512));
   }
   return cases;
 }

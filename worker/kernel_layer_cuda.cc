@@ -6,6 +6,7 @@
 
 #include "common/status.h"
 #include "worker/attention_cuda.h"
+#include "worker/attention_cuda_plan.h"
 #include "worker/kernel_cases_cuda.h"
 #include "worker/kernels/append_cuda.h"
 #include "worker/kernels/bench_cuda.h"
@@ -201,8 +202,13 @@ absl::StatusOr<KernelCase> MakeAppend(int rows, cudaStream_t stream) {
   ChunkLanes chunk;
   chunk.end = chunk.fresh_begin = rows;
   chunk.full = true;
-  arrays->classes = DeviceArray<DeviceClass>(std::vector<DeviceClass>{
-      {arrays->pages.get(), nullptr, kHeads * 2 * kHalf, kHalf, kHeads, 6}});
+  DeviceClass lane_class;
+  lane_class.pages = arrays->pages.get();
+  lane_class.page_stride = kHeads * 2 * kHalf;
+  lane_class.lanes = kHeads;
+  lane_class.page_shift = 6;
+  SetFormat(PlainFormat(Storage::kBfloat16, kHeadDim), kHeadDim, lane_class);
+  arrays->classes = DeviceArray<DeviceClass>(std::vector<DeviceClass>{lane_class});
   arrays->places = DeviceArray<HeadPlace>(places);
   arrays->chunks = DeviceArray<ChunkLanes>(std::vector<ChunkLanes>{chunk});
   arrays->page_ids = DeviceArray<int32_t>(page_ids);

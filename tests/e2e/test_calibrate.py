@@ -66,6 +66,34 @@ def test_a_budget_that_nothing_meets_is_refused(sandbox, tmp_path):
     assert refused.code == 1 and "share" in refused.err
 
 
+def test_windows_that_hold_the_whole_text_are_refused(sandbox, tmp_path):
+    refused = sandbox.run("calibrate", "--model", MODEL, "--out", tmp_path / "p.json",
+                          "--windows", "64,512", "--max-context", "4096", "--context", "2048")
+    assert refused.code == 1 and "--windows: 512" in refused.err and "2048" in refused.err
+
+
+def test_ranks_and_codes_are_chosen_written_and_served(sandbox, tmp_path):
+    out, evidence = tmp_path / "plan.json", tmp_path / "e.json"
+    words = fast(out, "--budget", "0.4", "--windows", "", "--storage", "int8,int4+hadamard",
+                 "--rank", "48,32", "--evidence", evidence, "-o", "json")
+    done = sandbox.run(*words, timeout=400)
+    assert done.code == 0, done
+    plan = json.loads(out.read_text())
+    ranked = [name for name, policy in plan["policies"].items() if "rank" in policy]
+    projections = tmp_path / "plan.projections.safetensors"
+    assert projections.exists() == bool(ranked)
+    assert ranked, "int4 alone is 29 % and int8 53 %: something lies between"
+    assert plan["projections"]["file"] == projections.name
+    again = sandbox.run(*words, "--costs", evidence, timeout=200)
+    assert again.code == 0 and json.loads(out.read_text()) == plan
+    found = sandbox.run("bench", "needle", "--model", MODEL, "--plan", out, "--lengths", "2048",
+                        "--trials", "10", "-o", "json", timeout=100).json()
+    assert found["recall"]["2048"] >= 0.9
+    projections.write_bytes(projections.read_bytes()[:-4])
+    refused = sandbox.run("generate", "--model", MODEL, "--plan", out, "--prompt", "x")
+    assert refused.code != 0 and projections.name in refused.err
+
+
 def test_wrong_files_are_named(sandbox, tmp_path):
     ids = tmp_path / "ids.json"
     ids.write_text("[1]")

@@ -205,36 +205,56 @@ TEST_F(AttentionCudaPlanTest, ItemsMoveBetweenLayersOfAKind) {
   MakeTables();
   static std::byte pages[3];
   static float sums[1];
+  static std::byte sinks[1];
   static const int32_t ids[1] = {};
   std::vector<DeviceClass> classes(3);
   for (int c = 0; c < 3; ++c) {
-    classes[c] = {&pages[c], c == 0 ? sums : nullptr, 1 << 20, 64 * 128, 7, c == 2 ? 6 : 4};
+    classes[c].pages = &pages[c];
+    classes[c].sums = c == 0 ? sums : nullptr;
+    classes[c].page_stride = 1 << 20;
+    classes[c].lanes = 7;
+    classes[c].page_shift = c == 2 ? 6 : 4;
+    LaneFormat format = PlainFormat(Storage::kBfloat16, 64);
+    if (c == 1) format = {{Storage::kInt8, 48}, {Storage::kInt4, 64}, Storage::kBfloat16, 4};
+    SetFormat(format, 64, classes[c]);
+    classes[c].launch = c == 1 ? 1 : 0;
+    if (c == 1) classes[c].sinks = sinks;
   }
+  EXPECT_TRUE(classes[0].plain);
+  EXPECT_FALSE(classes[1].plain);
+  EXPECT_EQ(classes[1].key_bytes, 16 * (48 + 2));
+  EXPECT_EQ(classes[1].lane_bytes, 16 * (48 + 2) + 16 * (32 + 4));
+  EXPECT_EQ(classes[1].sink_bytes, 4 * (48 + 64) * 2);
   const std::vector<HeadPlace> from = {{0, 0}, {2, 1}, {1, 0}, {0, 1}};
   const std::vector<HeadPlace> to = {{0, 6}, {2, 4}, {1, 3}, {0, 5}};
   for (int step = 0; step < 20; ++step) {
     const Batch batch = Next();
     PlanAttention(batch, *tables_, 8, step_);
     const LayerHeads first{classes, from, 2, 64, 0}, second{classes, to, 2, 64, 0};
-    std::vector<DecodeLane> lanes;
-    DecodePlan moved, planned;
-    DecodeLanes(step_, first, ids, lanes);
-    EXPECT_EQ(lanes.size(), step_.decode_rows.size() * 4);
-    PlanDecode(lanes, 5, moved);
-    const std::vector<LaneShift> shifts = LaneShifts(first, second);
-    for (DecodeItem& item : moved.items) {
-      const LaneShift& shift = shifts[item.lane.query / 2 % 4];
-      item.lane.pages += shift.page_bytes;
-      if (item.lane.dropped_sums != nullptr) item.lane.dropped_sums += shift.sums;
-    }
-    DecodeLanes(step_, second, ids, lanes);
-    PlanDecode(lanes, 5, planned);
-    ASSERT_EQ(moved.items.size(), planned.items.size());
-    for (size_t i = 0; i < moved.items.size(); ++i) {
-      EXPECT_EQ(moved.items[i].lane.pages, planned.items[i].lane.pages);
-      EXPECT_EQ(moved.items[i].lane.dropped_sums, planned.items[i].lane.dropped_sums);
-      EXPECT_EQ(moved.items[i].lane.query, planned.items[i].lane.query);
-      EXPECT_EQ(moved.items[i].lane.slots, planned.items[i].lane.slots);
+    for (const int launch : {0, 1}) {
+      std::vector<DecodeLane> lanes;
+      DecodePlan moved, planned;
+      DecodeLanes(step_, first, launch, ids, lanes);
+      EXPECT_EQ(HeadsOf(first, launch), launch == 0 ? 3 : 1);
+      EXPECT_EQ(lanes.size(), step_.decode_rows.size() * HeadsOf(first, launch));
+      PlanDecode(lanes, 5, moved);
+      const std::vector<LaneShift> shifts = LaneShifts(first, second);
+      for (DecodeItem& item : moved.items) {
+        const LaneShift& shift = shifts[item.lane.query / 2 % 4];
+        item.lane.pages += shift.page_bytes;
+        if (item.lane.dropped_sums != nullptr) item.lane.dropped_sums += shift.sums;
+        if (item.lane.sinks != nullptr) item.lane.sinks += shift.sink_bytes;
+      }
+      DecodeLanes(step_, second, launch, ids, lanes);
+      PlanDecode(lanes, 5, planned);
+      ASSERT_EQ(moved.items.size(), planned.items.size());
+      for (size_t i = 0; i < moved.items.size(); ++i) {
+        EXPECT_EQ(moved.items[i].lane.pages, planned.items[i].lane.pages);
+        EXPECT_EQ(moved.items[i].lane.dropped_sums, planned.items[i].lane.dropped_sums);
+        EXPECT_EQ(moved.items[i].lane.sinks, planned.items[i].lane.sinks);
+        EXPECT_EQ(moved.items[i].lane.query, planned.items[i].lane.query);
+        EXPECT_EQ(moved.items[i].lane.slots, planned.items[i].lane.slots);
+      }
     }
     for (const Chunk& chunk : batch.chunks) tables_->Commit(chunk.sequence_id);
   }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <tuple>
 
 #include "absl/strings/str_cat.h"
 #include "common/json.h"
@@ -20,18 +21,21 @@ constexpr int kTokens = 4096;
 // All heads in full, or two of them and local ones, as codes of these types.
 std::string PlanOf(const std::string& keys, const std::string& values, bool local,
                    const std::string& rotation = "none") {
-  const std::string storage = absl::StrCat(R"("sinks":4,"rotation":")", rotation,
-                                           R"(","storage":{"k":")", keys, R"(","v":")", values,
-                                           R"("})");
+  const std::string storage =
+      absl::StrCat(R"("sinks":4,"rotation":")", rotation, R"(","storage":{"k":")", keys,
+                   R"(","v":")", values, R"("})");
   return absl::StrCat(R"({"version":1,"layers":8,"kv_heads":4,"policies":{"all":{)", storage,
                       R"(},"local":{)", storage, R"(,"window_tokens":256}},"default":")",
                       local ? "local" : "all",
                       R"(","heads":[{"layer":6,"heads":[0,1],"policy":"all"}]})");
 }
 
-class CodedLanes : public ::testing::Test {
+class CodedLanes : public ::testing::TestWithParam<On> {
  protected:
   void SetUp() override {
+    const auto devices = DevicesOf(GetParam());
+    if (!devices.ok()) GTEST_SKIP() << devices.status();
+    options_.devices = *devices;
     options_.model_dir = SourceDir() / "models" / "needle-10m";
     options_.max_context = 6144;
     const auto prompts = ReadJsonFile(GoldenPath("needle-10m.transformers.json"));
@@ -72,7 +76,7 @@ class CodedLanes : public ::testing::Test {
 };
 
 // The largest of all differences of logits.
-TEST_F(CodedLanes, Int8StaysNearFp32) {
+TEST_P(CodedLanes, Int8StaysNearFp32) {
   const std::vector<float> plain = Logits("full", 512, {});
   const double int8 = Difference(Logits(PlanOf("int8", "int8", false), 512, {}), plain);
   const double fp8 = Difference(Logits(PlanOf("fp8", "fp8", false), 512, {}), plain);
@@ -93,13 +97,28 @@ TEST_F(CodedLanes, Int8StaysNearFp32) {
 // Other chunks and other workers round sums differently, by which a code is now and then one step
 // beside, and so on from layer to layer: far less than what coding changes, but not nothing. That a
 // layer alone does not depend on chunks is tested to 2e-5 (attention_cpu_test).
-TEST_F(CodedLanes, AreMuchTheSameInAnyChunksAndStripes) {
+TEST_P(CodedLanes, AreMuchTheSameInAnyChunksAndStripes) {
   constexpr double kSteps = 0.25;
   const std::string plan = PlanOf("int8", "int8", true);
   const std::vector<float> one = Logits(plan, 512, {});
   EXPECT_LE(Difference(Logits(plan, 77, {}), one), kSteps);
   EXPECT_LE(Difference(Logits(plan, 512, {2, 1, 4}), one), kSteps);
 }
+
+// With plain heads in the same layers, and the first tokens plain.
+TEST_P(CodedLanes, KeysAndValuesMayBeOfAnyTypes) {
+  const std::vector<float> plain = Logits("full", 512, {});
+  constexpr double kInt4 = 6, kFp8 = 3;  // on all heads: what coding changes
+  for (const auto& [keys, values, most] :
+       {std::tuple{"int8", "int4", kInt4}, {"fp8", "int8", kFp8}, {"int8", "fp8", kFp8}}) {
+    const double difference = Difference(Logits(PlanOf(keys, values, false), 200, {}), plain);
+    EXPECT_LE(difference, most) << keys << '/' << values;
+    EXPECT_GT(difference, 0) << "nothing was coded";
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(On, CodedLanes, ::testing::Values(On::kCpu, On::kCuda),
+                         ::testing::PrintToStringParamName());
 
 }  // namespace
 }  // namespace headlong

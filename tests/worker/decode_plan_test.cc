@@ -197,6 +197,39 @@ TEST(SetKept, CountsOwnedPositionsOfASplitLane) {
   }
 }
 
+TEST(SetSinks, WhatIsReadFromPlainRowsIsInNoSlot) {
+  for (const StripeRange stripes : {StripeRange{}, StripeRange{3, 0, 1}, StripeRange{3, 1, 2}}) {
+    for (const bool full : {true, false}) {
+      if (!full && !stripes.whole()) continue;
+      LaneRule rule;
+      rule.full = full;
+      rule.sinks = full ? 0 : 20;
+      rule.window = 64;
+      rule.stripes = stripes;
+      for (int64_t length = 1; length < 600; ++length) {
+        DecodeLane lane;
+        SetKept(rule, length, lane);
+        const int64_t live = lane.slots - (lane.gap_end - lane.gap_begin);
+        SetSinks(rule, length, 20, lane);
+        EXPECT_EQ(lane.sink_rows, 20);
+        EXPECT_EQ(lane.sink_end, stripes.Owns(0) ? std::min<int64_t>(length, 20) : 0);
+        EXPECT_EQ(lane.slots - (lane.gap_end - lane.gap_begin) + lane.sink_end, live) << length;
+        EXPECT_EQ(lane.gap_begin, 0);
+        if (!full || !stripes.whole()) continue;
+        for (const int64_t window : {1, 15, 100, 580}) {
+          DecodeLane bounded = lane;
+          const int32_t ids[16] = {};
+          bounded.page_ids = ids;
+          BoundByWindow(length, window, bounded);
+          EXPECT_EQ(bounded.slots - (bounded.gap_end - bounded.gap_begin) + bounded.sink_end -
+                        bounded.sink_begin,
+                    std::min(length, window));
+        }
+      }
+    }
+  }
+}
+
 // Slots that stay live are the last `window` positions, whatever whole pages are passed over.
 TEST(BoundByWindow, LeavesTheLastPositions) {
   const int32_t ids[1] = {};

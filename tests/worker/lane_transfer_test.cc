@@ -115,7 +115,6 @@ TEST_P(Transfers, LocalHeadsBesideThem) {
 
 // Sums of fewer workers round differently, by which a code is now and then one step beside.
 TEST_P(Transfers, CodesAndThePlainTokensBesideThem) {
-  if (GetParam().on == On::kCuda) GTEST_SKIP() << "GPUs store plain numbers";
   constexpr double kSteps = 0.8;  // what coding itself may change (coded_lanes_test)
   auto plan = ReadJsonFile(options_.model_dir / "plan.json");
   ASSERT_TRUE(plan.ok()) << plan.status();

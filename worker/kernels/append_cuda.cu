@@ -2,6 +2,7 @@
 
 #include "worker/kernels/append_cuda.h"
 #include "worker/kernels/append_lane.cuh"
+#include "worker/kernels/row_encode.cuh"
 
 namespace headlong::cuda {
 namespace {
@@ -9,6 +10,7 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / 32;
 constexpr int kLoadsAhead = 8;
+constexpr int kMostDims = 256;
 
 __device__ float2 LoadPair(const float* from) { return *reinterpret_cast<const float2*>(from); }
 
@@ -16,9 +18,6 @@ __device__ void StorePair(float* to, float2 pair) { *reinterpret_cast<float2*>(t
 __device__ void StorePair(__nv_bfloat16* to, float2 pair) {
   *reinterpret_cast<__nv_bfloat162*>(to) = __floats2bfloat162_rn(pair.x, pair.y);
 }
-
-__device__ float ToFloat(float x) { return x; }
-__device__ float ToFloat(__nv_bfloat16 x) { return __bfloat162float(x); }
 
 __global__ void __launch_bounds__(kThreads) MakeRopeTable(RopeTable table) {
   const int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x;
@@ -30,74 +29,125 @@ __global__ void __launch_bounds__(kThreads) MakeRopeTable(RopeTable table) {
   to[table.half] = sinf(angle) * table.scale;
 }
 
-// Where one rotated vector of the fused product goes; null for keys and values of pages that are
-// another worker's.
+// A row and vector of head_dim elements as a warp sees it.
+struct Vector {
+  int row, index, head;
+  bool rotates, query, value;
+
+  __device__ Vector(const LayerLanes& lanes, int the_row, int vector)
+      : row(the_row),
+        index(vector),
+        head((vector - lanes.heads * lanes.shape.group) % lanes.heads),
+        rotates(vector < lanes.heads * (lanes.shape.group + 1)),
+        query(vector < lanes.heads * lanes.shape.group),
+        value(!rotates) {}
+};
+
+// The pair of elements at i and at half + i, rotated.
+struct Halves {
+  float2 low, high;
+};
+
+__device__ Halves Rotated(const StoreRows& rows, const Vector& vector, const float* from, int half,
+                          int i) {
+  Halves x = {LoadPair(from + i), LoadPair(from + half + i)};
+  if (!vector.rotates || rows.rotated) return x;
+  const float* cosines = rows.cos_sin + int64_t{vector.row} * 2 * half;
+  const float2 c = LoadPair(cosines + i), s = LoadPair(cosines + half + i);
+  const float2 a = x.low, b = x.high;
+  x.low = {a.x * c.x - b.x * s.x, a.y * c.y - b.y * s.y};
+  x.high = {b.x * c.x + a.x * s.x, b.y * c.y + a.y * s.y};
+  return x;
+}
+
 template <typename Element>
-__device__ Element* Target(const LayerLanes& lanes, const StoreRows& rows, int row, int vector) {
-  const int queries = lanes.heads * lanes.shape.group;
-  if (vector < queries) {
-    return static_cast<Element*>(rows.q) + (int64_t{row} * queries + vector) * lanes.shape.head_dim;
+__device__ void StoreRotated(const StoreRows& rows, const Vector& vector, const float* from,
+                             int half, Element* to) {
+  for (int i = threadIdx.x % 32 * 2; i < half; i += 64) {
+    const Halves x = Rotated(rows, vector, from, half, i);
+    StorePair(to + i, x.low);
+    StorePair(to + half + i, x.high);
   }
-  const bool value = vector >= queries + lanes.heads;
-  const Lane lane = LaneOf(lanes, rows.row_chunks[row], (vector - queries) % lanes.heads);
-  const int position = rows.positions[row];
-  if (!lane.Owns(position)) return nullptr;
-  std::byte* to = lane.chunk.full ? lane.InPage(lane.chunk.write, position) +
-                                        (value ? lane.lane_class.half_bytes : 0)
-                                  : lane.Fresh(position) + (value ? lane.fresh_half : 0);
-  return reinterpret_cast<Element*>(to);
+}
+
+// A row of a lane that is not plain: by way of shared memory, since codes want other numbers in a
+// thread than rotation gives it.
+__device__ void StoreCoded(const Lane& lane, const Vector& vector, int position,
+                           const float* numbers) {
+  const bool full = lane.chunk.full;
+  if (lane.Owns(position)) {
+    EncodeRow(numbers, lane.Rows(vector.value),
+              full ? lane.InPage(vector.value, lane.chunk.write, position)
+                   : lane.Fresh(vector.value, position));
+  }
+  if (!lane.IsSink(position)) return;
+  DeviceRows plain = lane.Rows(vector.value);
+  plain.type = lane.own_bytes == 4 ? Storage::kFloat32 : Storage::kBfloat16;
+  plain.scales = 0;
+  std::byte* const to =
+      full ? lane.Sink(vector.value, position) : lane.FreshSink(vector.value, position);
+  EncodeRow(numbers, plain, {to, nullptr});
 }
 
 // A warp per row and vector of head_dim elements.
 template <typename Element>
 __global__ void __launch_bounds__(kThreads) RotateAndStore(LayerLanes lanes, StoreRows rows) {
+  __shared__ float numbers[kWarps][kMostDims];
   const int vectors = lanes.heads * (lanes.shape.group + 2);
   const int64_t index = blockIdx.x * int64_t{kWarps} + threadIdx.x / 32;
-  const int row = static_cast<int>(index / vectors), vector = static_cast<int>(index % vectors);
+  const int row = static_cast<int>(index / vectors);
   if (row >= rows.rows || rows.row_chunks[row] == kNoChunk) return;
+  const Vector vector(lanes, row, static_cast<int>(index % vectors));
   const int d = lanes.shape.head_dim, half = d / 2;
-  const bool rotates = vector < lanes.heads * (lanes.shape.group + 1);
   const float* from = rows.qkv + index * d;
-  const float* cosines = rows.cos_sin + int64_t{row} * d;
-  Element* to = Target<Element>(lanes, rows, row, vector);
-  if (to == nullptr) return;
-  for (int i = threadIdx.x % 32 * 2; i < half; i += 64) {
-    float2 low = LoadPair(from + i), high = LoadPair(from + half + i);
-    if (rotates) {
-      const float2 c = LoadPair(cosines + i), s = LoadPair(cosines + half + i);
-      const float2 a = low, b = high;
-      low = {a.x * c.x - b.x * s.x, a.y * c.y - b.y * s.y};
-      high = {b.x * c.x + a.x * s.x, b.y * c.y + a.y * s.y};
-    }
-    StorePair(to + i, low);
-    StorePair(to + half + i, high);
+  if (vector.query) {
+    const int64_t to = int64_t{row} * lanes.heads * lanes.shape.group + vector.index;
+    return StoreRotated(rows, vector, from, half, static_cast<Element*>(rows.q) + to * d);
   }
+  const Lane lane = LaneOf(lanes, rows.row_chunks[row], vector.head);
+  const int position = rows.positions[row];
+  if (lane.lane_class.plain) {
+    if (!lane.Owns(position)) return;
+    const RowPlace to = lane.chunk.full ? lane.InPage(vector.value, lane.chunk.write, position)
+                                        : lane.Fresh(vector.value, position);
+    return StoreRotated(rows, vector, from, half, reinterpret_cast<Element*>(to.codes));
+  }
+  float* const shared = numbers[threadIdx.x / 32];
+  StoreRotated(rows, vector, from, half, shared);
+  __syncwarp();
+  StoreCoded(lane, vector, position, shared);
+}
+
+// Of the positions of a block that leave, number i of their keys or values.
+template <Storage kType>
+__device__ float SumOf(const Lane& lane, bool value, int block_begin, int i) {
+  const int begin = max(lane.chunk.fold_begin, block_begin);
+  float sum = 0;
+#pragma unroll
+  for (int r = 0; r < kBlockRows; ++r) {
+    const int p = block_begin + r;
+    if (p < begin) continue;
+    const RowPlace row =
+        p >= lane.chunk.fresh_begin ? lane.Fresh(value, p) : lane.InPage(value, lane.chunk.read, p);
+    sum += NumberOf<kType>(row.codes, row.scales, i);
+  }
+  return sum;
 }
 
 // The sum of one block that leaves, into the token entry that the running sum will take.
-template <typename Element>
 __global__ void __launch_bounds__(kThreads) SumBlocks(LayerLanes lanes, const BlockJob* jobs) {
   const BlockJob job = jobs[blockIdx.x];
   if (job.chunk == kNoChunk) return;
   const Lane lane = LaneOf(lanes, job.chunk, blockIdx.y);
-  const ChunkLanes& chunk = lane.chunk;
-  if (job.block >= chunk.fold_blocks) return;
-  const int block_begin = (chunk.fold_begin / kBlockRows + job.block) * kBlockRows;
-  const int begin = max(chunk.fold_begin, block_begin), d = lanes.shape.head_dim;
-  float* to = TokenOf(lanes, chunk, blockIdx.y, job.block + 1);
-  for (int i = threadIdx.x; i < 2 * d; i += kThreads) {
-    const bool value = i >= d;
-    float sum = 0;
-#pragma unroll
-    for (int r = 0; r < kBlockRows; ++r) {
-      const int p = block_begin + r;
-      if (p < begin) continue;
-      const std::byte* row = p >= chunk.fresh_begin ? lane.Fresh(p) + (value ? lane.fresh_half : 0)
-                                                    : lane.InPage(chunk.read, p) +
-                                                          (value ? lane.lane_class.half_bytes : 0);
-      sum += ToFloat(reinterpret_cast<const Element*>(row)[value ? i - d : i]);
-    }
-    to[i] = sum;
+  if (job.block >= lane.chunk.fold_blocks) return;
+  const int block_begin = (lane.chunk.fold_begin / kBlockRows + job.block) * kBlockRows;
+  const int keys = lane.lane_class.keys.dims, width = keys + lane.lane_class.values.dims;
+  float* to = TokenOf(lanes, lane.chunk, blockIdx.y, job.block + 1);
+  for (int i = threadIdx.x; i < width; i += kThreads) {
+    const bool value = i >= keys;
+    to[i] = WithType(lane.Rows(value).type, [&](auto type) {
+      return SumOf<decltype(type)::value>(lane, value, block_begin, value ? i - keys : i);
+    });
   }
 }
 
@@ -108,7 +158,9 @@ __global__ void RunSums(LayerLanes lanes, const int32_t* chunks) {
   const ChunkLanes& chunk = lanes.chunks[chunks[blockIdx.x] * lanes.class_count + place.lane_class];
   if (!chunk.compensates) return;
   const DeviceClass& lane_class = lanes.classes[place.lane_class];
-  const int width = 2 * lanes.shape.head_dim;
+  const int width = lane_class.keys.dims + lane_class.values.dims;
+  const int stride = 2 * lanes.shape.head_dim;  // of tokens
+  if (static_cast<int>(threadIdx.x) >= width) return;
   float* sums =
       lane_class.sums + (int64_t{chunk.slot} * lane_class.lanes + place.lane) * width + threadIdx.x;
   float* token = TokenOf(lanes, chunk, blockIdx.y, 0) + threadIdx.x;
@@ -118,35 +170,46 @@ __global__ void RunSums(LayerLanes lanes, const int32_t* chunks) {
     float block[kLoadsAhead];
 #pragma unroll
     for (int i = 0; i < kLoadsAhead; ++i) {
-      block[i] = first + i <= chunk.fold_blocks ? token[int64_t{first + i} * width] : 0;
+      block[i] = first + i <= chunk.fold_blocks ? token[int64_t{first + i} * stride] : 0;
     }
 #pragma unroll
     for (int i = 0; i < kLoadsAhead; ++i) {
       if (first + i > chunk.fold_blocks) break;
       running += block[i];
-      token[int64_t{first + i} * width] = running;
+      token[int64_t{first + i} * stride] = running;
     }
   }
   *sums = running;
 }
 
+// All of a row: codes in units of 16 bytes, scales in units of 2, by a warp.
+__device__ void CopyRow(const DeviceRows& rows, RowPlace from, RowPlace to) {
+  const int thread = threadIdx.x % 32;
+  for (int i = thread; i < rows.code_bytes / 16; i += 32) {
+    reinterpret_cast<uint4*>(to.codes)[i] = reinterpret_cast<const uint4*>(from.codes)[i];
+  }
+  for (int i = thread; i < rows.scales; i += 32) {
+    reinterpret_cast<uint16_t*>(to.scales)[i] = reinterpret_cast<const uint16_t*>(from.scales)[i];
+  }
+}
+
+// A warp per row.
 __global__ void __launch_bounds__(kThreads) KeepRows(LayerLanes lanes, const BlockJob* jobs) {
   const BlockJob job = jobs[blockIdx.x];
   if (job.chunk == kNoChunk) return;
   const Lane lane = LaneOf(lanes, job.chunk, blockIdx.y);
   const ChunkLanes& chunk = lane.chunk;
-  const int quads = lane.row_bytes / 16;
-  for (int i = threadIdx.x; i < kBlockRows * 2 * quads; i += kThreads) {
-    const int p = job.block * kBlockRows + i / (2 * quads);
+  for (int i = threadIdx.x / 32; i < kBlockRows * 2; i += kWarps) {
+    const int p = job.block * kBlockRows + i / 2;
+    const bool value = i % 2 != 0;
     if (p < chunk.fresh_begin || p >= chunk.end) continue;
     if (p >= chunk.keep_sinks && p < chunk.keep_begin) continue;
-    const int quad = i % quads;
-    const bool value = i / quads % 2 != 0;
-    const auto* from =
-        reinterpret_cast<const uint4*>(lane.Fresh(p) + (value ? lane.fresh_half : 0));
-    auto* to = reinterpret_cast<uint4*>(lane.InPage(chunk.write, p) +
-                                        (value ? lane.lane_class.half_bytes : 0));
-    to[quad] = from[quad];
+    CopyRow(lane.Rows(value), lane.Fresh(value, p), lane.InPage(value, chunk.write, p));
+    if (!lane.IsSink(p)) continue;
+    DeviceRows plain = lane.Rows(value);
+    plain.code_bytes = plain.dims * lane.own_bytes;
+    plain.scales = 0;
+    CopyRow(plain, {lane.FreshSink(value, p), nullptr}, {lane.Sink(value, p), nullptr});
   }
 }
 
@@ -173,9 +236,8 @@ cudaError_t LaunchStore(const LayerLanes& lanes, const StoreRows& rows, cudaStre
 cudaError_t LaunchFold(const LayerLanes& lanes, const FoldJobs& jobs, cudaStream_t stream) {
   const auto heads = static_cast<unsigned>(lanes.heads);
   if (jobs.block_count > 0) {
-    const auto kernel = IsFloat32(lanes) ? SumBlocks<float> : SumBlocks<__nv_bfloat16>;
     const auto blocks = static_cast<unsigned>(jobs.block_count);
-    kernel<<<dim3(blocks, heads), kThreads, 0, stream>>>(lanes, jobs.blocks);
+    SumBlocks<<<dim3(blocks, heads), kThreads, 0, stream>>>(lanes, jobs.blocks);
   }
   if (jobs.chunk_count > 0) {
     const auto chunks = static_cast<unsigned>(jobs.chunk_count);

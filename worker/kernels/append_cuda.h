@@ -16,10 +16,12 @@
 
 namespace headlong::cuda {
 
-// New keys and values in the caches' type: [head][K|V][capacity][head_dim].
+// New keys and values in the formats of their lanes, with plain rows of first tokens where lanes
+// have such: [head][K|V|plain K|plain V][capacity].
 struct FreshRows {
   std::byte* memory = nullptr;
-  int32_t capacity = 0;
+  int64_t head_bytes = 0;  // a multiple of 16
+  int32_t capacity = 0;    // a multiple of 8
 };
 
 // The lanes of one layer in one batch.
@@ -34,7 +36,7 @@ struct LayerLanes {
   const int32_t* page_ids = nullptr;
   FreshRows batch;          // row = row of the batch
   FreshRows prompt;         // of an exact prefill: row = position
-  float* tokens = nullptr;  // [head][token_capacity][K|V][head_dim] sums after so many blocks
+  float* tokens = nullptr;  // [head][token_capacity][2 * head_dim] sums after so many blocks
   int32_t token_capacity = 0;
 };
 
@@ -48,15 +50,17 @@ struct RopeTable {
 };
 cudaError_t LaunchRopeTable(const RopeTable& table, cudaStream_t stream);
 
-// Rotates q and k and rounds all three. q goes to `q`, k and v of full lanes to their pages, of
-// local lanes to the fresh rows. Bytes: rows * heads * (group + 2) * head_dim * (4 + element).
+// Rotates q and k and rounds all three, k and v to what their lanes store. q goes to `q`, k and v
+// of full lanes to their pages, of local lanes to the fresh rows; plain rows of first tokens
+// likewise. Bytes: rows * heads * (group + 2) * head_dim * (4 + element).
 struct StoreRows {
   const float* qkv = nullptr;      // [rows][q of heads | k | v]
   const float* cos_sin = nullptr;  // [rows][2][head_dim / 2]
   const int32_t* positions = nullptr;
   const int32_t* row_chunks = nullptr;  // [rows], kNoChunk: nothing is stored
   int32_t rows = 0;
-  void* q = nullptr;  // [rows][heads * group][head_dim]
+  void* q = nullptr;     // [rows][heads * group][head_dim]
+  bool rotated = false;  // queries and keys already are
 };
 cudaError_t LaunchStore(const LayerLanes& lanes, const StoreRows& rows, cudaStream_t stream);
 

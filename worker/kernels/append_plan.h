@@ -6,16 +6,38 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "cache/row_format.h"
+
 namespace headlong {
 
-// The memory of a lane class.
+// A RowFormat in numbers. REQUIRES: dims a multiple of 16, so that codes and blocks of 16 scales
+// are multiples of 16 bytes.
+struct DeviceRows {
+  Storage type = Storage::kBfloat16;
+  int32_t dims = 0;        // numbers in a row
+  int32_t code_bytes = 0;  // of a row
+  int32_t scales = 0;      // of a row
+};
+
+inline DeviceRows RowsOf(const RowFormat& format) {
+  return {format.type, format.dims, static_cast<int32_t>(format.code_bytes()), format.scales()};
+}
+
+// The memory of a lane class. Rows as cache/row_format.h says.
 struct DeviceClass {
-  std::byte* pages = nullptr;  // [page][lane][K|V][page_tokens][head_dim]
-  float* sums = nullptr;       // [slot][lane][K|V][head_dim]; null where it does not compensate
+  std::byte* pages = nullptr;  // [page][lane][K|V], each page_tokens rows
+  float* sums = nullptr;       // [slot][lane][K|V][dims]; null where it does not compensate
+  std::byte* sinks = nullptr;  // [slot][lane][K|V][sink_tokens][dims], plain; null: none
   int64_t page_stride = 0;     // bytes from a page to the next
-  int64_t half_bytes = 0;      // of a page's keys of one lane; its values follow
+  int64_t lane_bytes = 0;      // of a page's keys and values of one lane
+  int64_t key_bytes = 0;       // of its keys; its values follow
   int32_t lanes = 0;
   int32_t page_shift = 4;  // log2 of page_tokens
+  DeviceRows keys, values;
+  int64_t sink_bytes = 0;   // of a lane's plain rows in a slot
+  int32_t sink_tokens = 0;  // first positions of which plain rows are read
+  int32_t launch = 0;       // which launch takes its decode rows: one for each pair of types
+  bool plain = true;        // rows are head_dim numbers of the caches' own type
 };
 
 // Where the lanes of a held head are.

@@ -98,14 +98,30 @@ __global__ void __launch_bounds__(kMoveThreads) ShiftItems(MoveItems move) {
   const LaneShift shift = layer.shifts[item.lane.query / move.group % layer.heads];
   item.lane.pages += shift.page_bytes;
   if (item.lane.dropped_sums != nullptr) item.lane.dropped_sums += shift.sums;
+  if (item.lane.sinks != nullptr) item.lane.sinks += shift.sink_bytes;
   layer.to[index] = item;
+}
+
+// Pairs of types without a kernel of their own have the slow one.
+DecodeKernel KernelOfRows(const DecodeShape& shape) {
+  if (shape.type != ElementType::kBfloat16) return DecodeKernelAnyRows(shape);
+  const auto are = [&](Storage keys, Storage values) {
+    return shape.keys == keys && shape.values == values;
+  };
+  const int d = shape.head_dim, group = shape.group;
+  if (are(Storage::kInt8, Storage::kInt8)) return DecodeKernelInt8Int8(d, group);
+  if (are(Storage::kFloat8, Storage::kFloat8)) return DecodeKernelFloat8Float8(d, group);
+  if (are(Storage::kInt4, Storage::kInt4)) return DecodeKernelInt4Int4(d, group);
+  if (are(Storage::kInt8, Storage::kInt4)) return DecodeKernelInt8Int4(d, group);
+  return DecodeKernelAnyRows(shape);
 }
 
 DecodeKernel KernelFor(const DecodeShape& shape) {
   if (shape.group < 1 || shape.group > kMaxGroup) return {};
+  if (!shape.plain) return KernelOfRows(shape);
   switch (shape.type) {
     case ElementType::kFloat32:
-      return DecodeKernelFloat32(shape.head_dim);
+      return DecodeKernelAnyRows(shape);
     case ElementType::kBfloat16:
       return DecodeKernelBfloat16(shape.head_dim, shape.group);
     case ElementType::kFloat16:

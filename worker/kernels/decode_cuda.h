@@ -23,6 +23,9 @@ struct DecodeShape {
   ElementType type = ElementType::kBfloat16;
   int head_dim = 128;
   int group = 1;  // query heads per KV head
+  // What rows hold: head_dim numbers of `type`, or as many as the lane says, of these types.
+  bool plain = true;
+  Storage keys = Storage::kBfloat16, values = Storage::kBfloat16;
 };
 
 // One launch. All pointers are device memory, alive until the stream has passed it. Work, merges
@@ -76,7 +79,11 @@ struct DecodeKernel {
 };
 DecodeKernel DecodeKernelBfloat16(int head_dim, int group);
 DecodeKernel DecodeKernelFloat16(int head_dim, int group);
-DecodeKernel DecodeKernelFloat32(int head_dim);
+DecodeKernel DecodeKernelInt8Int8(int head_dim, int group);  // of bf16 queries, as the next ones
+DecodeKernel DecodeKernelFloat8Float8(int head_dim, int group);
+DecodeKernel DecodeKernelInt4Int4(int head_dim, int group);
+DecodeKernel DecodeKernelInt8Int4(int head_dim, int group);
+DecodeKernel DecodeKernelAnyRows(const DecodeShape& shape);  // slow
 
 inline constexpr int kDecodeThreads = 128;
 

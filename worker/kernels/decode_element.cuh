@@ -61,4 +61,18 @@ __device__ inline void LoadTransposed(uint32_t (&a)[4], uint32_t address) {
                : "memory");
 }
 
+// An 8 x 8 matrix of 16-bit elements, two to a thread, with rows and columns exchanged.
+__device__ inline uint32_t Transpose(uint32_t pair) {
+  uint32_t result;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(result) : "r"(pair));
+  return result;
+}
+
+// Over the eight threads that hold other rows of the same two columns of an accumulator.
+template <typename Combine>
+__device__ float OverRows(float x, Combine combine) {
+  for (int step = 4; step < 32; step *= 2) x = combine(x, __shfl_xor_sync(~0u, x, step));
+  return x;
+}
+
 }  // namespace headlong::cuda

@@ -3,52 +3,60 @@
 // into the next. Each warp has a ring of its own and waits for nobody.
 #pragma once
 
-#include "worker/kernels/decode_state.cuh"
+#include "worker/kernels/decode_items.cuh"
 
 namespace headlong::cuda {
 
-inline constexpr int kBlock = 16;        // tokens of a load and of an MMA
-inline constexpr int kStagedItems = 32;  // of a CTA, copied to shared memory at the start
+// Where the 16 tokens of a block are in the lane's memory.
+struct BlockPlace {
+  const DecodeLane& lane;
+  int page, row;  // the first one's
+  uint32_t live;  // bits as of LiveSlots
+};
 
-// The items of a CTA; the first ones come from shared memory.
-struct ItemList {
-  const DecodeItem* staged;
-  const DecodeItem* all;
-  int count;
-  __device__ const DecodeItem& operator[](int i) const {
-    return i < kStagedItems ? staged[i] : all[i];
+// What is not live becomes zeros.
+__device__ inline void CopyQuad(uint32_t to, const std::byte* from, bool live, uint64_t policy) {
+  asm volatile(
+      "cp.async.cg.shared.global.L2::cache_hint.L2::256B [%0], [%1], 16, %2, %3;" ::"r"(to),
+      "l"(from), "r"(live ? 16 : 0), "l"(policy)
+      : "memory");
+}
+
+// Blocks of rows of kHeadDim 16-bit floats. Rows are padded by 16 bytes: the eight rows of an
+// ldmatrix are then on different banks for every head_dim that is a multiple of 16.
+template <int kHeadDim>
+struct PlainBlocks {
+  static constexpr int kRowBytes = kHeadDim * 2 + 16;
+  static constexpr int kBytes = kBlock * kRowBytes;
+
+  __device__ static void Copy(const BlockPlace& block, bool values, uint32_t to, uint64_t policy) {
+    constexpr int kChunks = kHeadDim / 8;  // of 16 bytes in a row
+    const DecodeLane& lane = block.lane;
+    const int row = block.row + (values ? 1 << lane.page_shift : 0);
+    const std::byte* from =
+        lane.pages + block.page * lane.page_stride + int64_t{row} * (kHeadDim * 2);
+#pragma unroll
+    for (int i = 0; i < kBlock * kChunks / 32; ++i) {
+      const int chunk = i * 32 + threadIdx.x % 32, r = chunk / kChunks;
+      CopyQuad(to + chunk * 16 + r * 16, from + chunk * 16, (block.live >> r & 1) != 0, policy);
+    }
   }
 };
 
-// Bit r: slot + r is a token that the query sees.
-__device__ inline uint32_t LiveRows(const DecodeItem& item, int slot) {
-  uint32_t live = 0xffff;
-  if (slot + kBlock > item.end) live = (1u << (item.end - slot)) - 1;
-  if (slot < item.lane.gap_end && slot + kBlock > item.lane.gap_begin) {
-    const int begin = max(item.lane.gap_begin - slot, 0);
-    const int end = min(item.lane.gap_end - slot, kBlock);
-    live &= ~(((1u << end) - 1) & ~((1u << begin) - 1));
-  }
-  return live;
-}
-
-// Rows are padded by 16 bytes: the eight rows of an ldmatrix are then on different banks for every
-// head_dim that is a multiple of 16.
-template <int kHeadDim, int kSlots>
+// Blocks: kBytes, at most, of a block in shared memory; Copy brings one there.
+template <typename Blocks, int kSlots>
 class Ring {
  public:
-  static constexpr int kRowBytes = kHeadDim * 2 + 16;
-  static constexpr int kSlotBytes = kBlock * kRowBytes;
-  static constexpr int kBytes = kDecodeWarps * kSlots * kSlotBytes;
+  static constexpr int kBytes = kDecodeWarps * kSlots * Blocks::kBytes;
   static constexpr int kAhead = kSlots - 1;
 
   __device__ Ring(const ItemList& items, std::byte* memory)
-      : items_(items), warp_(threadIdx.x / 32), thread_(threadIdx.x % 32) {
+      : items_(items), warp_(threadIdx.x / 32) {
     const auto shared = static_cast<uint32_t>(__cvta_generic_to_shared(memory));
-    begin_ = shared + warp_ * kSlots * kSlotBytes;
+    begin_ = shared + warp_ * kSlots * Blocks::kBytes;
     asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(read_once_));
-    if (items_.count > 0) slot_ = items_[0].begin + warp_ * kBlock;
-    Find();
+    Enter();
+    FindPage();
     for (int i = 0; i < kAhead; ++i) Issue(i % 2 == 1);
   }
 
@@ -58,46 +66,41 @@ class Ring {
     asm volatile("cp.async.wait_group %0;" ::"n"(kAhead - 1) : "memory");
     __syncwarp();  // all see it, and all are done with the slot that Issue fills
     Issue(values != (kAhead % 2 == 1));
-    const uint32_t taken = begin_ + take_ * kSlotBytes;
+    const uint32_t taken = begin_ + take_ * Blocks::kBytes;
     take_ = take_ + 1 == kSlots ? 0 : take_ + 1;
     return taken;
   }
 
  private:
-  // Moves on to the next block of this warp, and looks its page up ahead of its use.
-  __device__ void Find() {
-    while (item_ < items_.count && slot_ >= items_[item_].end) {
-      if (++item_ < items_.count) slot_ = items_[item_].begin + warp_ * kBlock;
+  // The first item from item_ on of which this warp has a block. What a block's load needs of it
+  // stays in registers.
+  __device__ void Enter() {
+    for (; item_ < items_.count; ++item_) {
+      const DecodeItem& item = items_[item_];
+      slot_ = item.begin + warp_ * kBlock;
+      if (slot_ >= item.end) continue;
+      lane_ = item.lane;
+      live_ = LiveSlots(item);
+      return;
     }
-    if (item_ < items_.count) {
-      const DecodeLane& lane = items_[item_].lane;
-      page_ = lane.page_ids[slot_ >> lane.page_shift];
-    }
+  }
+  // Of the next block, ahead of its use.
+  __device__ void FindPage() {
+    if (item_ < items_.count) page_ = lane_.page_ids[slot_ >> lane_.page_shift];
   }
 
   __device__ void Issue(bool values) {
-    constexpr int kChunks = kHeadDim / 8;  // of 16 bytes in a row
     if (item_ < items_.count) {
-      const DecodeItem& item = items_[item_];
-      const int page_tokens = 1 << item.lane.page_shift;
-      const int row = (slot_ & (page_tokens - 1)) + (values ? page_tokens : 0);
-      const std::byte* from =
-          item.lane.pages + page_ * item.lane.page_stride + int64_t{row} * (kHeadDim * 2);
-      const uint32_t live = LiveRows(item, slot_);
-      const uint32_t to = begin_ + issue_ * kSlotBytes;
-#pragma unroll
-      for (int i = 0; i < kBlock * kChunks / 32; ++i) {
-        const int chunk = i * 32 + thread_, r = chunk / kChunks;
-        const int bytes = (live >> r & 1) != 0 ? 16 : 0;  // what is not live becomes zeros
-        asm volatile(
-            "cp.async.cg.shared.global.L2::cache_hint.L2::256B [%0], [%1], 16, %2, %3;" ::"r"(
-                to + chunk * 16 + r * 16),
-            "l"(from + chunk * 16), "r"(bytes), "l"(read_once_)
-            : "memory");
-      }
+      const int row = slot_ & ((1 << lane_.page_shift) - 1);
+      Blocks::Copy({lane_, page_, row, live_.Rows(slot_)}, values, begin_ + issue_ * Blocks::kBytes,
+                   read_once_);
       if (values) {
         slot_ += kDecodeTile;
-        Find();
+        if (slot_ >= live_.end) {
+          ++item_;
+          Enter();
+        }
+        FindPage();
       }
     }
     asm volatile("cp.async.commit_group;" ::: "memory");
@@ -105,9 +108,11 @@ class Ring {
   }
 
   const ItemList items_;
-  const int warp_, thread_;
+  const int warp_;
   uint32_t begin_;
   uint64_t read_once_;
+  DecodeLane lane_;
+  LiveSlots live_;
   int item_ = 0, slot_ = 0, page_ = 0;  // the next block to load
   int issue_ = 0, take_ = 0;            // slots of the ring
 };

@@ -12,20 +12,6 @@ namespace {
 
 using Element = HEADLONG_ELEMENT;
 
-// An 8 x 8 matrix of 16-bit elements, two to a thread, with rows and columns exchanged.
-__device__ uint32_t Transpose(uint32_t pair) {
-  uint32_t result;
-  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(result) : "r"(pair));
-  return result;
-}
-
-// Over the eight threads that hold other rows of the same two columns of an accumulator.
-template <typename Combine>
-__device__ float OverRows(float x, Combine combine) {
-  for (int step = 4; step < 32; step *= 2) x = combine(x, __shfl_xor_sync(~0u, x, step));
-  return x;
-}
-
 // One warp's softmax over its tokens of an item, for kColumns * 8 query heads. As the MMA lays it
 // out, a thread holds rows `row` and `row + 8` of columns `pair` and `pair + 1`.
 template <int kHeadDim, int kColumns>
@@ -187,9 +173,11 @@ struct Layout {
   static constexpr int kItemBytes = kStagedItems * static_cast<int>(sizeof(DecodeItem));
   static constexpr int kStateBytes = States::kFloats * 4;
   static constexpr int kAllBytes = 228 * 1024 / kCtas - 1024;  // 1 KiB is the system's
-  static constexpr int kRoom = (kAllBytes - kItemBytes - kStateBytes) / Ring<kHeadDim, 1>::kBytes;
+  static constexpr int kRoom =
+      (kAllBytes - kItemBytes - kStateBytes) / Ring<PlainBlocks<kHeadDim>, 1>::kBytes;
   static constexpr int kSlots = kRoom < 9 ? kRoom : 9;
-  static constexpr int kBytes = kItemBytes + kStateBytes + Ring<kHeadDim, kSlots>::kBytes;
+  static constexpr int kBytes =
+      kItemBytes + kStateBytes + Ring<PlainBlocks<kHeadDim>, kSlots>::kBytes;
   static_assert(kSlots >= 3 && kItemBytes % 16 == 0 && kStateBytes % 16 == 0);
 };
 
@@ -202,19 +190,19 @@ __global__ void __launch_bounds__(kDecodeThreads, (Layout<kHeadDim, kColumns>::k
   const int first = decode.cta_items[blockIdx.x];
   const ItemList items{reinterpret_cast<DecodeItem*>(shared), decode.items + first,
                        decode.cta_items[blockIdx.x + 1] - first};
-  constexpr int kWords = sizeof(DecodeItem) / 8;
-  for (int i = threadIdx.x; i < min(items.count, kStagedItems) * kWords; i += kDecodeThreads) {
-    reinterpret_cast<int64_t*>(shared)[i] = reinterpret_cast<const int64_t*>(items.all)[i];
-  }
+  StageItems(items, shared);
   __syncthreads();
   const typename Place::States states{reinterpret_cast<float*>(shared + Place::kItemBytes)};
-  Ring<kHeadDim, Place::kSlots> ring(items, shared + Place::kItemBytes + Place::kStateBytes);
+  Ring<PlainBlocks<kHeadDim>, Place::kSlots> ring(items,
+                                                  shared + Place::kItemBytes + Place::kStateBytes);
   WarpSoftmax<kHeadDim, kColumns> softmax;
   for (int i = 0; i < items.count; ++i) {
     const DecodeItem& item = items[i];
     softmax.Begin(decode, item);
-    for (int slot = item.begin + threadIdx.x / 32 * kBlock; slot < item.end; slot += kDecodeTile) {
-      softmax.Score(ring.Take(false), LiveRows(item, slot));
+    const LiveSlots live(item);
+    const int end = live.end;
+    for (int slot = item.begin + threadIdx.x / 32 * kBlock; slot < end; slot += kDecodeTile) {
+      softmax.Score(ring.Take(false), live.Rows(slot));
       softmax.Add(ring.Take(true));
     }
     softmax.End(states, decode.shape.group);

@@ -1,5 +1,5 @@
-// One warp's softmax in plain fp32 arithmetic, a token at a time: for the kernels of fp32 caches,
-// which are made to be right and not to be fast.
+// One warp's softmax in plain fp32 arithmetic, a token at a time: for the kernels of fp32 caches
+// and of any pair of types, which are made to be right and not to be fast.
 #pragma once
 
 #include "worker/kernels/decode_state.cuh"
@@ -22,18 +22,21 @@ struct Pass {
   float out[kPassQueries][kElements];
   float peak[kPassQueries], sum[kPassQueries];
 
-  __device__ static void Load(const float* row, float (&to)[kElements]) {
+  // What is beyond `dims` is 0.
+  template <typename Element>
+  __device__ static void Load(const Element* row, int dims, float (&to)[kElements]) {
     for (int e = 0; e < kElements; ++e) {
       const int i = e * 32 + threadIdx.x % 32;
-      to[e] = i < kHeadDim ? row[i] : 0;
+      to[e] = i < dims ? static_cast<float>(row[i]) : 0;
     }
   }
 
   // q_rows: [queries][kHeadDim]
-  __device__ void Begin(const float* q_rows, int queries) {
+  template <typename Element>
+  __device__ void Begin(const Element* q_rows, int queries) {
     for (int n = 0; n < kPassQueries; ++n) {
       const int held = n < queries ? n : 0;
-      Load(q_rows + held * kHeadDim, q[n]);
+      Load(q_rows + held * kHeadDim, kHeadDim, q[n]);
       for (float& x : out[n]) x = 0;
       peak[n] = kMinusInfinity;
       sum[n] = 0;

@@ -150,16 +150,29 @@ void SetKept(const LaneRule& rule, int64_t length, DecodeLane& lane) {
   if (rule.full) lane.slots = static_cast<int32_t>(OwnedTokens(rule.stripes, length));
 }
 
+void SetSinks(const LaneRule& rule, int64_t length, int64_t sink_rows, DecodeLane& lane) {
+  const int64_t sinks = std::min(sink_rows, length);
+  if (sinks == 0) return;
+  const int64_t taken = rule.full ? OwnedTokens(rule.stripes, sinks) : sinks;
+  lane.sink_rows = static_cast<int32_t>(sink_rows);
+  lane.sink_end = static_cast<int32_t>(!rule.full || rule.stripes.Owns(0) ? sinks : 0);
+  lane.gap_begin = 0;
+  lane.gap_end = std::max(lane.gap_end, static_cast<int32_t>(taken));
+}
+
 void BoundByWindow(int64_t length, int64_t window, DecodeLane& lane, StripeRange stripes) {
   const int64_t hidden = stripes.whole()
                              ? lane.slots - std::min(length, window)  // end at length
                              : OwnedTokens(stripes, std::max<int64_t>(length - window, 0));
+  const auto past = static_cast<int32_t>(std::max<int64_t>(length - window, 0));
+  lane.sink_begin = std::min(past, lane.sink_end);
   if (hidden <= 0) return;
   const auto pages = static_cast<int32_t>(hidden >> lane.page_shift);
   lane.page_ids += pages;
   lane.slots -= pages << lane.page_shift;
+  const int32_t dead = std::max(lane.gap_end, static_cast<int32_t>(hidden));
   lane.gap_begin = 0;
-  lane.gap_end = static_cast<int32_t>(hidden) - (pages << lane.page_shift);
+  lane.gap_end = dead - (pages << lane.page_shift);
 }
 
 }  // namespace headlong

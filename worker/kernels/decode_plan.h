@@ -23,15 +23,20 @@ inline constexpr int kWholeLaneSlots = 640;  // lanes of at most so many stay wh
 
 // What attention of one query position reads of one lane. Device memory behind the pointers.
 struct DecodeLane {
-  const std::byte* pages = nullptr;     // the lane's [K|V][page_tokens][head_dim] of page 0
+  const std::byte* pages = nullptr;     // the lane's part of page 0: page_tokens rows of K, of V
   const int32_t* page_ids = nullptr;    // in slot order
-  const float* dropped_sums = nullptr;  // [K|V][head_dim] fp32; null where nothing is dropped
+  const float* dropped_sums = nullptr;  // [K|V][dims] fp32; null where nothing is dropped
+  const std::byte* sinks = nullptr;     // [K|V][sink_rows][dims], plain; null: none
   int64_t page_stride = 0;              // bytes from a page to the next
   int32_t page_shift = 0;               // log2 of page_tokens, at least 4
   int32_t slots = 0;                    // slots to the last kept token, the query's own included
   int32_t gap_begin = 0, gap_end = 0;   // dead slots between sinks and window; empty if equal
   int32_t dropped = 0;                  // N_d
   int32_t query = 0;                    // row of the first query head of the group in q, out, lse
+  int32_t sink_rows = 0;                // that there is room for
+  int32_t sink_begin = 0;               // rows [begin, end) the query sees, beside the slots
+  int32_t sink_end = 0;
+  int16_t key_dims = 0, value_dims = 0;  // numbers in a row
 };
 
 // Slots [begin, end) of a lane. begin is a multiple of kDecodeTile.
@@ -41,11 +46,13 @@ struct DecodeItem {
   int32_t part = -1;  // where the partial result goes; -1: this is the whole lane
   int32_t unused = 0;
 };
+static_assert(sizeof(DecodeItem) % 8 == 0);
 
 // From a lane of one layer to the lane of the same head in another layer.
 struct LaneShift {
   int64_t page_bytes = 0;
   int64_t sums = 0;  // floats
+  int64_t sink_bytes = 0;
 };
 
 // The parts [first, first + count) are one lane's. count 0: nothing to do.
@@ -78,9 +85,15 @@ void PlanDecode(std::span<const DecodeLane> lanes, int ctas, DecodePlan& plan);
 // - 1 sees, in the page order of HeldPagesAt(rule, length). REQUIRES: length >= 1.
 void SetKept(const LaneRule& rule, int64_t length, DecodeLane& lane);
 
+// Takes out of the slots what of the first `sink_rows` positions they hold, since it is read from
+// plain rows; those belong to the worker that holds the lane's first page. REQUIRES: SetKept for
+// the same rule and length.
+void SetSinks(const LaneRule& rule, int64_t length, int64_t sink_rows, DecodeLane& lane);
+
 // Leaves out what lies at or before length - 1 - window, a sliding window of the model: whole pages
-// by moving page_ids on, the rest as a gap. REQUIRES: SetKept for the same length with a rule that
-// has neither sinks nor compensation; window >= 1. `stripes`: the rule's.
+// by moving page_ids on, the rest as a gap. REQUIRES: SetKept, and SetSinks where rows are coded,
+// for the same length with a rule that has neither sinks nor compensation; window >= 1. `stripes`:
+// the rule's.
 void BoundByWindow(int64_t length, int64_t window, DecodeLane& lane, StripeRange stripes = {});
 
 }  // namespace headlong

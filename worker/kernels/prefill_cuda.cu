@@ -3,14 +3,14 @@
 namespace headlong::cuda {
 namespace {
 
-PrefillKernel KernelFor(const DecodeShape& shape) {
+PrefillKernel KernelFor(const DecodeShape& shape, bool plain) {
   if (shape.group < 1 || shape.group > kMaxGroup) return {};
   switch (shape.type) {
     case ElementType::kFloat32:
       return PrefillKernelFloat32(shape.head_dim, shape.group);
     case ElementType::kBfloat16:
-      return shape.head_dim % 64 == 0 ? PrefillKernelWgmma(shape.head_dim)
-                                      : PrefillKernelMma(shape.head_dim);
+      return shape.head_dim % 64 == 0 ? PrefillKernelWgmma(shape.head_dim, plain)
+                                      : PrefillKernelMma(shape.head_dim, plain);
     case ElementType::kFloat16:
       return {};
   }
@@ -20,22 +20,32 @@ PrefillKernel KernelFor(const DecodeShape& shape) {
 }  // namespace
 
 int PreparePrefill(const DecodeShape& shape) {
-  const PrefillKernel kernel = KernelFor(shape);
-  if (kernel.entry == nullptr || cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel.entry),
-                                                      cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                      kernel.shared_bytes) != cudaSuccess) {
-    return 0;
+  int positions = 0;
+  for (const bool plain : {true, false}) {
+    const PrefillKernel kernel = KernelFor(shape, plain);
+    if (kernel.entry == nullptr || cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel.entry),
+                                                        cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                        kernel.shared_bytes) != cudaSuccess) {
+      return 0;
+    }
+    positions = kernel.tile_rows / shape.group;
   }
-  return kernel.tile_rows / shape.group;
+  return positions;
 }
 
 cudaError_t LaunchPrefill(const PrefillAttention& prefill, cudaStream_t stream) {
   if (prefill.tile_count == 0) return cudaSuccess;
-  const PrefillKernel kernel = KernelFor(prefill.lanes.shape);
-  if (kernel.entry == nullptr) return cudaErrorInvalidValue;
+  const DecodeShape& shape = prefill.lanes.shape;
   // Heads first: the tiles with most work of all heads begin together, the short ones fill up.
   const dim3 grid(prefill.lanes.heads, prefill.tile_count);
-  kernel.entry<<<grid, kernel.threads, kernel.shared_bytes, stream>>>(prefill);
+  const bool one_for_all = shape.type == ElementType::kFloat32;
+  for (const bool plain : {true, false}) {
+    const bool wanted = plain ? prefill.plain_lanes || one_for_all : prefill.other_lanes;
+    if (!wanted || (one_for_all && !plain)) continue;
+    const PrefillKernel kernel = KernelFor(shape, plain);
+    if (kernel.entry == nullptr) return cudaErrorInvalidValue;
+    kernel.entry<<<grid, kernel.threads, kernel.shared_bytes, stream>>>(prefill);
+  }
   return cudaGetLastError();
 }
 

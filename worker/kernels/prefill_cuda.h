@@ -23,6 +23,7 @@ struct PrefillAttention {
   float* lse = nullptr;                // [rows][heads * group], or null: not wanted
   const PrefillTile* tiles = nullptr;  // those with most work first
   int tile_count = 0;
+  bool plain_lanes = true, other_lanes = false;  // which kinds of DeviceClass::plain there are
 };
 
 // Positions of a tile; 0 for a shape that no kernel is built for. Call it once at load: it also
@@ -40,8 +41,9 @@ struct PrefillKernel {
   int shared_bytes = 0;
   int tile_rows = 0;  // position and query head
 };
-PrefillKernel PrefillKernelWgmma(int head_dim);  // 64, 128, 256
-PrefillKernel PrefillKernelMma(int head_dim);    // 80, 96
-PrefillKernel PrefillKernelFloat32(int head_dim, int group);
+// `plain`: of lanes of plain rows; the others are passed over.
+PrefillKernel PrefillKernelWgmma(int head_dim, bool plain);   // 64, 128, 256
+PrefillKernel PrefillKernelMma(int head_dim, bool plain);     // 80, 96
+PrefillKernel PrefillKernelFloat32(int head_dim, int group);  // of all lanes
 
 }  // namespace headlong::cuda

@@ -3,6 +3,7 @@
 #include "worker/kernels/append_lane.cuh"
 #include "worker/kernels/decode_pass.cuh"
 #include "worker/kernels/prefill_cuda.h"
+#include "worker/kernels/row_codes.cuh"
 
 namespace headlong::cuda {
 namespace {
@@ -10,15 +11,32 @@ namespace {
 constexpr int kTilePositions = 8;  // one per warp
 
 template <int kHeadDim>
+__device__ void AddSinks(const Lane& lane, int begin, int end, float scale, Pass<kHeadDim>& pass) {
+  float key[Pass<kHeadDim>::kElements], value[Pass<kHeadDim>::kElements];
+  for (int p = begin; p < end; ++p) {
+    const bool fresh = p >= lane.chunk.fresh_begin;
+    const auto row = [&](bool of_value) {
+      return reinterpret_cast<const float*>(fresh ? lane.FreshSink(of_value, p)
+                                                  : lane.Sink(of_value, p));
+    };
+    pass.Load(row(false), lane.lane_class.keys.dims, key);
+    pass.Load(row(true), lane.lane_class.values.dims, value);
+    pass.Add(key, value, scale, 0);
+  }
+}
+
+__device__ ConstRow RowOf(const Lane& lane, bool value, int p) {
+  return p >= lane.chunk.fresh_begin ? lane.Fresh(value, p)
+                                     : lane.InPage(value, lane.chunk.read, p);
+}
+
+template <int kHeadDim>
 __device__ void AddRange(const Lane& lane, int begin, int end, float scale, Pass<kHeadDim>& pass) {
   float key[Pass<kHeadDim>::kElements], value[Pass<kHeadDim>::kElements];
   for (int p = begin; p < end; ++p) {
     if (!lane.Owns(p)) continue;
-    const bool fresh = p >= lane.chunk.fresh_begin;
-    const std::byte* row = fresh ? lane.Fresh(p) : lane.InPage(lane.chunk.read, p);
-    const int64_t half = fresh ? lane.fresh_half : lane.lane_class.half_bytes;
-    pass.Load(reinterpret_cast<const float*>(row), key);
-    pass.Load(reinterpret_cast<const float*>(row + half), value);
+    LoadRow(lane.Rows(false), RowOf(lane, false, p), key);
+    LoadRow(lane.Rows(true), RowOf(lane, true, p), value);
     pass.Add(key, value, scale, 0);
   }
 }
@@ -33,15 +51,19 @@ __device__ void AddVisible(const PrefillAttention& prefill, const Lane& lane, in
     float key[Pass<kHeadDim>::kElements], value[Pass<kHeadDim>::kElements];
     const int blocks = lo / kBlockRows - chunk.fold_begin / kBlockRows;
     const float* token = TokenOf(prefill.lanes, chunk, blockIdx.x, blocks);
-    pass.Load(token, key);
-    pass.Load(token + kHeadDim, value);
+    const int keys = lane.lane_class.keys.dims;
+    pass.Load(token, keys, key);
+    pass.Load(token + keys, lane.lane_class.values.dims, value);
     for (float& x : key) x /= dropped;
     for (float& x : value) x /= dropped;
     pass.Add(key, value, scale, log2f(static_cast<float>(dropped)));
   }
   const int bound = prefill.lanes.window > 0 ? m + 1 - prefill.lanes.window : 0;
-  AddRange(lane, max(bound, 0), min(chunk.sinks, m + 1), scale, pass);
-  AddRange(lane, max(bound, lo), m + 1, scale, pass);
+  // Plain rows of first tokens belong to the worker that holds the lane's first page.
+  const int plain = min(lane.lane_class.sink_tokens, m + 1);
+  if (lane.Owns(0)) AddSinks(lane, max(bound, 0), plain, scale, pass);
+  AddRange(lane, max(bound, plain), min(chunk.sinks, m + 1), scale, pass);
+  AddRange(lane, max(max(bound, lo), plain), m + 1, scale, pass);
 }
 
 template <int kHeadDim>

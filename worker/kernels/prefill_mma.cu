@@ -5,6 +5,7 @@
 // Operations: 4 * head_dim per query row and visible key. Bytes: a tile of 128 rows reads each key
 // and value it sees once, mostly out of the L2.
 #include "worker/kernels/prefill_visible.cuh"
+#include "worker/kernels/prefill_widen.cuh"
 
 namespace headlong::cuda {
 namespace {
@@ -26,7 +27,7 @@ struct Layout {
 };
 
 // Brings tiles of keys and values into two slots of shared memory.
-template <int kDim>
+template <int kDim, bool kPlain>
 class KeyLoads {
  public:
   using Place = Layout<kDim>;
@@ -45,6 +46,25 @@ class KeyLoads {
   }
 
   __device__ void Issue(int tile) const {
+    if constexpr (kPlain) {
+      IssuePlain(tile);
+    } else {
+      IssueWidened(tile);
+    }
+  }
+  __device__ uint32_t Keys(int tile) const { return memory_ + tile % 2 * 2 * Place::kTileBytes; }
+
+ private:
+  __device__ void IssueWidened(int tile) const {
+    for (const bool value : {false, true}) {
+      const uint32_t slot = Keys(tile) + (value ? Place::kTileBytes : 0);
+      const auto page_of = [&](int block) { return blocks_[tile % 2][block]; };
+      WidenedTile<kDim, kKeys, kThreads>(lane_, range_)
+          .Fill(value, tile * kKeys, page_of,
+                [&](int row, int quad) { return slot + row * Place::kRowBytes + quad * 16; });
+    }
+  }
+  __device__ void IssuePlain(int tile) const {
     const uint32_t slot = Keys(tile);
 #pragma unroll
     for (int i = 0; i < kKeys * Place::kQuads / kThreads; ++i) {
@@ -53,18 +73,15 @@ class KeyLoads {
       const int key = tile * kKeys + row, p = range_.Position(key);
       const bool live = range_.Live(key), fresh = p >= lane_.chunk.fresh_begin;
       const std::byte* from =
-          fresh ? lane_.Fresh(p)
+          fresh ? lane_.Fresh(false, p).codes
                 : blocks_[tile % 2][row / kBlockRows] + row % kBlockRows * (kDim * 2);
       if (!live) from = lane_.pages;  // nothing is read, the row becomes zeros
-      const int64_t half = fresh ? lane_.fresh_half : lane_.lane_class.half_bytes;
+      const int64_t half = fresh ? lane_.fresh_capacity * (kDim * 2) : lane_.lane_class.key_bytes;
       const uint32_t to = slot + row * Place::kRowBytes + column;
       CopyAsync(to, from + column, live);
       CopyAsync(to + Place::kTileBytes, from + (live ? half : 0) + column, live);
     }
   }
-  __device__ uint32_t Keys(int tile) const { return memory_ + tile % 2 * 2 * Place::kTileBytes; }
-
- private:
   const Lane& lane_;
   const KeyRange& range_;
   const uint32_t memory_;
@@ -143,7 +160,7 @@ __device__ void LoadQueries(const void* q, const Queries& queries, uint32_t to) 
   }
 }
 
-template <int kDim>
+template <int kDim, bool kPlain>
 __global__ void __launch_bounds__(kThreads, 2) AttendTiles(PrefillAttention prefill) {
   using Place = Layout<kDim>;
   extern __shared__ __align__(16) std::byte shared[];
@@ -151,10 +168,11 @@ __global__ void __launch_bounds__(kThreads, 2) AttendTiles(PrefillAttention pref
   const LayerLanes& lanes = prefill.lanes;
   const PrefillTile tile = prefill.tiles[blockIdx.y];
   const Lane lane = LaneOf(lanes, tile.chunk, blockIdx.x);
+  if (lane.lane_class.plain != kPlain) return;  // another launch's
   const Queries queries = QueriesOf(lanes, lane, tile, kRows);
   const KeyRange range(lane.chunk, queries, lanes.window);
   const auto memory = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
-  KeyLoads<kDim> loads(lane, range, memory + Place::kQueryBytes, blocks);
+  KeyLoads<kDim, kPlain> loads(lane, range, memory + Place::kQueryBytes, blocks);
   LoadQueries<kDim>(prefill.q, queries, memory);
   loads.SetBlock(0, loads.FindBlock(0));
   loads.SetBlock(1, loads.FindBlock(1));
@@ -167,7 +185,7 @@ __global__ void __launch_bounds__(kThreads, 2) AttendTiles(PrefillAttention pref
     const auto pair = [&](int r, int column) {
       return *reinterpret_cast<const uint32_t*>(shared + r * Place::kRowBytes + column * 2);
     };
-    BeginWithTokens(lanes, lane.chunk, pair, softmax);
+    BeginWithTokens(lanes, lane, pair, softmax);
   }
   const uint32_t q = memory + threadIdx.x / 32 * 16 * kRowTiles * Place::kRowBytes;
   for (int i = 0; i * kKeys < range.end; ++i) {
@@ -188,18 +206,19 @@ __global__ void __launch_bounds__(kThreads, 2) AttendTiles(PrefillAttention pref
 }
 
 template <int kDim>
-PrefillKernel Kernel() {
-  return {AttendTiles<kDim>, kThreads, Layout<kDim>::kBytes, kRows};
+PrefillKernel Kernel(bool plain) {
+  return {plain ? AttendTiles<kDim, true> : AttendTiles<kDim, false>, kThreads,
+          Layout<kDim>::kBytes, kRows};
 }
 
 }  // namespace
 
-PrefillKernel PrefillKernelMma(int head_dim) {
+PrefillKernel PrefillKernelMma(int head_dim, bool plain) {
   switch (head_dim) {
     case 80:
-      return Kernel<80>();
+      return Kernel<80>(plain);
     case 96:
-      return Kernel<96>();
+      return Kernel<96>(plain);
     default:
       return {};
   }

@@ -82,10 +82,13 @@ struct KeyRange {
   __device__ bool Live(int key) const {
     return key < sink_end || (key >= sink_blocks && key < end);
   }
-  // Where the 16 keys from `key` on are, if they are in a page.
+  // Where the 16 keys from `key` on are, if they are in a page: of a plain lane the first one, else
+  // the lane's part of the page.
   __device__ const std::byte* Block(const Lane& lane, int key) const {
     const int p = Position(key);
-    return key < end && p < lane.chunk.fresh_begin ? lane.InPage(lane.chunk.read, p) : nullptr;
+    if (key >= end || p >= lane.chunk.fresh_begin) return nullptr;
+    return lane.lane_class.plain ? lane.InPage(false, lane.chunk.read, p).codes
+                                 : lane.Page(lane.chunk.read, p);
   }
 };
 

@@ -9,9 +9,11 @@ namespace headlong::cuda {
 // The compensation token of each row: peak = its logit, sum = 1, out = its value. q(r, column)
 // gives two elements of a query.
 template <int kDim, int kRowTiles, int kKeys, typename QueryPair>
-__device__ void BeginWithTokens(const LayerLanes& lanes, const ChunkLanes& chunk, QueryPair q,
+__device__ void BeginWithTokens(const LayerLanes& lanes, const Lane& lane, QueryPair q,
                                 TileSoftmax<kDim, kRowTiles, kKeys>& softmax) {
+  const ChunkLanes& chunk = lane.chunk;
   const int pair = softmax.pair;
+  const int keys = lane.lane_class.keys.dims, values = lane.lane_class.values.dims;
 #pragma unroll
   for (int t = 0; t < kRowTiles; ++t) {
 #pragma unroll
@@ -20,14 +22,16 @@ __device__ void BeginWithTokens(const LayerLanes& lanes, const ChunkLanes& chunk
       const int lo = WindowBegin(chunk, softmax.queries.Position(r)), dropped = lo - chunk.sinks;
       if (dropped <= 0) continue;  // the same for the four threads of a row
       const int blocks = lo / kBlockRows - chunk.fold_begin / kBlockRows;
-      const float* key = TokenOf(lanes, chunk, blockIdx.x, blocks) + pair;
+      const float* key = TokenOf(lanes, chunk, blockIdx.x, blocks);
+      const float* value = key + keys;
       const float inverse = 1.0f / dropped;
       float dot = 0;
 #pragma unroll
       for (int n = 0; n < kDim / 8; ++n) {
         const float2 x = Bfloat16Element::Unpack(q(r, n * 8 + pair));
-        const float2 k = *reinterpret_cast<const float2*>(key + n * 8);
-        const float2 v = *reinterpret_cast<const float2*>(key + kDim + n * 8);
+        const int i = n * 8 + pair;
+        const float2 k = i < keys ? *reinterpret_cast<const float2*>(key + i) : float2{0, 0};
+        const float2 v = i < values ? *reinterpret_cast<const float2*>(value + i) : float2{0, 0};
         dot += x.x * k.x + x.y * k.y;
         softmax.out[t][n][h * 2] = v.x * inverse;
         softmax.out[t][n][h * 2 + 1] = v.y * inverse;

@@ -7,6 +7,7 @@
 // and value it sees once, mostly out of the L2.
 #include "worker/kernels/prefill_products.cuh"
 #include "worker/kernels/prefill_visible.cuh"
+#include "worker/kernels/prefill_widen.cuh"
 
 namespace headlong::cuda {
 namespace {
@@ -14,7 +15,11 @@ namespace {
 constexpr int kGroupThreads = 128;
 constexpr int kComputing = 2 * kGroupThreads;
 constexpr int kThreads = kComputing + kGroupThreads;
-constexpr int kLoadRegisters = 56, kComputeRegisters = 224;
+// Of a thread that loads, and of one that computes. Widening codes takes more of them.
+template <bool kPlain>
+constexpr int kLoadRegisters = kPlain ? 56 : 88;
+template <bool kPlain>
+constexpr int kComputeRegisters = kPlain ? 224 : 208;
 constexpr int kRows = 128;
 constexpr int kSwizzleBytes = 128;  // of a row's 64 columns
 
@@ -64,7 +69,7 @@ struct Slots {
 };
 
 // The loading warpgroup.
-template <int kDim>
+template <int kDim, bool kPlain>
 class KeyLoads {
  public:
   using Place = Layout<kDim>;
@@ -74,23 +79,53 @@ class KeyLoads {
 
   // As far ahead as there are slots.
   __device__ void Run() const {
-    const std::byte* block = FindBlock(0);
-    for (int i = 0; i == 0 || i * Place::kKeys < range_.end; ++i) {
-      const std::byte* next = FindBlock(i + 1);
-      slots_.WaitEmptied(Slots<kDim>::KeySlot(i), i);
-      Issue({i, Slots<kDim>::KeySlot(i), 0, 0}, block);
-      slots_.WaitEmptied(Slots<kDim>::ValueSlot(i), i);
-      Issue({i, Slots<kDim>::ValueSlot(i), lane_.lane_class.half_bytes, lane_.fresh_half}, block);
-      block = next;
+    if constexpr (kPlain) {
+      RunPlain();
+    } else {
+      RunWidened();
     }
-    WaitForCopies();
   }
 
  private:
   struct Half {  // keys or values of a tile
     int tile, slot;
-    int64_t in_page, in_fresh;  // bytes from a key
+    bool value;
   };
+
+  __device__ void RunPlain() const {
+    const std::byte* block = FindBlock(0);
+    for (int i = 0; i == 0 || i * Place::kKeys < range_.end; ++i) {
+      const std::byte* next = FindBlock(i + 1);
+      slots_.WaitEmptied(Slots<kDim>::KeySlot(i), i);
+      Issue({i, Slots<kDim>::KeySlot(i), false}, block);
+      slots_.WaitEmptied(Slots<kDim>::ValueSlot(i), i);
+      Issue({i, Slots<kDim>::ValueSlot(i), true}, block);
+      block = next;
+    }
+    WaitForCopies();
+  }
+
+  __device__ void RunWidened() const {
+    const WidenedTile<kDim, Place::kKeys, kGroupThreads> tile(lane_, range_);
+    const std::byte* block = FindBlock(0);
+    for (int i = 0; i == 0 || i * Place::kKeys < range_.end; ++i) {
+      const std::byte* next = FindBlock(i + 1);
+      const auto page_of = [&](int b) {
+        return reinterpret_cast<const std::byte*>(
+            __shfl_sync(~0u, reinterpret_cast<uint64_t>(block), b));
+      };
+      for (const bool value : {false, true}) {
+        const int slot = value ? Slots<kDim>::ValueSlot(i) : Slots<kDim>::KeySlot(i);
+        slots_.WaitEmptied(slot, i);
+        tile.Fill(value, i * Place::kKeys, page_of, [&](int row, int quad) {
+          return slots_.At(slot) + Swizzled<Place::kKeys>(row, quad);
+        });
+        FenceForProducts();
+        ArriveAt(slots_.Filled(slot));
+      }
+      block = next;
+    }
+  }
 
   // Of the warp's threads each looks up one block of 16 keys of a tile, long before its use.
   __device__ const std::byte* FindBlock(int tile) const {
@@ -108,13 +143,15 @@ class KeyLoads {
     const bool whole = first >= range_.sink_blocks && last < range_.end;
     const bool fresh = whole && position >= fresh_begin;
     const bool plain = fresh || (whole && range_.Position(last) < fresh_begin);
+    const int64_t in_page = half.value ? lane_.lane_class.key_bytes : 0;
+    const std::byte* const fresh_rows = lane_.Fresh(half.value, 0).codes;
     const uint32_t to = slots_.At(half.slot);
 #pragma unroll
     for (int block = 0; block < Place::kKeys; block += kBlockRows) {
-      const auto in_page = reinterpret_cast<const std::byte*>(
+      const auto in_pages = reinterpret_cast<const std::byte*>(
           __shfl_sync(~0u, reinterpret_cast<uint64_t>(found), block / kBlockRows));
       const std::byte* rows =
-          fresh ? lane_.Fresh(position + block) + half.in_fresh : in_page + half.in_page;
+          fresh ? fresh_rows + int64_t{position + block} * (kDim * 2) : in_pages + in_page;
 #pragma unroll
       for (int i = 0; i < kBlockRows; i += kPass) {
         const int row = i + thread / Place::kQuads, key = first + block + row;
@@ -123,7 +160,7 @@ class KeyLoads {
         if (!plain) {
           const int p = range_.Position(key);
           live = range_.Live(key);
-          if (p >= fresh_begin) from = lane_.Fresh(p) + half.in_fresh;
+          if (p >= fresh_begin) from = fresh_rows + int64_t{p} * (kDim * 2);
           if (!live) from = lane_.pages;  // nothing is read, the row becomes zeros
         }
         CopyAsync(to + Swizzled<Place::kKeys>(block + row, quad), from + quad * 16, live);
@@ -267,7 +304,7 @@ __device__ void Compute(const Slots<kDim>& slots, const ChunkLanes& chunk, const
   Pin(group.softmax.out[0]);
 }
 
-template <int kDim>
+template <int kDim, bool kPlain>
 __global__ void __launch_bounds__(kThreads, 1) AttendTiles(PrefillAttention prefill) {
   using Place = Layout<kDim>;
   extern __shared__ std::byte shared[];
@@ -275,6 +312,7 @@ __global__ void __launch_bounds__(kThreads, 1) AttendTiles(PrefillAttention pref
   const LayerLanes& lanes = prefill.lanes;
   const PrefillTile tile = prefill.tiles[blockIdx.y];
   const Lane lane = LaneOf(lanes, tile.chunk, blockIdx.x);
+  if (lane.lane_class.plain != kPlain) return;  // another launch's
   const Queries queries = QueriesOf(lanes, lane, tile, kRows);
   const KeyRange range(lane.chunk, queries, lanes.window);
   const auto unaligned = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
@@ -284,10 +322,10 @@ __global__ void __launch_bounds__(kThreads, 1) AttendTiles(PrefillAttention pref
   if (threadIdx.x == 0) slots.Init();
   __syncthreads();
   if (threadIdx.x >= kComputing) {
-    GiveRegisters<kLoadRegisters>();
-    KeyLoads<kDim>(lane, range, slots).Run();
+    GiveRegisters<kLoadRegisters<kPlain>>();
+    KeyLoads<kDim, kPlain>(lane, range, slots).Run();
   } else {
-    TakeRegisters<kComputeRegisters>();
+    TakeRegisters<kComputeRegisters<kPlain>>();
     LoadQueries<kDim>(prefill.q, queries, memory);
     GroupTile<kDim> group(queries, prefill.scale, memory);
     if (lane.chunk.compensates) {
@@ -295,7 +333,7 @@ __global__ void __launch_bounds__(kThreads, 1) AttendTiles(PrefillAttention pref
         const std::byte* at = shared + skipped + Swizzled<kRows>(r, column / 8) + column % 8 * 2;
         return *reinterpret_cast<const uint32_t*>(at);
       };
-      BeginWithTokens(lanes, lane.chunk, pair, group.softmax);
+      BeginWithTokens(lanes, lane, pair, group.softmax);
     }
     Compute(slots, lane.chunk, range, lanes.window, group);
     group.softmax.Store(prefill.out, prefill.lse);
@@ -303,20 +341,21 @@ __global__ void __launch_bounds__(kThreads, 1) AttendTiles(PrefillAttention pref
 }
 
 template <int kDim>
-PrefillKernel Kernel() {
-  return {AttendTiles<kDim>, kThreads, Layout<kDim>::kBytes, kRows};
+PrefillKernel Kernel(bool plain) {
+  return {plain ? AttendTiles<kDim, true> : AttendTiles<kDim, false>, kThreads,
+          Layout<kDim>::kBytes, kRows};
 }
 
 }  // namespace
 
-PrefillKernel PrefillKernelWgmma(int head_dim) {
+PrefillKernel PrefillKernelWgmma(int head_dim, bool plain) {
   switch (head_dim) {
     case 64:
-      return Kernel<64>();
+      return Kernel<64>(plain);
     case 128:
-      return Kernel<128>();
+      return Kernel<128>(plain);
     case 256:
-      return Kernel<256>();
+      return Kernel<256>(plain);
     default:
       return {};
   }

@@ -11,7 +11,7 @@ namespace headlong::cuda {
 // Vectors that share a matrix: of each row `count` of them, side by side from float `first` on.
 struct ProjectJob {
   const float* weights = nullptr;  // [outputs][inputs]; null: they are only rotated
-  int32_t inputs = 0;              // both at most head_dim; what is behind the outputs becomes zeros
+  int32_t inputs = 0;  // both at most head_dim; what is behind the outputs becomes zeros
   int32_t outputs = 0;
   int32_t first = 0;
   int32_t count = 0;

@@ -7,9 +7,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <ostream>
+#include <span>
+#include <string>
 
 #include "common/status.h"
 #include "tests/support/local_head_reference.h"
+#include "tests/support/stored_row.h"
 #include "tests/worker/cuda/attention_twins.h"
 #include "worker/kernels/device_array.h"
 
@@ -18,10 +22,32 @@ namespace {
 
 constexpr int kHeadDims[] = {64, 80, 96, 128, 256};
 
-// Of outputs. With bf16 the GPU rounds queries and weights, the CPU neither.
-double Tolerance(Storage storage) { return storage == Storage::kFloat32 ? 1e-5 : 1.2e-2; }
+// What lanes store; as TwinsCase has it.
+struct Stored {
+  Storage own = Storage::kFloat32;
+  std::string keys = "", values = "";
 
-class AttentionCudaTest : public testing::TestWithParam<Storage> {
+  void Set(TwinsCase& c) const {
+    c.storage = own;
+    c.key_codes = keys;
+    c.value_codes = values;
+  }
+};
+
+void PrintTo(const Stored& stored, std::ostream* out) {
+  *out << StorageName(stored.own) << ' ' << stored.keys << '/' << stored.values;
+}
+
+// Of outputs. With bf16 the GPU rounds queries and weights, the CPU neither. Rotation differs in
+// the last bit, by which a code is now and then one step beside.
+double Tolerance(const TwinsCase& c) {
+  const bool fp32 = c.storage == Storage::kFloat32;
+  if (c.key_codes.empty() && c.value_codes.empty()) return fp32 ? 1e-5 : 1.2e-2;
+  if (c.key_codes == "int4") return fp32 ? 2e-2 : 3e-2;
+  return fp32 ? 4e-3 : 1.5e-2;
+}
+
+class AttentionCudaTest : public testing::TestWithParam<Stored> {
  protected:
   void SetUp() override {
     if (!cuda::HasDevice()) GTEST_SKIP() << "no CUDA device: GPU kernels are compiled, not run";
@@ -60,14 +86,14 @@ class AttentionCudaTest : public testing::TestWithParam<Storage> {
       more = !chunks.empty();
       if (!more) break;
       twins.Run(chunks, sources);
-      ASSERT_LE(twins.difference(), Tolerance(c.storage)) << Describe(c) << " at " << at[0];
+      ASSERT_LE(twins.difference(), Tolerance(c)) << Describe(c) << " at " << at[0];
     }
     // A replay finds used pages and used sums.
     twins.End(0);
     twins.Start(100, prompts[0]);
     const int count = static_cast<int>(std::min<int64_t>(prompts[0], c.max_rows));
     twins.Run({ChunkAt(100, 0, count)}, {&rows[0]});
-    EXPECT_LE(twins.difference(), Tolerance(c.storage)) << Describe(c) << " replayed";
+    EXPECT_LE(twins.difference(), Tolerance(c)) << Describe(c) << " replayed";
   }
 
   std::mt19937_64 random_{42};
@@ -77,17 +103,22 @@ void ExpectDefinition(const TwinsCase& c, const Twins& twins, const SequenceRows
                       int64_t prompt_tokens, const std::vector<float>& out) {
   const int d = c.head_dim, columns = twins.columns();
   const std::vector<float> rotated = twins.Rotated(rows, 0);
-  const auto take = [&](int first) {
+  // Of plain numbers, or of codes behind the first `sinks` positions.
+  const auto take = [&](int first, const std::string& codes) {
     std::vector<float> part;
     for (size_t row = 0; row < rotated.size(); row += columns) {
-      part.insert(part.end(), rotated.begin() + row + first, rotated.begin() + row + first + d);
+      const bool plain = codes.empty() || std::ssize(part) < int64_t{c.sinks} * d;
+      const auto stored = reference::StoredRow(std::span(rotated).subspan(row + first, d),
+                                               plain ? StorageName(c.storage) : codes);
+      part.insert(part.end(), stored.begin(), stored.end());
     }
     return part;
   };
   const std::vector<int>& full = c.full_heads[0];
   for (int head = 0; head < c.heads; ++head) {
-    const auto keys = take((c.heads * c.group + head) * d);
-    const auto values = take((c.heads * (c.group + 1) + head) * d);
+    const bool coded = head % 2 == 0 || std::ranges::count(full, head) > 0;
+    const auto keys = take((c.heads * c.group + head) * d, coded ? c.key_codes : "");
+    const auto values = take((c.heads * (c.group + 1) + head) * d, coded ? c.value_codes : "");
     reference::HeadRule rule;
     rule.retrieval = std::find(full.begin(), full.end(), head) != full.end();
     rule.sinks = c.sinks;
@@ -98,7 +129,7 @@ void ExpectDefinition(const TwinsCase& c, const Twins& twins, const SequenceRows
     rule.prompt_tokens = prompt_tokens;
     for (int g = 0; g < c.group; ++g) {
       const int column = (head * c.group + g) * d;
-      const auto queries = take(column);
+      const auto queries = take(column, "");
       const auto expected = reference::Attend(rule, {d, queries, keys, values});
       double worst = 0, largest = 1;
       for (size_t i = 0; i < expected.out.size(); ++i) {
@@ -106,7 +137,10 @@ void ExpectDefinition(const TwinsCase& c, const Twins& twins, const SequenceRows
         largest = std::max(largest, std::abs(expected.out[i]));
         worst = std::isnan(got) ? 1e9 : std::max(worst, std::abs(got - expected.out[i]));
       }
-      ASSERT_LE(worst / largest, c.storage == Storage::kFloat32 ? 2e-5 : 8e-3)
+      const bool codes = !c.key_codes.empty() || !c.value_codes.empty();
+      ASSERT_LE(worst / largest, codes                            ? Tolerance(c)
+                                 : c.storage == Storage::kFloat32 ? 2e-5
+                                                                  : 8e-3)
           << Describe(c) << " head " << head << " query head " << g;
     }
   }
@@ -119,7 +153,7 @@ TEST_P(AttentionCudaTest, EqualsTheDefinitionForAnyChunking) {
                           {4, 32, 16, 0}, {40, 48, 16, 1}, {1, 200, 16, 1}};
   for (const auto& [sinks, window, block, mean] : rules) {
     TwinsCase c;
-    c.storage = GetParam();
+    GetParam().Set(c);
     c.sinks = sinks;
     c.window = window;
     c.block = block;
@@ -143,7 +177,7 @@ TEST_P(AttentionCudaTest, EqualsTheCpuForEveryShape) {
   for (const int head_dim : kHeadDims) {
     for (int group = 1; group <= 16; ++group) {
       TwinsCase c;
-      c.storage = GetParam();
+      GetParam().Set(c);
       c.head_dim = head_dim;
       c.group = group;
       c.sequences = 2;
@@ -158,7 +192,7 @@ TEST_P(AttentionCudaTest, EqualsTheCpuForRandomPlans) {
   const int sinks[] = {0, 1, 4, 16, 20, 40}, windows[] = {1, 16, 33, 64, 256};
   for (int trial = 0; trial < 40; ++trial) {
     TwinsCase c;
-    c.storage = GetParam();
+    GetParam().Set(c);
     c.head_dim = kHeadDims[Int(0, 4)];
     c.group = Int(1, 8);
     c.heads = 4;
@@ -178,7 +212,7 @@ TEST_P(AttentionCudaTest, EqualsTheCpuForRandomPlans) {
 TEST_P(AttentionCudaTest, AWindowOfTheModelIsExact) {
   for (int trial = 0; trial < 12; ++trial) {
     TwinsCase c;
-    c.storage = GetParam();
+    GetParam().Set(c);
     c.group = Int(1, 4);
     c.model_window = Int(1, 120);
     c.window = Int(1, 150);
@@ -192,7 +226,7 @@ TEST_P(AttentionCudaTest, ExactPrefillThenDecodeEqualsTheCpu) {
   constexpr int kPrompt = 4050, kPositions = 4090, kChunk = 700;
   for (const int64_t model_window : {0, 300}) {
     TwinsCase c;
-    c.storage = GetParam();
+    GetParam().Set(c);
     c.exact = true;
     c.layers = 2;
     c.full_heads = {{1}, {0}};
@@ -206,13 +240,13 @@ TEST_P(AttentionCudaTest, ExactPrefillThenDecodeEqualsTheCpu) {
       for (int position = 0; position < kPrompt; position += kChunk) {
         const int count = std::min(kChunk, kPrompt - position);
         twins.Run({ChunkAt(1, position, count, true)}, {&rows}, layer);
-        ASSERT_LE(twins.difference(), Tolerance(c.storage)) << Describe(c) << " at " << position;
+        ASSERT_LE(twins.difference(), Tolerance(c)) << Describe(c) << " at " << position;
       }
     }
     for (int position = kPrompt; position < kPositions;) {
       const int count = std::min(position % 3 == 0 ? 9 : 1, kPositions - position);
       twins.Run({ChunkAt(1, position, count)}, {&rows});
-      ASSERT_LE(twins.difference(), Tolerance(c.storage)) << Describe(c) << " at " << position;
+      ASSERT_LE(twins.difference(), Tolerance(c)) << Describe(c) << " at " << position;
       position += count;
     }
   }
@@ -221,7 +255,7 @@ TEST_P(AttentionCudaTest, ExactPrefillThenDecodeEqualsTheCpu) {
 TEST_P(AttentionCudaTest, ExactPrefillEqualsTheDefinition) {
   constexpr int kPrompt = 4020, kPositions = 4040, kChunk = 2010;
   TwinsCase c;
-  c.storage = GetParam();
+  GetParam().Set(c);
   c.exact = true;
   c.group = 1;
   c.max_rows = kChunk;
@@ -242,7 +276,7 @@ TEST_P(AttentionCudaTest, ExactPrefillEqualsTheDefinition) {
 
 TEST_P(AttentionCudaTest, LongPromptsEqualTheCpu) {
   TwinsCase c;
-  c.storage = GetParam();
+  GetParam().Set(c);
   c.head_dim = 128;
   c.group = 4;
   c.window = 256;
@@ -254,14 +288,14 @@ TEST_P(AttentionCudaTest, LongPromptsEqualTheCpu) {
   twins.Start(1, 5000);
   for (int position = 0; position < 5000; position += 1000) {
     twins.Run({ChunkAt(1, position, 1000)}, {&rows});
-    ASSERT_LE(twins.difference(), Tolerance(c.storage)) << position;
+    ASSERT_LE(twins.difference(), Tolerance(c)) << position;
   }
 }
 
 TEST_P(AttentionCudaTest, WhatCannotBeIsRefusedWithTheNumbers) {
   const Plan plan = Plan::Full(1, 1);
   const std::vector<LaneClass> classes = BuildLaneClasses(plan, std::vector<LaneId>{{0, 0}});
-  CacheShape cache{&plan, &classes, {1 << 30}, 1, GetParam()};
+  CacheShape cache{&plan, &classes, {1 << 30}, 1, GetParam().own};
   AttentionShape shape;
   shape.head_dim = 64;
   shape.heads = {{0}};
@@ -280,8 +314,17 @@ TEST_P(AttentionCudaTest, WhatCannotBeIsRefusedWithTheNumbers) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Storages, AttentionCudaTest,
-                         testing::Values(Storage::kFloat32, Storage::kBfloat16),
-                         [](const auto& param) { return std::string(StorageName(param.param)); });
+                         testing::Values(Stored{Storage::kFloat32}, Stored{Storage::kBfloat16}));
+
+constexpr Storage kOwn16 = Storage::kBfloat16;
+INSTANTIATE_TEST_SUITE_P(Codes, AttentionCudaTest,
+                         testing::Values(Stored{kOwn16, "int8", "int8"},
+                                         Stored{kOwn16, "fp8", "fp8"},
+                                         Stored{kOwn16, "int4", "int4"},
+                                         Stored{kOwn16, "int8", "int4"}, Stored{kOwn16, "", "fp8"},
+                                         Stored{kOwn16, "int4", ""},
+                                         Stored{Storage::kFloat32, "int8", "int8"},
+                                         Stored{Storage::kFloat32, "int4", "fp8"}));
 
 }  // namespace
 }  // namespace headlong

@@ -8,12 +8,24 @@
 #include <sstream>
 
 #include "common/status.h"
-#include "tests/support/local_head_reference.h"
 #include "worker/kernels/device_array.h"
 #include "worker/kernels/op_cpu.h"
 
 namespace headlong {
 namespace {
+
+// The fields of a policy that say how rows are stored; with sinks, which a full head has only where
+// it codes.
+std::string Storages(const TwinsCase& c, bool full) {
+  std::string types;
+  if (!c.key_codes.empty()) absl::StrAppend(&types, R"("k":")", c.key_codes, "\"");
+  if (!c.value_codes.empty()) {
+    absl::StrAppend(&types, types.empty() ? "" : ",", R"("v":")", c.value_codes, "\"");
+  }
+  if (types.empty()) return "";
+  return absl::StrCat(full ? absl::StrCat(R"("sinks":)", c.sinks) : "", R"(,"storage":{)", types,
+                      "}");
+}
 
 Plan MakePlan(const TwinsCase& c) {
   std::string heads;
@@ -28,10 +40,10 @@ Plan MakePlan(const TwinsCase& c) {
   }
   const std::string text = absl::StrCat(
       R"({"version":1,"layers":)", c.layers, R"(,"kv_heads":)", c.heads, R"(,"block_tokens":)",
-      c.block, R"(,"prefill":")", c.exact ? "exact" : "streaming",
-      R"(","policies":{"full":{},"local":{"sinks":)", c.sinks, R"(,"window_tokens":)", c.window,
-      R"(,"compensation":")", c.compensation ? "mean" : "none", R"("},"plain":{"sinks":)", c.sinks,
-      R"(,"window_tokens":)", c.window + 5,
+      c.block, R"(,"prefill":")", c.exact ? "exact" : "streaming", R"(","policies":{"full":{)",
+      Storages(c, true), R"(},"local":{"sinks":)", c.sinks, Storages(c, false),
+      R"(,"window_tokens":)", c.window, R"(,"compensation":")", c.compensation ? "mean" : "none",
+      R"("},"plain":{"sinks":)", c.sinks, R"(,"window_tokens":)", c.window + 5,
       R"(,"compensation":"none"}},"default":"local","heads":[)", heads, "]}");
   auto plan = Plan::FromJson(text, {c.layers, c.heads, ""}, "test");
   EXPECT_TRUE(plan.ok()) << plan.status() << text;
@@ -87,10 +99,10 @@ void Rotate(const AttentionShape& shape, int heads, std::span<const int32_t> pos
 
 std::string Describe(const TwinsCase& c) {
   std::ostringstream text;
-  text << StorageName(c.storage) << " head_dim " << c.head_dim << " group " << c.group << " sinks "
-       << c.sinks << " window " << c.window << " block " << c.block
-       << (c.compensation ? " mean" : " none") << (c.exact ? " exact" : " streaming")
-       << " model window " << c.model_window;
+  text << StorageName(c.storage) << " codes " << c.key_codes << '/' << c.value_codes << " head_dim "
+       << c.head_dim << " group " << c.group << " sinks " << c.sinks << " window " << c.window
+       << " block " << c.block << (c.compensation ? " mean" : " none")
+       << (c.exact ? " exact" : " streaming") << " model window " << c.model_window;
   return text.str();
 }
 
@@ -215,9 +227,6 @@ std::vector<float> Twins::Rotated(const SequenceRows& rows, int layer) const {
   std::vector<int32_t> positions(rotated.size() / columns());
   for (size_t i = 0; i < positions.size(); ++i) positions[i] = static_cast<int32_t>(i);
   Rotate(shape_, case_.heads, positions, rotated);
-  if (case_.storage == Storage::kBfloat16) {
-    for (float& x : rotated) x = reference::RoundToBfloat16(x);
-  }
   return rotated;
 }
 

@@ -19,6 +19,8 @@ namespace headlong {
 // and even others with what `compensation` says.
 struct TwinsCase {
   Storage storage = Storage::kFloat32;
+  // Of full heads and of even ones: "int8", ...; empty: the cache's own type.
+  std::string key_codes = "", value_codes = "";
   int head_dim = 64;
   int group = 2;
   int heads = 3;
@@ -60,8 +62,7 @@ class Twins {
   // What the GPU gave for chunk i of the last Run: [layer][count][heads * group * head_dim].
   const std::vector<std::vector<float>>& out(size_t i) const { return out_[i]; }
 
-  // k, v and q of `rows` as attention sees them: rotated, rounded to the storage type.
-  // [positions][columns]
+  // k, v and q of `rows`, rotated, before they are stored. [positions][columns]
   std::vector<float> Rotated(const SequenceRows& rows, int layer) const;
   int columns() const { return case_.heads * (case_.group + 2) * case_.head_dim; }
   int out_columns() const { return case_.heads * case_.group * case_.head_dim; }

@@ -7,8 +7,10 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <span>
 #include <sstream>
 
+#include "tests/support/stored_row.h"
 #include "worker/kernels/device_array.h"
 
 namespace headlong::cuda {
@@ -55,12 +57,14 @@ class Pages {
     memory_ = DeviceArray<std::byte>(blocks_);
     ids_ = DeviceArray<int32_t>(all_ids_);
     sums_ = DeviceArray<float>(all_sums_);
+    sinks_ = DeviceArray<std::byte>(all_sinks_);
     const int64_t sums_per_lane = 2 * batch.shape.head_dim;
     for (size_t i = 0; i < lanes_.size(); ++i) {
       lanes_[i].pages = memory_.get() + reinterpret_cast<intptr_t>(lanes_[i].pages);
       lanes_[i].page_ids = ids_.get() + id_begin_[i];
       lanes_[i].dropped_sums = sums_.get() + i * sums_per_lane;
       lanes_[i].query = static_cast<int32_t>(i) * batch.shape.group;
+      if (lanes_[i].sink_end > 0) lanes_[i].sinks = sinks_.get() + sink_begin_[i];
     }
   }
 
@@ -74,8 +78,13 @@ class Pages {
     described.page_shift = page_tokens == 64 ? 6 : 4;
     if (lane.length > 0) SetKept(lane.rule, lane.length, described);
     const HeldPages held = HeldPagesAt(lane.rule, lane.length);
-    const int64_t row = int64_t{d} * element, half = page_tokens * row;
-    described.page_stride = 2 * half * 3;  // three lanes to a page, this is the middle one
+    const bool plain = batch_.shape.plain;
+    const LaneFormat& format = lane.format;
+    const int64_t row = int64_t{d} * element;
+    const int64_t half = page_tokens * (plain ? row : format.keys.bytes());
+    const int64_t lane_bytes = plain ? 2 * half : page_tokens * format.token_bytes();
+    described.page_stride = 3 * lane_bytes;  // three lanes to a page, this is the middle one
+    if (!plain) AddSinks(lane, described);
     std::vector<int32_t> ids(held.count() + 3);
     for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int32_t>(i);
     std::shuffle(ids.begin(), ids.end(), random);
@@ -86,14 +95,22 @@ class Pages {
       const int64_t number = position / page_tokens;
       const int64_t place =
           number < held.sink_end ? number : number - held.window_begin + held.sink_end;
-      std::byte* to =
-          &memory[ids[place] * described.page_stride + 2 * half + position % page_tokens * row];
+      std::byte* page = &memory[ids[place] * described.page_stride + lane_bytes];
+      if (!plain) {
+        const int64_t slot = position % page_tokens;
+        EncodeRow(&lane.raw_keys[position * d], format.keys,
+                  RowsIn(page, format.keys, page_tokens).At(format.keys, slot));
+        EncodeRow(&lane.raw_values[position * d], format.values,
+                  RowsIn(page + half, format.values, page_tokens).At(format.values, slot));
+        continue;
+      }
+      std::byte* to = page + position % page_tokens * row;
       for (int i = 0; i < d; ++i) {
         Store(lane.keys[position * d + i], batch_.shape.type, to + i * element);
         Store(lane.values[position * d + i], batch_.shape.type, to + half + i * element);
       }
     }
-    described.pages = reinterpret_cast<const std::byte*>(bytes_ + 2 * half);
+    described.pages = reinterpret_cast<const std::byte*>(bytes_ + lane_bytes);
     AddSums(lane, lo);
     id_begin_.push_back(all_ids_.size());
     all_ids_.insert(all_ids_.end(), ids.begin(), ids.end());
@@ -102,14 +119,31 @@ class Pages {
     bytes_ = static_cast<int64_t>(blocks_.size());
   }
 
+  void AddSinks(const TestLane& lane, DecodeLane& described) {
+    const LaneFormat& format = lane.format;
+    const int d = batch_.shape.head_dim;
+    described.key_dims = static_cast<int16_t>(format.keys.dims);
+    described.value_dims = static_cast<int16_t>(format.values.dims);
+    if (lane.length > 0) SetSinks(lane.rule, lane.length, format.sinks, described);
+    const int64_t begin = static_cast<int64_t>(all_sinks_.size());
+    sink_begin_.push_back(begin);
+    all_sinks_.resize(begin + format.sink_bytes(), std::byte{0xff});
+    const Row keys{&all_sinks_[begin], nullptr};
+    const Row values{keys.codes + format.sinks * format.sink_keys().bytes(), nullptr};
+    for (int64_t i = 0; i < std::min(format.sinks, lane.length); ++i) {
+      EncodeRow(&lane.raw_keys[i * d], format.sink_keys(), keys.At(format.sink_keys(), i));
+      EncodeRow(&lane.raw_values[i * d], format.sink_values(), values.At(format.sink_values(), i));
+    }
+  }
+
   void AddSums(const TestLane& lane, int64_t lo) {
     const int d = batch_.shape.head_dim;
+    const int keys = batch_.shape.plain ? d : lane.format.keys.dims;
+    const int values = batch_.shape.plain ? d : lane.format.values.dims;
     std::vector<double> sums(2 * d, 0.0);  // how well sums are kept is tested elsewhere
     for (int64_t position = lane.rule.sinks; position < lo; ++position) {
-      for (int i = 0; i < d; ++i) {
-        sums[i] += lane.keys[position * d + i];
-        sums[d + i] += lane.values[position * d + i];
-      }
+      for (int i = 0; i < keys; ++i) sums[i] += lane.keys[position * d + i];
+      for (int i = 0; i < values; ++i) sums[keys + i] += lane.values[position * d + i];
     }
     all_sums_.insert(all_sums_.end(), sums.begin(), sums.end());
   }
@@ -121,7 +155,9 @@ class Pages {
   std::vector<size_t> id_begin_;
   std::vector<float> all_sums_;
   int64_t bytes_ = 0;
-  DeviceArray<std::byte> memory_;
+  std::vector<std::byte> all_sinks_;
+  std::vector<int64_t> sink_begin_;
+  DeviceArray<std::byte> memory_, sinks_;
   DeviceArray<int32_t> ids_;
   DeviceArray<float> sums_;
 };
@@ -203,7 +239,34 @@ TestLane Batches::Lane(const DecodeShape& shape, const LaneRule& rule, int64_t l
   lane.keys = Floats(length * shape.head_dim, shape.type);
   lane.values = Floats(length * shape.head_dim, shape.type);
   lane.q = Floats(int64_t{shape.group} * shape.head_dim, shape.type);
+  if (shape.plain) return lane;
+  const Storage own = shape.type == ElementType::kFloat32 ? Storage::kFloat32 : Storage::kBfloat16;
+  const auto dims = [&] {
+    return Int(0, 1) == 0 ? shape.head_dim : 16 * Int(1, shape.head_dim / 16);
+  };
+  const int64_t sinks[] = {0, 4, 20, 40};
+  lane.format = {
+      {shape.keys, dims()}, {shape.values, dims()}, own, rule.full ? sinks[Int(0, 3)] : rule.sinks};
+  lane.raw_keys = Floats(length * shape.head_dim, ElementType::kFloat32);
+  lane.raw_values = Floats(length * shape.head_dim, ElementType::kFloat32);
+  Store(shape, lane);
   return lane;
+}
+
+void Batches::Store(const DecodeShape& shape, TestLane& lane) {
+  const int d = shape.head_dim;
+  const auto store = [&](const std::vector<float>& raw, const RowFormat& format,
+                         std::vector<float>& stored) {
+    stored.assign(raw.size(), 0);
+    for (int64_t p = 0; p < lane.length; ++p) {
+      const Storage type = p < lane.format.sinks ? lane.format.own : format.type;
+      const auto row =
+          reference::StoredRow(std::span(raw).subspan(p * d, format.dims), StorageName(type));
+      std::ranges::copy(row, stored.begin() + p * d);
+    }
+  };
+  store(lane.raw_keys, lane.format.keys, lane.keys);
+  store(lane.raw_values, lane.format.values, lane.values);
 }
 
 LaneRule Batches::Rule() {
@@ -298,10 +361,17 @@ std::string Describe(const TestBatch& batch, int ctas) {
   const char* types[] = {"fp32", "bf16", "fp16"};
   std::ostringstream text;
   text << types[static_cast<int>(batch.shape.type)] << " head_dim " << batch.shape.head_dim
-       << " group " << batch.shape.group << " ctas " << ctas << " lanes";
+       << " group " << batch.shape.group;
+  if (!batch.shape.plain) {
+    text << ' ' << StorageName(batch.shape.keys) << '/' << StorageName(batch.shape.values);
+  }
+  text << " ctas " << ctas << " lanes";
   for (const TestLane& lane : batch.lanes) {
     text << ' ' << lane.length;
     if (!lane.rule.full) text << '(' << lane.rule.sinks << '+' << lane.rule.window << ')';
+    if (batch.shape.plain) continue;
+    text << '[' << lane.format.keys.dims << ',' << lane.format.values.dims << ','
+         << lane.format.sinks << ']';
   }
   return text.str();
 }

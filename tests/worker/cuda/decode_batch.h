@@ -22,8 +22,10 @@ struct DecodeResult {
 // One lane: everything that was ever its key and value, of which its rule keeps a part.
 struct TestLane {
   LaneRule rule;
-  int64_t length = 0;       // the query stands at length - 1; 0: nothing is there
-  std::vector<float> keys;  // [length][head_dim], rounded to the type of the cache
+  LaneFormat format;                        // of its rows, where the shape's are not plain
+  std::vector<float> raw_keys, raw_values;  // [length][head_dim] of those, before they are stored
+  int64_t length = 0;                       // the query stands at length - 1; 0: nothing is there
+  std::vector<float> keys;                  // [length][head_dim], as they are stored
   std::vector<float> values;
   std::vector<float> q;  // [group][head_dim], rounded
 };
@@ -47,6 +49,8 @@ class Batches {
   std::vector<float> Floats(int64_t n, ElementType type, float size = 1);
   TestLane Lane(const DecodeShape& shape, const LaneRule& rule, int64_t length);
   LaneRule Rule();
+  // A lane's rows become what the shape's types and the format's dims make of them.
+  static void Store(const DecodeShape& shape, TestLane& lane);
   // Full and local lanes of up to `longest` tokens.
   TestBatch Make(const DecodeShape& shape, int lanes, int longest);
 

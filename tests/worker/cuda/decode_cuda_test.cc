@@ -161,6 +161,81 @@ TEST_F(DecodeCuda, NanInAQueryIsNotHidden) {
   }
 }
 
+// Every pair of types, rows shorter than head_dim and plain first tokens among them.
+class DecodeCoded : public DecodeCuda {
+ protected:
+  static std::vector<DecodeShape> Shapes(int head_dim, int group) {
+    std::vector<DecodeShape> shapes;
+    for (const ElementType own : {ElementType::kFloat32, ElementType::kBfloat16}) {
+      const Storage types[] = {
+          own == ElementType::kFloat32 ? Storage::kFloat32 : Storage::kBfloat16, Storage::kFloat8,
+          Storage::kInt8, Storage::kInt4};
+      for (const Storage keys : types) {
+        for (const Storage values : types) {
+          shapes.push_back({own, head_dim, group, false, keys, values});
+        }
+      }
+    }
+    return shapes;
+  }
+};
+
+TEST_F(DecodeCoded, EqualsSoftmaxInFp64ForEveryShape) {
+  Batches batches(10);
+  for (const int head_dim : {64, 80, 96, 128, 256}) {
+    for (const int group : {1, 4, 8, 16}) {
+      for (const DecodeShape& shape : Shapes(head_dim, group)) {
+        const TestBatch batch = batches.Make(shape, batches.Int(1, 5), 1500);
+        const int ctas = batches.Int(1, 12);
+        EXPECT_EQ(Difference(Reference(batch), RunDecode(batch, ctas), shape.type), "")
+            << Describe(batch, ctas);
+      }
+    }
+  }
+}
+
+TEST_F(DecodeCoded, EqualsSoftmaxInFp64ForRandomBatches) {
+  Batches batches(11);
+  const int head_dims[] = {64, 80, 96, 128, 256};
+  for (int trial = 0; trial < 200; ++trial) {
+    const std::vector<DecodeShape> shapes =
+        Shapes(head_dims[batches.Int(0, 4)], batches.Int(1, 16));
+    const DecodeShape& shape = shapes[batches.Int(0, 31)];
+    const TestBatch batch =
+        batches.Make(shape, batches.Int(1, trial % 10 == 0 ? 40 : 8), trial % 20 == 0 ? 6000 : 900);
+    const int ctas = batches.Int(0, 1) == 0 ? 0 : batches.Int(1, 30);
+    ASSERT_EQ(Difference(Reference(batch), RunDecode(batch, ctas), shape.type), "")
+        << "trial " << trial << ": " << Describe(batch, ctas);
+  }
+}
+
+TEST_F(DecodeCoded, HoweverCutTheResultIsTheSame) {
+  Batches batches(12);
+  for (const DecodeShape& shape : Shapes(128, 4)) {
+    TestBatch batch = batches.Make(shape, 3, 100);
+    batch.lanes.push_back(batches.Lane(batch.shape, FullRule(), 5000));
+    const DecodeResult whole = RunDecode(batch, 1);
+    for (const int ctas : {2, 7, 264}) {
+      EXPECT_EQ(Difference(whole, RunDecode(batch, ctas), shape.type), "") << Describe(batch, ctas);
+    }
+  }
+}
+
+TEST_F(DecodeCoded, RowsOfZerosAndLanesWithoutTokens) {
+  Batches batches(13);
+  for (const DecodeShape& shape : Shapes(64, 5)) {
+    TestBatch batch = batches.Make(shape, 2, 300);
+    batch.lanes.push_back(batches.Lane(batch.shape, FullRule(), 0));
+    batch.lanes.push_back(batches.Lane(batch.shape, FullRule(), 70));
+    for (std::vector<float>* rows : {&batch.lanes[3].raw_keys, &batch.lanes[3].raw_values}) {
+      std::fill(rows->begin() + 30 * 64, rows->begin() + 50 * 64, 0.0f);
+    }
+    Batches::Store(shape, batch.lanes[3]);
+    EXPECT_EQ(Difference(Reference(batch), RunDecode(batch, 0), shape.type), "")
+        << Describe(batch, 0);
+  }
+}
+
 TEST_F(DecodeCuda, UnknownShapesAreRefused) {
   EXPECT_EQ(PrepareDecode({ElementType::kBfloat16, 72, 4}), 0);
   EXPECT_EQ(PrepareDecode({ElementType::kBfloat16, 128, 17}), 0);

@@ -1,4 +1,5 @@
-// Projections on a GPU against those on a CPU, with the rotary embedding that a GPU does on the way.
+// Projections on a GPU against those on a CPU, with the rotary embedding that a GPU does on the
+// way.
 #include "worker/projection_cuda.h"
 
 #include <gtest/gtest.h>

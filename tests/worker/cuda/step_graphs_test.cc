@@ -35,13 +35,25 @@ constexpr char kPlan[] = R"({"version":1,"layers":8,"kv_heads":4,
            {"layer":2,"heads":[0,1,2,3],"policy":"full"},
            {"layer":3,"heads":[2],"policy":"none"}]})";
 
+// Three pairs of types in layer 3.
+constexpr char kCodedPlan[] = R"({"version":1,"layers":8,"kv_heads":4,
+  "policies":{"full":{"sinks":4,"storage":{"k":"int8","v":"int8"}},
+              "local":{"sinks":4,"window_tokens":64,"storage":{"k":"int4","v":"int4"}},
+              "none":{"sinks":0,"window_tokens":100,"compensation":"none"}},
+  "default":"local",
+  "heads":[{"layer":0,"heads":[1],"policy":"full"},{"layer":1,"heads":[1],"policy":"full"},
+           {"layer":2,"heads":[0,1,2,3],"policy":"full"},{"layer":3,"heads":[3],"policy":"full"},
+           {"layer":3,"heads":[2],"policy":"none"}]})";
+
 struct GraphCase {
   std::string dtype;
   int workers = 1;
   Sums sums = Sums::kAuto;
+  bool coded = false;
 };
 void PrintTo(const GraphCase& c, std::ostream* out) {
-  *out << c.dtype << ", workers: " << c.workers << ", sums: " << static_cast<int>(c.sums);
+  *out << c.dtype << (c.coded ? " coded" : "") << ", workers: " << c.workers
+       << ", sums: " << static_cast<int>(c.sums);
 }
 
 // Sequences of different lengths that start and end at different steps; tokens are chosen by the
@@ -52,7 +64,7 @@ class Steps {
         bool keeps_logits = true, float temperature = 0) {
     LocalOptions options;
     options.model_dir = SourceDir() / "models" / "needle-10m";
-    options.plan = kPlan;
+    options.plan = c.coded ? kCodedPlan : kPlan;
     options.dtype = c.dtype;
     options.workers = c.workers;
     options.devices = devices;
@@ -156,7 +168,9 @@ INSTANTIATE_TEST_SUITE_P(Cuda, StepGraphsOnGpus,
                          testing::Values(GraphCase{"fp32", 1}, GraphCase{"bf16", 1},
                                          GraphCase{"fp32", 2, Sums::kNccl},
                                          GraphCase{"fp32", 2, Sums::kPush},
-                                         GraphCase{"bf16", 2, Sums::kPush}));
+                                         GraphCase{"bf16", 2, Sums::kPush},
+                                         GraphCase{"fp32", 1, Sums::kAuto, true},
+                                         GraphCase{"bf16", 1, Sums::kAuto, true}));
 
 }  // namespace
 }  // namespace headlong

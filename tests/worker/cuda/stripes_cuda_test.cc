@@ -29,7 +29,7 @@ class OnGpu final : public StripeDevice {
     out_ = cuda::DeviceArray<float>(rows * out_columns_);
     if (out_columns_ == 0) return {};
     out_.FillBytes(0xff);
-    const cuda::DeviceArray<float> from(qkv);
+    cuda::DeviceArray<float> from(qkv);
     attention_->Run(0, from.get(), out_.get());
     return Read(out_);
   }
