@@ -41,9 +41,12 @@ std::string Ranks(LaneRank rank) {
   return absl::StrCat(R"("rank":{)", sides, "}");
 }
 
-class ProjectedLanes : public ::testing::Test {
+class ProjectedLanes : public ::testing::TestWithParam<On> {
  protected:
   void SetUp() override {
+    const auto devices = DevicesOf(GetParam());
+    if (!devices.ok()) GTEST_SKIP() << devices.status();
+    options_.devices = *devices;
     options_.model_dir = SourceDir() / "models" / "needle-10m";
     options_.max_context = 2048;
     const auto prompts = ReadJsonFile(GoldenPath("needle-10m.transformers.json"));
@@ -86,7 +89,7 @@ class ProjectedLanes : public ::testing::Test {
   std::vector<uint32_t> tokens_;
 };
 
-TEST_F(ProjectedLanes, WithAllNumbersEqualTheModel) {
+TEST_P(ProjectedLanes, WithAllNumbersEqualTheModel) {
   const std::vector<float> plain = Logits(PlanOf(""));
   EXPECT_LE(Difference(Logits(PlanOf(R"("rotation":"hadamard")")), plain), 1e-3);
   for (const LaneRank rank : {LaneRank{64, 64}, LaneRank{64, 0}, LaneRank{0, 64}}) {
@@ -94,7 +97,7 @@ TEST_F(ProjectedLanes, WithAllNumbersEqualTheModel) {
   }
 }
 
-TEST_F(ProjectedLanes, WithFewerNumbersAreTheSameInAnyChunksAndStripes) {
+TEST_P(ProjectedLanes, WithFewerNumbersAreTheSameInAnyChunksAndStripes) {
   const std::vector<float> plain = Logits(PlanOf(""));
   const std::string plan = Projected({48, 32});
   const std::vector<float> one = Logits(plan);
@@ -103,7 +106,7 @@ TEST_F(ProjectedLanes, WithFewerNumbersAreTheSameInAnyChunksAndStripes) {
   EXPECT_LE(Difference(Logits(plan, 256, {2, 1, 4}), one), 2e-3);
 }
 
-TEST_F(ProjectedLanes, MayBeCodedToo) {
+TEST_P(ProjectedLanes, MayBeCodedToo) {
   const std::vector<float> plain = Logits(Projected({48, 48}));
   const std::vector<float> coded =
       Logits(Projected({48, 48}, R"(,"storage":{"k":"int8","v":"int8"})"));
@@ -111,13 +114,16 @@ TEST_F(ProjectedLanes, MayBeCodedToo) {
   EXPECT_LE(Difference(coded, plain), 1.0);
 }
 
-TEST_F(ProjectedLanes, AreRefusedWithoutTheirProjections) {
+TEST_P(ProjectedLanes, AreRefusedWithoutTheirProjections) {
   const std::string plan = Projected({48, 48});
   options_.projections = nullptr;
   options_.plan = plan;
   const auto workers = LocalWorkers::Begin(options_);
   EXPECT_EQ(workers.status().message(), "configure: projection of layer 0 head 0: is missing");
 }
+
+INSTANTIATE_TEST_SUITE_P(On, ProjectedLanes, ::testing::Values(On::kCpu, On::kCuda),
+                         ::testing::PrintToStringParamName());
 
 }  // namespace
 }  // namespace headlong
