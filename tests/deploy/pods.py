@@ -15,7 +15,7 @@ import time
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from deploy.invariants import component, containers, pod_labels, pod_of, selects, workloads
+from deploy.workloads import component, containers, pod_labels, pod_of, selects, workloads
 from support.cluster import wait_until
 
 FIRST_ADDRESS = 10  # 127.77.0.10, .11, ...

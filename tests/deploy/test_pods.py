@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from deploy.pods import Kubelet
-from deploy.test_kubernetes import needs_kubectl, render
+from deploy.rendering import needs_kubectl, render
 from support.cluster import ROOT, Stream, wait_until
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="changing root and user needs root")
