@@ -10,6 +10,7 @@ import pytest
 
 from support.cluster import GOLDEN, connect, wait_until
 from support.roles import Roles
+from support.secure_cluster import SecureCluster
 
 REQUESTS = [
     dict(text="Once upon a time", max_tokens=150, temperature=0, ignore_eos=True),
@@ -106,6 +107,23 @@ def test_headlong_generate_goes_on(sandbox, options):
     whole = sandbox.run(*command)
     assert client.out == whole.out
     assert len(begun) < len(whole.out), "the answer was complete before the restart"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_headlong_generate_goes_on_over_tls(sandbox, number):
+    cluster = SecureCluster(sandbox, "--dtype", "fp32", "--drain", "0")
+    command = ["generate", "--server", cluster.address, "--tls-ca", cluster.folder / "ca.crt",
+               "--token-file", cluster.alice, "--prompt", "Once upon a time", "--max-tokens", 400,
+               "--ignore-eos", "--temperature", 0]
+    client = sandbox.spawn(*command)
+    client.wait_for_output(" ", 30)
+    cluster.coordinator.signal(number)
+    cluster.coordinator.wait(20)
+    cluster.coordinator = cluster.start_coordinator()
+    assert client.wait(60) == 0, client.err
+    assert "lost the server after" in client.err
+    assert client.out == sandbox.run(*command).out
+    assert all(worker.popen.poll() is None for worker in cluster.workers.values())
 
 
 def test_json_counts_every_token_once(sandbox):
