@@ -22,6 +22,19 @@ from deploy.workloads import component, containers, pod_labels, pod_of, selects,
 from support.cluster import wait_until
 
 
+def make_root(image, root):
+    subprocess.run(["cp", "-a", image, root], check=True)
+    (root / "proc").mkdir()
+    (root / "dev").mkdir(exist_ok=True)
+    (root / "dev" / "null").touch()
+
+
+def with_mounts(root, command):
+    """`command` with what a container runtime mounts."""
+    script = 'mount -t proc proc "$0/proc" && mount --bind /dev/null "$0/dev/null" && exec "$@"'
+    return ["unshare", "--mount", "sh", "-c", script, root, *command]
+
+
 class Pod:
     """One replica of a workload: its network from start to delete, its container while it runs."""
 
@@ -36,18 +49,16 @@ class Pod:
         if self.network is None:
             self.network, self.address = self.kubelet.network.add()
             self.root = self.kubelet.folder / f"{self.name}-{self.address}"
-            subprocess.run(["cp", "-a", self.kubelet.image, self.root], check=True)
-            (self.root / "proc").mkdir()
+            make_root(self.kubelet.image, self.root)
             self._mount_volumes()
             self.kubelet.pods_changed()
         context = pod_of(self.workload)["securityContext"]
         user = f"{context['runAsUser']}:{context['runAsGroup']}"
         command = ["chroot", f"--userspec={user}", self.root, "/bin/headlong", *self.arguments()]
-        script = f'mount -t proc proc "{self.root}/proc" && exec "$@"'
         self.log = self.root.with_name(self.root.name + ".log")
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                self.network.enter("unshare", "--mount", "sh", "-c", script, "sh", *command),
+                self.network.enter(*with_mounts(self.root, command)),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                 env=self.environment())
         return self
@@ -133,18 +144,16 @@ class Client:
     def __init__(self, kubelet, files):
         self.network, self.address = kubelet.network.add()
         self.root = kubelet.folder / f"client-{self.address}"
-        subprocess.run(["cp", "-a", kubelet.image, self.root], check=True)
-        (self.root / "proc").mkdir()
+        make_root(kubelet.image, self.root)
         for name, content in files.items():
             (self.root / name).write_bytes(content)
         kubelet.clients.append(self)
         kubelet.pods_changed()
 
     def begin(self, *args):
-        script = f'mount -t proc proc "{self.root}/proc" && exec "$@"'
         command = ["chroot", "--userspec=65532:65532", self.root, "/bin/headlong", *args]
         return subprocess.Popen(
-            self.network.enter("unshare", "--mount", "sh", "-c", script, "sh", *command),
+            self.network.enter(*with_mounts(self.root, command)),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={})
 

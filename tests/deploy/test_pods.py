@@ -170,8 +170,8 @@ def test_policies_keep_strangers_out(cluster, client):
 def test_a_coordinator_that_is_killed_finds_its_workers_again(cluster, client):
     coordinator = cluster.pods["coordinator-0"]
     processes = [pod.process.pid for pod in cluster.workers()]
-    whole = json.loads(client.run(*GENERATE, "--max-tokens", 400))
-    asked = client.begin(*GENERATE, "--max-tokens", 400)
+    whole = json.loads(client.run(*GENERATE, "--max-tokens", 250))
+    asked = client.begin(*GENERATE, "--max-tokens", 250)
     wait_until(lambda: cluster.running_tokens() > 50, 60, "tokens")
     coordinator.kill()
     coordinator.start().wait_until_ready()
