@@ -8,6 +8,8 @@
 namespace headlong {
 namespace {
 
+constexpr std::chrono::milliseconds kReconnectTime{1000};  // that a call gives a lost connection
+
 bool IsLoopback(const std::string& address) {
   return absl::StartsWith(address, "127.") || absl::StartsWith(address, "localhost:") ||
          absl::StartsWith(address, "[::1]:") || absl::StartsWith(address, "unix:");
@@ -108,6 +110,16 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(const ClientOptions& opt
   return std::unique_ptr<Client>(new Client(options, std::move(channel)));
 }
 
+void Client::AwaitConnection(std::chrono::milliseconds limit) {
+  const auto deadline = std::chrono::system_clock::now() + limit;
+  while (!options_.cancel_on_interrupt || !Interrupted()) {
+    const grpc_connectivity_state state = channel_->GetState(/*try_to_connect=*/true);
+    const auto now = std::chrono::system_clock::now();
+    if (state == GRPC_CHANNEL_READY || now >= deadline) return;
+    channel_->WaitForStateChange(state, std::min(deadline, now + kInterruptPoll));
+  }
+}
+
 absl::Status Client::Explain(const grpc::Status& status) const {
   if (status.error_code() == grpc::StatusCode::CANCELLED && Interrupted()) {
     return absl::CancelledError("interrupted");
@@ -129,6 +141,7 @@ absl::StatusOr<Response> Client::Call(Stub& stub,
                                       grpc::Status (Stub::*method)(grpc::ClientContext*,
                                                                    const Request&, Response*),
                                       const Request& request) {
+  AwaitConnection(kReconnectTime);
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + options_.call_timeout);
   Response response;

@@ -59,6 +59,10 @@ class Client {
   const std::string& address() const { return options_.address; }
   v1::Inference::Stub& inference() { return *inference_; }
 
+  // Waits until there is a connection, up to `limit` or Ctrl-C. A lost one is made anew only while
+  // somebody waits: calls that fail at once leave no time for a TLS handshake.
+  void AwaitConnection(std::chrono::milliseconds limit);
+
   // Between these two, Ctrl-C cancels the call of `context`.
   void Watch(grpc::ClientContext* context);
   void Unwatch(grpc::ClientContext* context);

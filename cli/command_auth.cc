@@ -44,6 +44,16 @@ std::string NameIn(const std::string& line) {
   return words.empty() || words[0][0] == '#' ? "" : words[0];
 }
 
+// `scopes` with commas between them.
+OutputJson EntryJson(const std::string& name, const std::string& scopes,
+                     const TokenLimits& limits) {
+  OutputJson entry = {{"name", name}, {"scopes", absl::StrSplit(scopes, ',')}};
+  if (limits.max_concurrent > 0) entry["max_concurrent"] = limits.max_concurrent;
+  if (limits.tokens_per_second > 0) entry["tokens_per_second"] = limits.tokens_per_second;
+  if (limits.cache_share > 0) entry["cache_share"] = limits.cache_share;
+  return entry;
+}
+
 absl::Status Create(const AuthFlags& flags) {
   ASSIGN_OR_RETURN(std::string text, ReadTokens(flags.file, /*must_exist=*/false));
   for (const std::string& line : std::vector<std::string>(absl::StrSplit(text, '\n'))) {
@@ -64,7 +74,10 @@ absl::Status Create(const AuthFlags& flags) {
                   LimitsText(flags.limits), "\n");
   RETURN_IF_ERROR(ParseTokens(text, "--scopes").status());
   RETURN_IF_ERROR(WritePrivateFile(flags.file.string(), text, /*replace=*/true));
-  return PrintText(token + "\n");  // the file keeps its hash alone
+  if (!flags.output.json()) return PrintText(token + "\n");  // the file keeps its hash alone
+  OutputJson json = EntryJson(flags.name, flags.scopes, flags.limits);
+  json["token"] = token;
+  return PrintJson(json);
 }
 
 absl::Status Revoke(const AuthFlags& flags) {
@@ -82,7 +95,9 @@ absl::Status Revoke(const AuthFlags& flags) {
     return absl::NotFoundError(
         absl::StrCat(flags.file.string(), ": ", flags.name, " has no token"));
   }
-  return WritePrivateFile(flags.file.string(), rest, /*replace=*/true);
+  RETURN_IF_ERROR(WritePrivateFile(flags.file.string(), rest, /*replace=*/true));
+  return flags.output.json() ? PrintJson({{"name", flags.name}, {"revoked", true}})
+                             : absl::OkStatus();
 }
 
 absl::Status List(const AuthFlags& flags) {
@@ -93,12 +108,8 @@ absl::Status List(const AuthFlags& flags) {
     if (NameIn(line).empty()) continue;
     const std::vector<std::string> words =
         absl::StrSplit(line, absl::ByAnyChar(" \t\r"), absl::SkipEmpty());
-    OutputJson entry = {{"name", words[0]}, {"scopes", absl::StrSplit(words[1], ',')}};
     const TokenLimits limits = ParseTokens(line, "").value().begin()->second.limits;
-    if (limits.max_concurrent > 0) entry["max_concurrent"] = limits.max_concurrent;
-    if (limits.tokens_per_second > 0) entry["tokens_per_second"] = limits.tokens_per_second;
-    if (limits.cache_share > 0) entry["cache_share"] = limits.cache_share;
-    json.push_back(std::move(entry));
+    json.push_back(EntryJson(words[0], words[1], limits));
     absl::StrAppend(&lines, words[0], "  ", words[1], LimitsText(limits), "\n");
   }
   return flags.output.json() ? PrintJson(json) : PrintText(lines);
@@ -109,6 +120,7 @@ CLI::App* AddVerb(CommandLine& cli, CLI::App* noun, const char* verb, const char
   *flags = std::make_shared<AuthFlags>();
   CLI::App* command = noun->add_subcommand(verb, what);
   command->add_option("FILE", (*flags)->file, "As --access-tokens of the coordinator")->required();
+  AddOutputFlag(command, &(*flags)->output);
   command->callback([&cli, flags = *flags, run] {
     cli.action = [flags, run] {
       const absl::Status done = run(*flags);
@@ -159,9 +171,7 @@ void AddAuthCommand(CommandLine& cli) {
   command = AddVerb(cli, token, "revoke", "Remove a token; servers notice within a second", Revoke,
                     &flags);
   AddName(command, *flags);
-  command =
-      AddVerb(cli, token, "list", "Who has tokens, for what, and with which limits", List, &flags);
-  AddOutputFlag(command, &flags->output);
+  AddVerb(cli, token, "list", "Who has tokens, for what, and with which limits", List, &flags);
 }
 
 }  // namespace headlong

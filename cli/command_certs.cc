@@ -37,6 +37,11 @@ absl::Status WritePair(const std::filesystem::path& stem, const KeyAndCertificat
   return WritePrivateFile(absl::StrCat(stem.string(), ".crt"), made.certificate, replace);
 }
 
+OutputJson PairJson(const std::filesystem::path& stem) {
+  return {{"certificate", absl::StrCat(stem.string(), ".crt")},
+          {"key", absl::StrCat(stem.string(), ".key")}};
+}
+
 absl::Status Init(const CertsFlags& flags) {
   std::error_code error;
   std::filesystem::create_directories(flags.folder, error);
@@ -46,6 +51,7 @@ absl::Status Init(const CertsFlags& flags) {
   }
   ASSIGN_OR_RETURN(const KeyAndCertificate made, MakeAuthority("headlong cluster", flags.days));
   RETURN_IF_ERROR(WritePair(flags.folder / "ca", made, /*replace=*/false));
+  if (flags.output.json()) return PrintJson(PairJson(flags.folder / "ca"));
   return PrintText(absl::StrCat(
       "wrote ", (flags.folder / kCa).string(), " and ", (flags.folder / kCaKey).string(),
       ": keep the key where no server runs\nnext: headlong certs issue ", flags.folder.string(),
@@ -69,6 +75,13 @@ absl::Status Issue(const CertsFlags& flags) {
   ASSIGN_OR_RETURN(const KeyAndCertificate made, IssueCertificate(authority, request));
   RETURN_IF_ERROR(WritePair(flags.folder / flags.name, made, /*replace=*/true));
   const std::string stem = (flags.folder / flags.name).string();
+  if (flags.output.json()) {
+    OutputJson json = PairJson(stem);
+    json["authority"] = (flags.folder / kCa).string();
+    json["identity"] = request.identity;
+    json["hosts"] = request.hosts;
+    return PrintJson(json);
+  }
   return PrintText(absl::StrCat("use: --tls-cert ", stem, ".crt --tls-key ", stem, ".key --tls-ca ",
                                 (flags.folder / kCa).string(), "\n"));
 }
@@ -99,6 +112,7 @@ CLI::App* AddVerb(CommandLine& cli, CLI::App* noun, const char* verb, const char
                   const std::shared_ptr<CertsFlags>& flags,
                   absl::Status (*run)(const CertsFlags&)) {
   CLI::App* command = noun->add_subcommand(verb, what);
+  AddOutputFlag(command, &flags->output);
   command->callback([&cli, flags, run] {
     cli.action = [flags, run] {
       const absl::Status done = run(*flags);
@@ -146,7 +160,6 @@ void AddCertsCommand(CommandLine& cli) {
   command =
       AddVerb(cli, noun, "show", "Say whose a certificate is and how long it lasts", show, Show);
   command->add_option("FILE", show->file, "PEM")->required();
-  AddOutputFlag(command, &show->output);
 }
 
 }  // namespace headlong

@@ -26,6 +26,7 @@ struct CoordinatorFlags {
   EngineFlags engine;
   ListenFlags listen;
   int expected_workers = 1;
+  OutputFlag output;
   LogFlags log;
   double drain_s = 30;
 };
@@ -63,6 +64,27 @@ class SecondSignal {
   std::thread watch_;
 };
 
+absl::Status AnnounceListening(const Coordinator& coordinator, const CoordinatorFlags& flags,
+                               Terminal& terminal) {
+  const std::string clients = coordinator.client_address();
+  const std::string workers = coordinator.worker_address();
+  if (flags.output.json()) {
+    RETURN_IF_ERROR(PrintJson({{"state", "listening"},
+                               {"address", clients},
+                               {"worker_address", workers},
+                               {"metrics_address", coordinator.metrics_address()},
+                               {"model", flags.engine.model},
+                               {"expected_workers", flags.expected_workers}}));
+  } else {
+    RETURN_IF_ERROR(PrintText(absl::StrCat("coordinator of ", flags.engine.model, ": clients at ",
+                                           clients, ", workers at ", workers, "\n")));
+  }
+  Announce(terminal, flags.log,
+           absl::StrCat("start ", flags.expected_workers, " of: headlong worker --coordinator ",
+                        workers, " --id NAME --model ", flags.engine.model));
+  return absl::OkStatus();
+}
+
 ExitCode RunCoordinator(CoordinatorFlags& flags, Terminal& terminal) {
   std::signal(SIGPIPE, SIG_IGN);
   SetUpLogging(terminal, flags.log, {"coordinator"});
@@ -82,13 +104,8 @@ ExitCode RunCoordinator(CoordinatorFlags& flags, Terminal& terminal) {
   coordinator.expected_workers = flags.expected_workers;
   absl::StatusOr<std::unique_ptr<Coordinator>> started = Coordinator::Start(coordinator);
   if (!started.ok()) return FailToStart(started.status());
-  const absl::Status printed = PrintText(absl::StrCat(
-      "coordinator of ", flags.engine.model, ": clients at ", (*started)->client_address(),
-      ", workers at ", (*started)->worker_address(), "\n"));
-  if (!printed.ok()) return Fail(printed);
-  Announce(terminal, flags.log,
-           absl::StrCat("start ", flags.expected_workers, " of: headlong worker --coordinator ",
-                        (*started)->worker_address(), " --id NAME --model ", flags.engine.model));
+  const absl::Status announced = AnnounceListening(**started, flags, terminal);
+  if (!announced.ok()) return Fail(announced);
   while (!Interrupted()) std::this_thread::sleep_for(kInterruptPoll);
   Announce(terminal, flags.log, "draining: waiting for running requests");
   const SecondSignal quits;
@@ -150,6 +167,7 @@ void AddCoordinatorCommand(CommandLine& cli) {
       ->check(CLI::Range(0.0, 86400.0))
       ->capture_default_str();
   AddLogFlags(command, &flags->log);
+  AddOutputFlag(command, &flags->output);
   command->callback([&cli, flags] {
     cli.action = [&cli, flags] { return RunCoordinator(*flags, cli.terminal); };
   });

@@ -29,7 +29,6 @@ using std::chrono::steady_clock;
 constexpr milliseconds kStatusPoll{50};
 constexpr milliseconds kStuckFor{3000};  // an unchanged reason with all workers there is final
 constexpr milliseconds kWorkersEndWithin{1000};
-constexpr milliseconds kSupervisorCallTimeout{1000};
 
 absl::Status GivenUp(const std::vector<ChildState>& children) {
   for (const ChildState& child : children) {
@@ -199,19 +198,14 @@ absl::StatusOr<std::unique_ptr<LocalCluster>> LocalCluster::Start(
     const LocalClusterOptions& options, Terminal& terminal) {
   RETURN_IF_ERROR(CheckDevice(options.device, options.gpu));
   std::unique_ptr<LocalCluster> cluster(new LocalCluster(options, terminal));
-  ASSIGN_OR_RETURN(cluster->coordinator_, Coordinator::Start(options.coordinator));
+  CoordinatorOptions coordinator = options.coordinator;
+  coordinator.ends_workers = true;  // they are this process's
+  ASSIGN_OR_RETURN(cluster->coordinator_, Coordinator::Start(coordinator));
   RETURN_IF_ERROR(cluster->StartWorkers());
   return cluster;
 }
 
 absl::Status LocalCluster::StartWorkers() {
-  ClientOptions client;
-  client.address = DialAddress(client_address());
-  client.cancel_on_interrupt = false;
-  ASSIGN_OR_RETURN(client_, Client::Connect(client));
-  client.call_timeout = kSupervisorCallTimeout;
-  ASSIGN_OR_RETURN(supervisor_client_, Client::Connect(client));
-
   SupervisorOptions supervisor;
   const int gpus = options_.device == "cpu" ? 0 : CountUsableGpus();
   supervisor.commands =
@@ -230,7 +224,7 @@ absl::Status LocalCluster::StartWorkers() {
 
 std::set<int64_t> LocalCluster::FrozenPids() {
   std::set<int64_t> pids;
-  const absl::StatusOr<v1::ListWorkersResponse> workers = supervisor_client_->ListWorkers();
+  const absl::StatusOr<v1::ListWorkersResponse> workers = coordinator_->ListWorkers();
   if (!workers.ok()) return pids;
   for (const v1::Worker& worker : workers->workers()) {
     if (worker.state() == "gone") pids.insert(worker.pid());
@@ -252,7 +246,7 @@ absl::Status LocalCluster::WhyItCannotServe(const v1::GetClusterResponse& cluste
 }
 
 absl::StatusOr<bool> LocalCluster::AllWorkersAreHere() {
-  ASSIGN_OR_RETURN(const v1::ListWorkersResponse workers, client_->ListWorkers());
+  ASSIGN_OR_RETURN(const v1::ListWorkersResponse workers, coordinator_->ListWorkers());
   const auto here =
       std::count_if(workers.workers().begin(), workers.workers().end(),
                     [](const v1::Worker& worker) { return worker.state() != "gone"; });
@@ -262,7 +256,7 @@ absl::StatusOr<bool> LocalCluster::AllWorkersAreHere() {
 absl::Status LocalCluster::WaitUntilServing() {
   Progress progress(terminal_, "headlong");
   while (!Interrupted()) {
-    ASSIGN_OR_RETURN(const v1::GetClusterResponse cluster, client_->GetCluster());
+    ASSIGN_OR_RETURN(const v1::GetClusterResponse cluster, coordinator_->GetCluster());
     if (cluster.state() == "serving") return absl::OkStatus();
     RETURN_IF_ERROR(WhyItCannotServe(cluster));
     ShowStartup(cluster, progress);

@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "cli/client.h"
 #include "cli/flags.h"
 #include "cli/supervisor.h"
 #include "cli/terminal.h"
@@ -94,8 +93,6 @@ class LocalCluster {
   const LocalClusterOptions options_;
   Terminal& terminal_;
   std::unique_ptr<Coordinator> coordinator_;
-  std::unique_ptr<Client> client_;             // this thread's
-  std::unique_ptr<Client> supervisor_client_;  // the supervisor's thread's
   std::unique_ptr<Supervisor> supervisor_;
   std::string stuck_reason_;  // empty: it is not
   std::chrono::steady_clock::time_point stuck_since_;

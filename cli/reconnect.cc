@@ -12,6 +12,7 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 constexpr milliseconds kBetweenTries{200};
+constexpr milliseconds kForAConnection{500};
 constexpr milliseconds kWorthATry{500};  // before the deadline
 
 // A new server, or the old one over a new connection, may go on with it. ALREADY_EXISTS: the old
@@ -64,6 +65,7 @@ GenerationResult GenerateAcrossRestarts(Client& client, const v1::GenerateReques
     if (options.lost && told != result.token_ids.size()) options.lost(result.token_ids.size());
     told = result.token_ids.size();
     if (!SleepUnlessInterrupted(kBetweenTries)) break;
+    client.AwaitConnection(kForAConnection);
     GenerationResult more = RunGeneration(client, RestOf(request, result), events, left());
     if (!more.token_ids.empty()) last_token = Clock::now();
     Append(std::move(more), result);

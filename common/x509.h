@@ -6,6 +6,7 @@
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -23,5 +24,9 @@ using OpenSslOwned = std::unique_ptr<T, OpenSslFreer>;
 
 // "2026-01-31 12:00 UTC"
 std::string TimeText(const ASN1_TIME* time);
+int64_t UnixSeconds(const ASN1_TIME* time);
+
+// "3A5F...", in hexadecimal.
+std::string SerialText(const X509* certificate);
 
 }  // namespace headlong

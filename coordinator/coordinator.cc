@@ -14,6 +14,7 @@
 #include "coordinator/admin_service.h"
 #include "coordinator/calibration/projections_file.h"
 #include "coordinator/engine.h"
+#include "coordinator/engine_answer.h"
 #include "coordinator/gate.h"
 #include "coordinator/inference_service.h"
 #include "coordinator/listen_address.h"
@@ -187,6 +188,7 @@ EngineOptions EngineOptionsOf(const CoordinatorOptions& options, const ServedMod
   engine.objective =
       options.placement_objective == "capacity" ? Objective::kCapacity : Objective::kLatency;
   engine.moves = MoveModeFromName(options.moves).value();  // as CheckOptions says
+  engine.ends_workers = options.ends_workers;
   engine.cluster.expected_workers = options.expected_workers;
   engine.cluster.rejoin_grace = options.rejoin_grace;
   return engine;
@@ -266,7 +268,8 @@ class CoordinatorServer final : public Coordinator {
 
   absl::Status Listen() {
     if (!options_.metrics_listen.empty()) {
-      ASSIGN_OR_RETURN(metrics_, MetricsServer::Start(options_.metrics_listen, &engine_));
+      ASSIGN_OR_RETURN(metrics_,
+                       MetricsServer::Start(options_.metrics_listen, &engine_, options_.tls));
       inference_context_.metrics = &metrics_->requests();
     }
     if (!options_.health_listen.empty()) {
@@ -294,6 +297,12 @@ class CoordinatorServer final : public Coordinator {
   }
   std::string metrics_address() const override {
     return metrics_ == nullptr ? "" : WithPort(options_.metrics_listen, metrics_->port());
+  }
+  absl::StatusOr<v1::GetClusterResponse> GetCluster() override {
+    return AnswerOf<v1::GetClusterResponse>(engine_);
+  }
+  absl::StatusOr<v1::ListWorkersResponse> ListWorkers() override {
+    return AnswerOf<v1::ListWorkersResponse>(engine_);
   }
 
   void Shutdown(std::chrono::milliseconds drain) override {

@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/tls.h"
+#include "headlong/v1/admin.pb.h"
 
 namespace headlong {
 
@@ -31,11 +32,12 @@ struct CoordinatorOptions {
   TlsFiles tls;
   std::filesystem::path access_tokens;  // of clients, as ParseTokens; needs TLS; empty: none
   bool insecure = false;                // strangers may reach what neither of these protects
-  int expected_workers = 1;             // the first epoch waits for so many
-  int64_t max_context = 0;              // 0: the model's
-  int max_sequences = 16;               // running at once
-  int max_batch_tokens = 512;           // rows of one step
-  int max_waiting = 1024;               // queued requests; more: RESOURCE_EXHAUSTED
+  bool ends_workers = false;   // when it ends; else they keep their weights for the next one
+  int expected_workers = 1;    // the first epoch waits for so many
+  int64_t max_context = 0;     // 0: the model's
+  int max_sequences = 16;      // running at once
+  int max_batch_tokens = 512;  // rows of one step
+  int max_waiting = 1024;      // queued requests; more: RESOURCE_EXHAUSTED
   std::chrono::milliseconds rejoin_grace{3000};  // after a death, wait so long for a replacement
 };
 
@@ -50,8 +52,12 @@ class Coordinator {
   virtual std::string worker_address() const = 0;
   virtual std::string metrics_address() const = 0;  // empty without one
 
-  // Stops taking requests, waits up to `drain` for running ones, tells the workers to stop and
-  // closes the ports. Idempotent.
+  // What Admin answers, without certificates and tokens. UNAVAILABLE once it shuts down.
+  virtual absl::StatusOr<v1::GetClusterResponse> GetCluster() = 0;
+  virtual absl::StatusOr<v1::ListWorkersResponse> ListWorkers() = 0;
+
+  // Stops taking requests, waits up to `drain` for running ones, tells the workers to stop where
+  // it ends them, else lets go of them, and closes the ports. Idempotent.
   virtual void Shutdown(std::chrono::milliseconds drain) = 0;
 };
 

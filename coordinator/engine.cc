@@ -101,7 +101,13 @@ void Engine::EndWork() {
   while (!requests_.empty()) {
     Fail(requests_.begin()->first, absl::UnavailableError("the server is shutting down"));
   }
-  for (const auto& [link, port] : ports_) SendShutdown(link, "the coordinator shuts down");
+  for (const auto& [link, port] : ports_) {
+    if (options_.ends_workers) {
+      SendShutdown(link, "the coordinator shuts down");
+    } else {  // it registers with the next coordinator
+      port->Close(absl::UnavailableError("the coordinator shuts down"));
+    }
+  }
   SetServing(false);
 }
 

@@ -31,13 +31,13 @@ class Engine {
          const Tokenizer* tokenizer);
   ~Engine();     // Stop(0) and Join
   void Start();  // once OnServing is set: told whenever the cluster begins or ceases to serve
-  // Takes no new requests, waits up to `drain` for those that run, fails the rest, tells the
-  // workers to stop. From any thread but the engine's; idempotent.
+  // Takes no new requests, waits up to `drain` for those that run, fails the rest, and ends the
+  // workers or their streams. From any thread but the engine's; idempotent.
   void Stop(Millis drain);
   void Join();  // ends the thread; calls that are posted later never run
+  bool joined() const { return joining_; }                                   // or about to be
   void Post(std::function<void()> call) { mailbox_.Post(std::move(call)); }  // from any thread
   void OnServing(std::function<void(bool)> callback) { on_serving_ = std::move(callback); }
-
   // ---- engine thread only ----
   // The port hears of everything that follows, refusals included.
   void Submit(Request request, std::shared_ptr<ClientPort> client,

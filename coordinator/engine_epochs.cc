@@ -217,7 +217,7 @@ absl::Status Engine::CheckWithout(const std::string& worker_id) const {
 // Hands its lanes over like a drained worker, but is let back in when it comes anew.
 void Engine::WorkerLeaves(LinkId link) {
   const Member* member = cluster_.find(link);
-  if (member == nullptr || draining_) return;  // draining: all are told to stop at its end
+  if (member == nullptr || draining_) return;  // draining: its end is the end of all streams
   const std::string& id = member->registration.worker_id();
   const absl::Status fits = CheckWithout(id);
   if (fits.ok()) {

@@ -25,6 +25,7 @@ struct EngineOptions {
   bool stripes = true;      // retrieval heads may be split over workers
   Objective objective = Objective::kLatency;
   MoveMode moves = MoveMode::kAuto;
+  bool ends_workers = false;  // Stop tells them to end, too
   ClusterOptions cluster;
 };
 

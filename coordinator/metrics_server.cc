@@ -1,17 +1,16 @@
 #include "coordinator/metrics_server.h"
 
-#include <future>
 #include <utility>
 
+#include "common/certificate_expiry.h"
 #include "common/metrics_port.h"
 #include "common/status.h"
 #include "coordinator/cluster_metrics.h"
+#include "coordinator/engine_answer.h"
 #include "prometheus/collectable.h"
 
 namespace headlong {
 namespace {
-
-constexpr std::chrono::seconds kEnginePatience{2};
 
 // Asks the engine whenever somebody asks us.
 class ClusterState final : public prometheus::Collectable {
@@ -19,22 +18,12 @@ class ClusterState final : public prometheus::Collectable {
   explicit ClusterState(Engine* engine) : engine_(*engine) {}
 
   std::vector<prometheus::MetricFamily> Collect() const override {
-    struct Answer {
-      v1::GetClusterResponse cluster;
-      v1::ListWorkersResponse workers;
-    };
-    auto promise = std::make_shared<std::promise<Answer>>();
-    std::future<Answer> future = promise->get_future();
-    engine_.Post([engine = &engine_, promise] {
-      Answer answer;
-      engine->Describe(answer.cluster);
-      engine->Describe(answer.workers);
-      promise->set_value(std::move(answer));
-    });
     // An engine that ends answers nobody; what was counted is still there to be read.
-    if (future.wait_for(kEnginePatience) != std::future_status::ready) return {};
-    const Answer answer = future.get();
-    return ClusterMetrics(answer.cluster, answer.workers);
+    const auto cluster = AnswerOf<v1::GetClusterResponse>(engine_);
+    if (!cluster.ok()) return {};
+    const auto workers = AnswerOf<v1::ListWorkersResponse>(engine_);
+    if (!workers.ok()) return {};
+    return ClusterMetrics(*cluster, *workers);
   }
 
  private:
@@ -43,13 +32,16 @@ class ClusterState final : public prometheus::Collectable {
 
 class PrometheusServer final : public MetricsServer {
  public:
-  PrometheusServer(std::unique_ptr<prometheus::Exposer> exposer, Engine* engine)
+  PrometheusServer(std::unique_ptr<prometheus::Exposer> exposer, Engine* engine,
+                   const TlsFiles& tls)
       : registry_(std::make_shared<prometheus::Registry>()),
         requests_(*registry_),
         state_(std::make_shared<ClusterState>(engine)),
+        certificates_(std::make_shared<CertificateExpiry>(tls)),
         exposer_(std::move(exposer)) {
     exposer_->RegisterCollectable(registry_);
     exposer_->RegisterCollectable(state_);
+    exposer_->RegisterCollectable(certificates_);
   }
 
   RequestMetrics& requests() override { return requests_; }
@@ -59,15 +51,17 @@ class PrometheusServer final : public MetricsServer {
   const std::shared_ptr<prometheus::Registry> registry_;
   RequestMetrics requests_;
   const std::shared_ptr<ClusterState> state_;
+  const std::shared_ptr<CertificateExpiry> certificates_;
   const std::unique_ptr<prometheus::Exposer> exposer_;  // last: nobody reads once it is gone
 };
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(const std::string& address,
-                                                                    Engine* engine) {
+                                                                    Engine* engine,
+                                                                    const TlsFiles& tls) {
   ASSIGN_OR_RETURN(auto exposer, ListenForMetrics(address));
-  return std::make_unique<PrometheusServer>(std::move(exposer), engine);
+  return std::make_unique<PrometheusServer>(std::move(exposer), engine, tls);
 }
 
 }  // namespace headlong

@@ -60,7 +60,8 @@ class WorkerProcess {
       ASSIGN_OR_RETURN(health_, HealthServer::Start(options_.health_listen));
     }
     if (!options_.metrics_listen.empty()) {
-      ASSIGN_OR_RETURN(metrics_, WorkerMetrics::Start(options_.metrics_listen, options_.worker_id));
+      ASSIGN_OR_RETURN(metrics_, WorkerMetrics::Start(options_.metrics_listen, options_.worker_id,
+                                                      options_.tls));
       spdlog::info("metrics on port {}", metrics_->port());
     }
     ASSIGN_OR_RETURN(const DeviceChoice choice, Choose(options_.device, options_.gpu));

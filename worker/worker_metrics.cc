@@ -21,16 +21,20 @@ constexpr absl::StatusCode kFaults[] = {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<WorkerMetrics>> WorkerMetrics::Start(const std::string& address,
-                                                                    const std::string& worker_id) {
-  std::unique_ptr<WorkerMetrics> metrics(new WorkerMetrics(worker_id));
+                                                                    const std::string& worker_id,
+                                                                    const TlsFiles& tls) {
+  std::unique_ptr<WorkerMetrics> metrics(new WorkerMetrics(worker_id, tls));
   ASSIGN_OR_RETURN(metrics->exposer_, ListenForMetrics(address));
   metrics->exposer_->RegisterCollectable(metrics->registry_);
+  metrics->exposer_->RegisterCollectable(metrics->certificates_);
   return metrics;
 }
 
-WorkerMetrics::WorkerMetrics(const std::string& worker_id)
+WorkerMetrics::WorkerMetrics(const std::string& worker_id, const TlsFiles& tls)
     : worker_({{"worker", worker_id}}),
       registry_(std::make_shared<prometheus::Registry>()),
+      certificates_(std::make_shared<CertificateExpiry>(
+          tls, CertificateExpiry::Labels{{"worker", worker_id}})),
       epoch_(AddGauge("headlong_worker_epoch", "The epoch whose steps it computes; 0: none")),
       weights_bytes_(AddGauge("headlong_model_weights_bytes", "Its share of the model's weights")),
       retrieval_(AddCaches("retrieval")),

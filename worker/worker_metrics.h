@@ -1,11 +1,12 @@
-// What a worker says of itself to Prometheus: its steps, caches, sums and faults, each with its id
-// as label `worker`. Told by the step thread; read by whoever asks for /metrics.
+// What a worker says of itself to Prometheus: steps, caches, sums, faults and certificates, each
+// with its id as label `worker`. Told by the step thread; read by whoever asks for /metrics.
 #pragma once
 
 #include <memory>
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "common/certificate_expiry.h"
 #include "headlong/v1/worker.pb.h"
 #include "prometheus/counter.h"
 #include "prometheus/gauge.h"
@@ -23,7 +24,8 @@ class WorkerMetrics {
  public:
   // Listens from here on. UNAVAILABLE names --metrics-listen when `address` cannot be had.
   static absl::StatusOr<std::unique_ptr<WorkerMetrics>> Start(const std::string& address,
-                                                              const std::string& worker_id);
+                                                              const std::string& worker_id,
+                                                              const TlsFiles& tls);
   ~WorkerMetrics();
 
   // What an epoch that is ready for steps holds; null: there is none.
@@ -43,7 +45,7 @@ class WorkerMetrics {
     prometheus::Gauge& bytes_total;
   };
 
-  explicit WorkerMetrics(const std::string& worker_id);
+  WorkerMetrics(const std::string& worker_id, const TlsFiles& tls);
   prometheus::Gauge& AddGauge(const char* name, const char* help, const Labels& labels = {});
   prometheus::Counter& AddCounter(const char* name, const char* help, const Labels& labels = {});
   prometheus::Histogram& AddTimes(const char* name, const char* help, const Labels& labels = {});
@@ -53,6 +55,7 @@ class WorkerMetrics {
 
   const Labels worker_;
   const std::shared_ptr<prometheus::Registry> registry_;
+  const std::shared_ptr<CertificateExpiry> certificates_;
   prometheus::Gauge& epoch_;
   prometheus::Gauge& weights_bytes_;
   Caches retrieval_, local_;

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Writes the Grafana dashboard and the Prometheus alert rules of Headlong beside this script.
+"""Writes the Grafana dashboard and the Prometheus alert rules of Headlong beside this script, the
+rules also as the object that Prometheus' operator reads.
 
-  python3 deploy/monitoring/make.py           # dashboard.json, alerts.yaml
+  python3 deploy/monitoring/make.py           # dashboard.json, alerts.yaml, prometheus-rule.yaml
   python3 deploy/monitoring/make.py --check   # exit code 1 where the files are not what it writes
 
 Every expression names metrics that a coordinator or a worker exports (--metrics-listen of both);
@@ -13,6 +14,7 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 RATE = "[$__rate_interval]"
+CERT_EXPIRY = "headlong_cert_expiry_timestamp_seconds"
 
 
 def quantiles(metric):
@@ -60,6 +62,9 @@ PANELS = [
      [("faults of {{worker}}", "sum by (worker) (increase(headlong_worker_faults_total[5m]))"),
       ("preemptions", rate("headlong_preemptions_total")),
       ("bytes of moved caches", rate("headlong_lane_transfer_bytes_total"))]),
+    ("Certificates, time left", "s",
+     [("{{instance}} {{certificate}}",
+       f"min by (instance, certificate) ({CERT_EXPIRY}) - time()")]),
 ]
 
 # (name, expression, for, severity, what it means and what to do)
@@ -96,6 +101,10 @@ ALERTS = [
      "avg by (instance) (rate(headlong_worker_compute_seconds_total[5m]))", "10m", "warning",
      "One worker computes half as long again as the others, who wait for it: `headlong placement "
      "plan` shows what another placement would bring."),
+    ("HeadlongCertificateEnds", f"min by (instance, certificate) ({CERT_EXPIRY}) - time() < 604800",
+     "0m", "warning",
+     "A certificate ends within a week: renew it, or take an old authority out of its file. "
+     "Pods and services read renewed files without a restart."),
 ]
 
 
@@ -127,19 +136,28 @@ def dashboard():
 
 
 def alerts():
-    lines = ["# Made by make.py.", "groups:", "  - name: headlong", "    rules:"]
+    lines = ["groups:", "  - name: headlong", "    rules:"]
     for name, expression, lasting, severity, text in ALERTS:
         lines += [f"      - alert: {name}",
                   f"        expr: {json.dumps(expression)}",
                   f"        for: {lasting}",
                   f"        labels: {{severity: {severity}}}",
                   f"        annotations: {{summary: {json.dumps(text)}}}"]
-    return "\n".join(lines) + "\n"
+    return lines
+
+
+def files():
+    """{name: text}"""
+    rule = ["# Made by make.py.", "apiVersion: monitoring.coreos.com/v1", "kind: PrometheusRule",
+            "metadata:", "  name: headlong", "spec:", *(f"  {line}" for line in alerts())]
+    return {"dashboard.json": dashboard(),
+            "alerts.yaml": "\n".join(["# Made by make.py.", *alerts()]) + "\n",
+            "prometheus-rule.yaml": "\n".join(rule) + "\n"}
 
 
 def main():
     stale = []
-    for name, text in (("dashboard.json", dashboard()), ("alerts.yaml", alerts())):
+    for name, text in files().items():
         path = HERE / name
         if "--check" not in sys.argv[1:]:
             path.write_text(text)

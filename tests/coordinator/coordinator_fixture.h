@@ -34,6 +34,7 @@ class WithCoordinator : public testing::Test {
     options.max_sequences = 4;
     options.max_batch_tokens = 64;
     options.rejoin_grace = rejoin_grace;
+    options.ends_workers = ends_workers_;
     auto started = Coordinator::Start(options);
     ASSERT_TRUE(started.ok()) << started.status();
     coordinator_ = *std::move(started);
@@ -107,6 +108,7 @@ class WithCoordinator : public testing::Test {
   std::unique_ptr<v1::Inference::Stub> inference_;
   std::unique_ptr<v1::Admin::Stub> admin_;
   std::string fingerprint_;
+  bool ends_workers_ = false;  // before Start
 };
 
 }  // namespace headlong

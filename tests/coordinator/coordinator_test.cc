@@ -205,6 +205,7 @@ TEST_F(Deaths, WorkerTooSmallUsesUpNoEpoch) {
 class Shutdowns : public WithCoordinator {};
 
 TEST_F(Shutdowns, RunningRequestsFailAndWorkersReadTheCommand) {
+  ends_workers_ = true;
   Start(2);
   const auto first = Worker(Slow());
   const auto second = Worker(Named("w1", 2));
@@ -220,6 +221,20 @@ TEST_F(Shutdowns, RunningRequestsFailAndWorkersReadTheCommand) {
   EXPECT_TRUE(second->saw_shutdown());
 }
 
+TEST_F(Shutdowns, WorkersThatAreNotItsOwnAreLetGo) {
+  Start(2);
+  const auto first = Worker(Slow());
+  const auto second = Worker(Named("w1", 2));
+  Call call(*inference_, Request(kPrompt, 2000));
+  ASSERT_TRUE(call.ReadTokens(2));
+  coordinator_->Shutdown(milliseconds(0));
+  EXPECT_EQ(call.ReadAll().error_code(), grpc::StatusCode::UNAVAILABLE);
+  for (const auto* worker : {&first, &second}) {
+    EXPECT_FALSE((*worker)->WaitClosed().ok());
+    EXPECT_FALSE((*worker)->saw_shutdown());
+  }
+}
+
 TEST_F(Shutdowns, DrainLetsRequestsEnd) {
   Start(1);
   const auto worker = Worker(Slow());
@@ -232,6 +247,7 @@ TEST_F(Shutdowns, DrainLetsRequestsEnd) {
 
 // The stream is not ended under a worker that has still to read its Shutdown, but not for long.
 TEST_F(Shutdowns, WorkerThatLingersIsCutOff) {
+  ends_workers_ = true;
   Start(1);
   FakeWorkerOptions options;
   options.lingers_at_shutdown = true;

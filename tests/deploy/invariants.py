@@ -5,18 +5,24 @@ other and be probed, and that what was meant to be closed is closed.
 """
 import re
 
+from deploy import custom_resources
+from deploy.workloads import (
+    argument, component, containers, pod_labels, pod_of, selects, serves, workloads)
+
 ENUMS = {
     "podManagementPolicy": {"Parallel", "OrderedReady"},
     "effect": {"NoSchedule", "PreferNoSchedule", "NoExecute"},
     "protocol": {"TCP", "UDP"},
     "medium": {"", "Memory"},
     "unhealthyPodEvictionPolicy": {"AlwaysAllow", "IfHealthyBudget"},
+    "pullPolicy": {"Always", "IfNotPresent", "Never"},
 }
 NODE_OPERATORS = {"In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"}
 QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?")
 NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-# Secrets and volumes that the one who applies brings: README.md names them.
-EXTERNAL = {"secret": {"coordinator-tls", "worker-tls", "access-tokens"}, "claim": {"model"}}
+IMAGE = re.compile(r"[\w.-]+(:\d+)?(/[\w.-]+)+(:[\w.-]+|@sha256:[0-9a-f]{64})")
+# Secrets that the one who applies brings: README.md names them.
+EXTERNAL = {"coordinator-tls", "worker-tls", "access-tokens"}
 DRAIN_FLAG = "--drain="
 TEARDOWN_SECONDS = 15
 
@@ -27,30 +33,6 @@ def walk(value, path=()):
         enumerate(value) if isinstance(value, list) else ())
     for key, item in items:
         yield from walk(item, (*path, key))
-
-
-def workloads(objects):
-    return [o for o in objects if o["kind"] in ("StatefulSet", "Deployment")]
-
-
-def pod_of(workload):
-    return workload["spec"]["template"]["spec"]
-
-
-def containers(workload):
-    return pod_of(workload)["containers"]
-
-
-def pod_labels(workload):
-    return workload["spec"]["template"]["metadata"].get("labels", {})
-
-
-def selects(selector, labels):
-    return all(labels.get(key) == value for key, value in (selector or {}).items())
-
-
-def component(workload):
-    return pod_labels(workload).get("app.kubernetes.io/component")
 
 
 def check_values(objects):
@@ -64,13 +46,16 @@ def check_values(objects):
             if len(path) > 1 and path[-2] in ("requests", "limits"):
                 if not QUANTITY.fullmatch(str(value)):
                     yield f"{'.'.join(map(str, path))}: {value} is no quantity"
-                if key == "nvidia.com/gpu" and not str(value).isdigit():
-                    yield f"{value} GPUs"
+                if "/" in key and not str(value).isdigit():
+                    yield f"{value} of {key}"
             if key == "sizeLimit" and not QUANTITY.fullmatch(str(value)):
                 yield f"sizeLimit {value}"
             if key in ("containerPort", "port", "targetPort") and isinstance(value, int):
                 if not 1 <= value <= 65535:
                     yield f"{'.'.join(map(str, path))}: {value}"
+            if key in ("image", "reference") and isinstance(value, str):
+                if not IMAGE.fullmatch(value):
+                    yield f"{'.'.join(map(str, path))}: {value} has no registry or no tag"
 
 
 def check_names(objects):
@@ -82,8 +67,9 @@ def check_names(objects):
         if (o["kind"], name) in seen:
             yield f"{o['kind']} {name}: twice"
         seen.add((o["kind"], name))
-    if {component(w) for w in workloads(objects)} != {"coordinator", "worker"}:
-        yield "components are not coordinator and worker"
+    roles = sorted(c["args"][0] for w in workloads(objects) for c in containers(w))
+    if roles != ["serve"] and set(roles) != {"coordinator", "worker"}:
+        yield f"neither `serve` nor coordinator and workers: {roles}"
 
 
 def check_selectors(objects):
@@ -141,9 +127,9 @@ def check_references(objects):
         for name, volume in volumes.items():
             secret = volume.get("secret", {}).get("secretName")
             claim = volume.get("persistentVolumeClaim", {}).get("claimName")
-            if secret and secret not in EXTERNAL["secret"] and ("Secret", secret) not in known:
+            if secret and secret not in EXTERNAL and ("Secret", secret) not in known:
                 yield f"volume {name}: no secret {secret}"
-            if claim and claim not in EXTERNAL["claim"]:
+            if claim and ("PersistentVolumeClaim", claim) not in known:
                 yield f"volume {name}: no claim {claim}"
         for c in containers(w):
             for mount in c.get("volumeMounts", []):
@@ -196,7 +182,8 @@ def check_resources(objects):
         name = w["metadata"]["name"]
         for c in containers(w):
             resources = c.get("resources", {})
-            for what in ("memory", "nvidia.com/gpu"):
+            devices = {key for part in resources.values() for key in part if "/" in key}
+            for what in {"memory", *devices}:
                 if resources.get("requests", {}).get(what) != resources.get("limits", {}).get(what):
                     yield f"{name}: requests and limits of {what} differ"
             drain = sum(int(a[len(DRAIN_FLAG):]) for a in c["args"] if a.startswith(DRAIN_FLAG))
@@ -204,13 +191,28 @@ def check_resources(objects):
             if pod_of(w)["terminationGracePeriodSeconds"] < drain + pause + TEARDOWN_SECONDS:
                 yield f"{name}: killed while it drains"
             shm = [m for m in c.get("volumeMounts", []) if m["mountPath"] == "/dev/shm"]
-            if component(w) == "worker" and not shm:
+            if (component(w) == "worker" or serves(w)) and not shm:
                 yield f"{name}: /dev/shm is the default 64 MB"
+    for w in filter(serves, workloads(objects)):
+        gpus = containers(w)[0]["resources"]["limits"].get("nvidia.com/gpu")
+        if argument(w, "--workers") != str(gpus) or argument(w, "--device") != "cuda":
+            yield f"{w['metadata']['name']}: {argument(w, '--workers')} workers on {gpus} GPUs"
+        return
     workers = sum(w["spec"]["replicas"] for w in workloads(objects) if component(w) == "worker")
     expected = [o["data"]["workers"] for o in objects if o["kind"] == "ConfigMap"
                 and o["metadata"]["name"].startswith("cluster")]
     if expected != [str(workers)]:
         yield f"{workers} workers are started, {expected} are expected"
+
+
+def check_rdma(objects):
+    """Who gets an adapter uses it, and the other way round."""
+    for w in workloads(objects):
+        for c in containers(w):
+            adapters = any(key.startswith("rdma/") for key in c["resources"]["limits"])
+            env = {e["name"]: e.get("value") for e in c.get("env", [])}
+            if adapters != (env.get("NCCL_NET") == "IB"):
+                yield f"{w['metadata']['name']}: adapters and NCCL_NET do not fit"
 
 
 def check_pools(objects):
@@ -246,7 +248,8 @@ def check_monitoring(objects):
 
 
 CHECKS = [check_values, check_names, check_selectors, check_ports, check_references, check_probes,
-          check_security, check_resources, check_pools, check_monitoring]
+          check_security, check_resources, check_pools, check_rdma, check_monitoring,
+          *custom_resources.CHECKS]
 
 
 def violations(objects):

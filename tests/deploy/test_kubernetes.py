@@ -2,44 +2,59 @@
 mistakes planted in it are found."""
 import copy
 import re
-import shutil
-import subprocess
 
-import kubernetes_validate
 import pytest
 import yaml
 
-from deploy.invariants import component, containers, violations, workloads
+from deploy.invariants import violations
+from deploy.rendering import (
+    ADDED, KUBERNETES, OVERLAYS, container, needs_kubectl, one, pod, render, render_with,
+    schema_errors)
+from deploy.workloads import component, containers, serves, workloads
 from support.cluster import ROOT
 
-KUBERNETES = ROOT / "deploy" / "kubernetes"
-OVERLAYS = sorted(path.name for path in (KUBERNETES / "overlays").iterdir())
-VERSION = "1.32"
-
-needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None,
-                                   reason="kubectl, which renders, is not installed")
 pytestmark = needs_kubectl
 
 
-def render(overlay):
-    text = subprocess.run(["kubectl", "kustomize", KUBERNETES / "overlays" / overlay], check=True,
-                          capture_output=True, text=True).stdout
-    return list(yaml.safe_load_all(text))
+@pytest.fixture(scope="module", params=[*OVERLAYS, *(f"{each} and more" for each in ADDED)])
+def overlay(request, tmp_path_factory):
+    name = request.param.split()[0]
+    if name == request.param:
+        return render(name)
+    return render_with(name, ADDED[name], tmp_path_factory.mktemp(name))
 
 
-def schema_errors(objects):
-    errors = []
-    for o in objects:
-        try:
-            kubernetes_validate.validate(o, VERSION, strict=True)
-        except kubernetes_validate.ValidationError as error:
-            errors.append(f"{o['kind']} {o['metadata']['name']}: {error.message}")
-    return errors
+def test_every_component_is_rendered():
+    used = {each for added in ADDED.values() for each in added}
+    for name in OVERLAYS:
+        text = (KUBERNETES / "overlays" / name / "kustomization.yaml").read_text()
+        used |= {path.rsplit("/", 1)[-1] for path in yaml.safe_load(text).get("components", [])}
+    assert used == {path.name for path in (KUBERNETES / "components").iterdir()}
 
 
-@pytest.fixture(scope="module", params=OVERLAYS)
-def overlay(request):
-    return render(request.param)
+def test_what_the_readme_applies_is_there():
+    text = (ROOT / "deploy" / "README.md").read_text()
+    paths = re.findall(r"(?:-k|-f) (deploy/\S+)", text)
+    assert {f"deploy/kubernetes/overlays/{name}" for name in OVERLAYS} <= set(paths)
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_the_loader_of_weights_fits(mixed):
+    loader = yaml.safe_load(
+        (KUBERNETES / "components" / "weights-claim" / "loader.yaml").read_text())
+    assert schema_errors([loader]) == []
+    claim = loader["spec"]["volumes"][0]["persistentVolumeClaim"]
+    assert one(mixed, "PersistentVolumeClaim", claim["claimName"]) and not claim.get("readOnly")
+    [container] = loader["spec"]["containers"]
+    assert container["volumeMounts"][0]["mountPath"] == "/model"
+    for field in ("securityContext", "automountServiceAccountToken"):
+        assert loader["spec"][field] == pod(mixed)[field], "its namespace is restricted"
+    assert container["securityContext"] == containers(workloads(mixed)[0])[0]["securityContext"]
+
+
+def test_the_rules_are_those_of_the_file(mixed):
+    rules = yaml.safe_load((ROOT / "deploy" / "monitoring" / "alerts.yaml").read_text())
+    assert one(mixed, "PrometheusRule", "headlong")["spec"] == rules
 
 
 @pytest.fixture(scope="module")
@@ -57,25 +72,12 @@ def test_invariants(overlay):
 
 def test_flags_are_the_programs(overlay, module_sandbox):
     known = {role: set(re.findall(r"--[a-z][-a-z]*", module_sandbox.run(role, "--help").out))
-             for role in ("coordinator", "worker")}
+             for role in ("coordinator", "worker", "serve")}
     for workload in workloads(overlay):
         for container in containers(workload):
             role, *flags = container["args"]
-            assert role == component(workload)
+            assert role == ("serve" if serves(workload) else component(workload))
             assert {flag.split("=")[0] for flag in flags} <= known[role]
-
-
-def one(objects, kind, name):
-    [found] = [o for o in objects if o["kind"] == kind and o["metadata"]["name"] == name]
-    return found
-
-
-def pod(objects, name="worker-compute"):
-    return one(objects, "StatefulSet", name)["spec"]["template"]["spec"]
-
-
-def container(objects, name="worker-compute"):
-    return pod(objects, name)["containers"][0]
 
 
 def affinity(objects, name):

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import urllib.request
 
 import pytest
@@ -11,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from support.cluster import MODEL, ROOT, Stream, connect, free_port, wait_until
 from support.roles import Roles
+from support.secure_cluster import SecureCluster
 
 MONITORING = ROOT / "deploy" / "monitoring"
 
@@ -27,6 +29,16 @@ def roles(module_sandbox):
     ports = [free_port() for _ in range(2)]
     made = Roles(module_sandbox, workers=2, timeout=60, worker_options=lambda i: [
         "--metrics-listen", f"127.0.0.1:{ports[i]}"])
+    made.metrics = [f"127.0.0.1:{port}" for port in ports]
+    return made
+
+
+@pytest.fixture(scope="module")
+def secure(module_sandbox):
+    """A coordinator and a worker with certificates, scraped: [coordinator's, worker's]."""
+    ports = [free_port() for _ in range(2)]
+    made = SecureCluster(module_sandbox, "--metrics-listen", f"127.0.0.1:{ports[0]}")
+    made.start_worker("w0", "w2", "--metrics-listen", f"127.0.0.1:{ports[1]}")
     made.metrics = [f"127.0.0.1:{port}" for port in ports]
     return made
 
@@ -123,10 +135,48 @@ def test_a_worker_counts_its_steps(roles):
             during, "headlong_cache_bytes", role=role)
 
 
-def test_dashboard_and_alerts_ask_for_metrics_that_are_there(server, roles):
+def ends_of_certificates(address):
+    """{(worker, own or authority): [seconds since 1970]}"""
+    ends = {}
+    for (name, labels), value in samples_at(address).items():
+        if name == "headlong_cert_expiry_timestamp_seconds":
+            labels = dict(labels)
+            assert re.fullmatch("[0-9A-F]+", labels["serial"])
+            ends.setdefault((labels.get("worker"), labels["certificate"]), []).append(value)
+    return ends
+
+
+def test_says_until_when_certificates_are_valid(secure):
+    def days_left(name):
+        shown = secure.sandbox.run("certs", "show", secure.folder / f"{name}.crt", "-o", "json")
+        return shown.json()["days_left"]
+
+    for address, worker, name in ((secure.metrics[0], None, "coordinator"),
+                                  (secure.metrics[1], "w2", "w0")):
+        ends = ends_of_certificates(address)
+        assert set(ends) == {(worker, "own"), (worker, "authority")}
+        for which, file in (("own", name), ("authority", "ca")):
+            [end] = ends[worker, which]
+            assert (end - time.time()) / 86400 == pytest.approx(days_left(file), abs=1e-3)
+    [before] = ends_of_certificates(secure.metrics[0])[None, "own"]
+    secure.issue("coordinator", "coordinator", "--host", "127.0.0.1", "--days", 3)
+    authority = secure.folder / "ca.crt"
+    assert secure.sandbox.run("certs", "init", secure.sandbox.folder / "next").code == 0
+    authority.write_text(authority.read_text()
+                         + (secure.sandbox.folder / "next" / "ca.crt").read_text())
+    after = ends_of_certificates(secure.metrics[0])
+    assert after[None, "own"][0] < before - 80 * 86400, "renewed, for shorter"
+    assert len(after[None, "authority"]) == 2, "the old one and the next"
+
+
+def test_without_certificates_nothing_is_said_of_them(server):
+    assert ends_of_certificates(address_of(server)) == {}
+
+
+def test_dashboard_and_alerts_ask_for_metrics_that_are_there(server, roles, secure):
     subprocess.run([sys.executable, MONITORING / "make.py", "--check"], check=True)
-    names = {name for name, _ in samples(server)} | {name for name, _ in samples_at(
-        roles.metrics[0])}
+    names = {name for address in (address_of(server), roles.metrics[0], secure.metrics[0])
+             for name, _ in samples_at(address)}
     queries = [target["expr"]
                for panel in json.loads((MONITORING / "dashboard.json").read_text())["panels"]
                for target in panel["targets"]]
@@ -156,12 +206,12 @@ def test_a_worker_counts_faults_and_bytes_that_move(roles):
     stream.cancel()
 
 
-def test_promtool_agrees(server, roles):
+def test_promtool_agrees(server, roles, secure):
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool (of Debian's package prometheus) is not installed")
     subprocess.run([promtool, "check", "rules", MONITORING / "alerts.yaml"], check=True)
-    for address in (address_of(server), roles.metrics[0]):
+    for address in (address_of(server), roles.metrics[0], secure.metrics[1]):
         subprocess.run([promtool, "check", "metrics"], input=scrape(address).encode(), check=True)
 
 

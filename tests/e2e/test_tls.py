@@ -26,6 +26,20 @@ def test_a_known_client_is_answered(cluster):
     assert answer["token_ids"] == plain["token_ids"]
 
 
+def test_serve_speaks_tls_and_asks_for_tokens(cluster, tmp_path):
+    certs = cluster.folder
+    server = cluster.sandbox.serve(
+        "--workers", "1", "--access-tokens", cluster.tokens, "--tls-cert",
+        certs / "coordinator.crt", "--tls-key", certs / "coordinator.key")
+    try:
+        known = ["--tls-ca", certs / "ca.crt", "--token-file", cluster.root]
+        answer = server.json("generate", "--prompt", "Once", "--max-tokens", "4", *known)
+        assert len(answer["token_ids"]) == 4
+        assert server.run("cluster", "status", *known[:2]).code == 4
+    finally:
+        assert server.stop() == 0
+
+
 def test_scopes_say_what_a_token_is_for(cluster):
     assert generate(cluster, token=cluster.alice).code == 0
     denied = cluster.run("workers", "list", token=cluster.alice)
@@ -130,6 +144,24 @@ def test_flags_that_do_not_fit_are_named(sandbox, tmp_path):
     beyond = refused("--listen", "0.0.0.0:0", "--tls-cert", certs / "a.crt",
                      "--tls-key", certs / "a.key")
     assert "--listen" in beyond and "--access-tokens" in beyond
+
+
+def test_what_makes_them_answers_in_json(sandbox, tmp_path):
+    made = sandbox.run("certs", "init", tmp_path, "-o", "json").json()
+    assert made == {"certificate": str(tmp_path / "ca.crt"), "key": str(tmp_path / "ca.key")}
+    issued = sandbox.run("certs", "issue", tmp_path, "w0", "--role", "worker", "--host", "gpu-7",
+                         "-o", "json").json()
+    assert issued["identity"] == "spiffe://headlong/worker/w0" and issued["hosts"] == ["gpu-7"]
+    assert issued["certificate"] == str(tmp_path / "w0.crt")
+    tokens = tmp_path / "tokens"
+    token = sandbox.run("auth", "token", "create", tokens, "a", "--scopes", "infer,read",
+                        "--max-concurrent", 4, "-o", "json").json()
+    assert len(token.pop("token")) == 43
+    assert token == {"name": "a", "scopes": ["infer", "read"], "max_concurrent": 4}
+    assert sandbox.run("auth", "token", "list", tokens, "-o", "json").json() == [token]
+    revoked = sandbox.run("auth", "token", "revoke", tokens, "a", "-o", "json").json()
+    assert revoked == {"name": "a", "revoked": True}
+    assert sandbox.run("auth", "token", "list", tokens, "-o", "json").json() == []
 
 
 def test_show_says_how_long(sandbox, tmp_path):

@@ -10,17 +10,13 @@ import pytest
 
 from support.cluster import GOLDEN, connect, wait_until
 from support.roles import Roles
+from support.secure_cluster import SecureCluster
 
 REQUESTS = [
     dict(text="Once upon a time", max_tokens=150, temperature=0, ignore_eos=True),
     dict(text="The treasure was buried", max_tokens=150, temperature=0.9, ignore_eos=True),
     dict(text="Grüße, 東京 and 🙂🙂 to", max_tokens=130, temperature=1.2, seed=7, ignore_eos=True),
 ]
-
-
-# New workers would measure other speeds, and another placement rounds otherwise.
-SAME_PLACEMENT = ["--profile-bandwidth", 1e10, "--profile-flops", 1e11,
-                  "--profile-flops-one-row", 1e10]
 
 
 class Answer:
@@ -68,16 +64,17 @@ def restart(roles, number):
     roles.coordinator.signal(number)
     roles.coordinator.wait(60)
     roles.coordinator = roles.start_coordinator()
-    if number == signal.SIGTERM:  # one that ends in order ends its workers, too
-        for i, worker in enumerate(roles.workers):
-            assert worker.wait(20) == 0
-            roles.workers[i] = roles.start_worker(i)
+
+
+def pids(roles):
+    listed = roles.sandbox.run("workers", "list", "--server", roles.clients, "-o", "json").json()
+    return {worker["id"]: worker["pid"] for worker in listed}
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_client_that_follows_the_protocol(sandbox, run_in_thread, number):
-    roles = Roles(sandbox, workers=2, timeout=60, coordinator_options=["--drain", 0],
-                  worker_options=SAME_PLACEMENT)
+    roles = Roles(sandbox, workers=2, timeout=60, coordinator_options=["--drain", 0])
+    before = pids(roles)
     answers = [Answer() for _ in REQUESTS]
     waits = [run_in_thread(generate, roles.clients, fields, answer)
              for fields, answer in zip(REQUESTS, answers)]
@@ -86,6 +83,7 @@ def test_a_client_that_follows_the_protocol(sandbox, run_in_thread, number):
     for wait in waits:
         wait(120)
     assert all(answer.losses >= 1 for answer in answers), "nobody was interrupted"
+    assert pids(roles) == before and len(before) == 2, "workers wait for the next coordinator"
     for fields, answer in zip(REQUESTS, answers):
         whole = generate(roles.clients, dict(fields, seed=answer.seed), Answer())
         assert whole.losses == 0
@@ -109,6 +107,23 @@ def test_headlong_generate_goes_on(sandbox, options):
     whole = sandbox.run(*command)
     assert client.out == whole.out
     assert len(begun) < len(whole.out), "the answer was complete before the restart"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_headlong_generate_goes_on_over_tls(sandbox, number):
+    cluster = SecureCluster(sandbox, "--dtype", "fp32", "--drain", "0")
+    command = ["generate", "--server", cluster.address, "--tls-ca", cluster.folder / "ca.crt",
+               "--token-file", cluster.alice, "--prompt", "Once upon a time", "--max-tokens", 400,
+               "--ignore-eos", "--temperature", 0]
+    client = sandbox.spawn(*command)
+    client.wait_for_output(" ", 30)
+    cluster.coordinator.signal(number)
+    cluster.coordinator.wait(20)
+    cluster.coordinator = cluster.start_coordinator()
+    assert client.wait(60) == 0, client.err
+    assert "lost the server after" in client.err
+    assert client.out == sandbox.run(*command).out
+    assert all(worker.popen.poll() is None for worker in cluster.workers.values())
 
 
 def test_json_counts_every_token_once(sandbox):

@@ -207,6 +207,13 @@ Seeds EvidenceSeeds() {
           R"("context":64,"scores":{"echo":[[0,1]],"induction":[[0.5,1e-9]]}})"};
 }
 
+Seeds ContextsSeeds() {
+  return {R"({"current":"prod","contexts":{"prod":{"server":"10.0.0.1:7000","tls":false,)"
+          R"("tls_ca":"/etc/headlong/ca.crt","token_file":"prod.token"},)"
+          R"("lab":{"server":"[::1]:0","tls":true}}})",
+          R"({"contexts":{"a.b-c_1":{"server":"h:65535"}}})", "{}"};
+}
+
 struct TargetSeeds {
   const char* target;
   Seeds (*seeds)();
@@ -217,7 +224,8 @@ constexpr TargetSeeds kTargets[] = {{"safetensors_fuzz", SafetensorsSeeds},
                                     {"evidence_fuzz", EvidenceSeeds},
                                     {"tokenizer_fuzz", TokenizerSeeds},
                                     {"sentencepiece_fuzz", SentencePieceSeeds},
-                                    {"vocab_merges_fuzz", VocabMergesSeeds}};
+                                    {"vocab_merges_fuzz", VocabMergesSeeds},
+                                    {"contexts_fuzz", ContextsSeeds}};
 
 }  // namespace
 

@@ -1,4 +1,6 @@
 """A cluster as strangers may reach it: certificates for workers, tokens for clients."""
+import json
+
 import grpc
 
 from support.cluster import MODEL, wait_until
@@ -15,19 +17,26 @@ class SecureCluster:
         self.tokens = sandbox.folder / "tokens"
         self.alice = self.create_token("alice", "infer")
         self.root = self.create_token("root", "infer,admin")
-        self.coordinator = sandbox.spawn(
-            "coordinator", "--model", MODEL, "--expected-workers", "2", "--max-context", "1024",
-            "--listen", "127.0.0.1:0", "--worker-listen", "127.0.0.1:0",
-            "--access-tokens", self.tokens, *self.files("coordinator"), *options,
-            launcher=launcher)
-        self.coordinator.wait_for_output("\n", 30)
-        words = self.coordinator.out.replace(",", " ").split()
-        self.address, self.worker_address = words[words.index("at") + 1], words[-1]
+        self.options, self.launcher = options, launcher
+        self.address = self.worker_address = "127.0.0.1:0"  # until it says which
+        self.coordinator = self.start_coordinator()
         self.workers = {}
         for name in ("w0", "w1"):
             self.issue(name, "worker")
             self.workers[name] = self.start_worker(name, name)
         wait_until(lambda: self.run("cluster", "status").code == 0, 60, "two workers")
+
+    def start_coordinator(self):
+        """At the ports that it had, if it had any."""
+        started = self.sandbox.spawn(
+            "coordinator", "--model", MODEL, "--expected-workers", "2", "--max-context", "1024",
+            "--listen", self.address, "--worker-listen", self.worker_address,
+            "--access-tokens", self.tokens, *self.files("coordinator"), "-o", "json",
+            *self.options, launcher=self.launcher)
+        started.wait_for_output("\n", 30)
+        listening = json.loads(started.out)
+        self.address, self.worker_address = listening["address"], listening["worker_address"]
+        return started
 
     def issue(self, name, role, *options, folder=None):
         issued = self.sandbox.run("certs", "issue", folder or self.folder, name, "--role", role,
