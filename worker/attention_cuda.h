@@ -18,7 +18,8 @@ class AttentionCuda {
  public:
   // Takes all device memory of the caches and of a step's scratch and work lists.
   // RESOURCE_EXHAUSTED with the bytes asked and free; INVALID_ARGUMENT names the field for a
-  // head_dim that is not 64, 80, 96, 128 or 256, or more than 16 query heads per KV head.
+  // head_dim that is not 64, 80, 96, 128 or 256, more than 16 query heads per KV head, or more than
+  // 64 plain first tokens of a coded head that is split.
   static absl::StatusOr<std::unique_ptr<AttentionCuda>> Create(const AttentionShape& attention,
                                                                const CacheShape& cache,
                                                                cudaStream_t stream);

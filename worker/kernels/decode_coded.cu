@@ -3,8 +3,9 @@
 // rounded. int4's scales of 32 numbers multiply sums over those 32, and weights once per 32.
 // Compiled once per pair of types (HEADLONG_KEYS, HEADLONG_VALUES).
 //
-// Bytes moved: code_bytes + 2 * scales per kept row, once. Of a block of 16 tokens with head_dim
-// 128 and int8 a warp gets 4160 bytes and issues some 500 instructions, of which 250 widen codes.
+// Bytes moved: code_bytes + 2 * scales per kept row, once. On an H100 int8 and fp8 reach 80 to 89 %
+// of the read bandwidth. int4 is bound by instructions at 55 %: a warp issues some 850 for a block
+// of 16 tokens with head_dim 128, which is 2304 bytes, against 460 for 8192 bytes of bf16.
 #include "worker/kernels/decode_plain_rows.cuh"
 
 namespace headlong::cuda {

@@ -82,13 +82,14 @@ struct KeyRange {
   __device__ bool Live(int key) const {
     return key < sink_end || (key >= sink_blocks && key < end);
   }
-  // Where the 16 keys from `key` on are, if they are in a page: of a plain lane the first one, else
-  // the lane's part of the page.
+  // Where the 16 keys from `key` on are, if they are in a page: the first one of rows of so many
+  // bytes, or with 0 of those the lane's part of the page.
+  template <int kRowBytes>
   __device__ const std::byte* Block(const Lane& lane, int key) const {
     const int p = Position(key);
     if (key >= end || p >= lane.chunk.fresh_begin) return nullptr;
-    return lane.lane_class.plain ? lane.InPage(false, lane.chunk.read, p).codes
-                                 : lane.Page(lane.chunk.read, p);
+    const int row = p & ((1 << lane.lane_class.page_shift) - 1);
+    return lane.Page(lane.chunk.read, p) + row * kRowBytes;
   }
 };
 

@@ -74,8 +74,14 @@ class KeyLoads {
  public:
   using Place = Layout<kDim>;
 
+  // What of the lane every tile needs stays in registers.
   __device__ KeyLoads(const Lane& lane, const KeyRange& range, const Slots<kDim>& slots)
-      : lane_(lane), range_(range), slots_(slots) {}
+      : lane_(lane),
+        range_(range),
+        slots_(slots),
+        key_bytes_(lane.lane_class.key_bytes),
+        fresh_keys_(lane.Fresh(false, 0).codes),
+        fresh_values_(lane.Fresh(true, 0).codes) {}
 
   // As far ahead as there are slots.
   __device__ void Run() const {
@@ -131,7 +137,8 @@ class KeyLoads {
   __device__ const std::byte* FindBlock(int tile) const {
     const int block = threadIdx.x % 32;
     if (block >= Place::kKeys / kBlockRows) return nullptr;
-    return range_.Block(lane_, tile * Place::kKeys + block * kBlockRows);
+    return range_.template Block < kPlain ? kDim * 2
+                                          : 0 > (lane_, tile * Place::kKeys + block * kBlockRows);
   }
 
   __device__ void Issue(const Half& half, const std::byte* found) const {
@@ -143,8 +150,8 @@ class KeyLoads {
     const bool whole = first >= range_.sink_blocks && last < range_.end;
     const bool fresh = whole && position >= fresh_begin;
     const bool plain = fresh || (whole && range_.Position(last) < fresh_begin);
-    const int64_t in_page = half.value ? lane_.lane_class.key_bytes : 0;
-    const std::byte* const fresh_rows = lane_.Fresh(half.value, 0).codes;
+    const int64_t in_page = half.value ? key_bytes_ : 0;
+    const std::byte* const fresh_rows = half.value ? fresh_values_ : fresh_keys_;
     const uint32_t to = slots_.At(half.slot);
 #pragma unroll
     for (int block = 0; block < Place::kKeys; block += kBlockRows) {
@@ -172,6 +179,8 @@ class KeyLoads {
   const Lane& lane_;
   const KeyRange& range_;
   const Slots<kDim>& slots_;
+  const int64_t key_bytes_;
+  const std::byte *const fresh_keys_, *const fresh_values_;
 };
 
 // One warpgroup's part of a tile.
