@@ -53,6 +53,7 @@ HeadCost Both(HeadCost one, const HeadCost& other) {
   }
   if (other.rotation != Rotation::kNone) one.rotation = other.rotation;
   if (other.rank.projected()) one.rank = other.rank;
+  if (one.rank.projected()) one.rotation = Rotation::kNone;  // projections rotate by themselves
   one.kl = std::max(one.kl, 0.0) + std::max(other.kl, 0.0);
   return one;
 }
@@ -70,13 +71,6 @@ int DialsOf(const HeadCost& cost) {
          (cost.rank.projected() ? kRank : 0);
 }
 
-// Projections rotate by themselves.
-bool GoTogether(const HeadCost& a, const HeadCost& b) {
-  const bool turned = a.rotation != Rotation::kNone || b.rotation != Rotation::kNone;
-  const bool projected = a.rank.projected() || b.rank.projected();
-  return (DialsOf(a) & DialsOf(b)) == 0 && !(turned && projected);
-}
-
 // What was measured of one head, and every union of choices of different dials that was not.
 std::vector<HeadCost> WithUnions(const std::vector<HeadCost>& measured) {
   std::vector<HeadCost> choices = measured;
@@ -85,7 +79,7 @@ std::vector<HeadCost> WithUnions(const std::vector<HeadCost>& measured) {
     for (const HeadCost& one : measured) {
       if (DialsOf(one) != dial) continue;
       for (size_t i = 0; i < count; ++i) {
-        if (DialsOf(choices[i]) > dial || !GoTogether(choices[i], one)) continue;
+        if (DialsOf(choices[i]) >= dial) continue;
         const HeadCost both = Both(choices[i], one);
         const auto same = [&](const HeadCost& other) { return SamePolicy(other, both); };
         if (std::none_of(choices.begin(), choices.end(), same)) choices.push_back(both);

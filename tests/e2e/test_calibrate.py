@@ -76,7 +76,7 @@ def test_ranks_and_codes_are_chosen_written_and_served(sandbox, tmp_path):
     out, evidence = tmp_path / "plan.json", tmp_path / "e.json"
     words = ["" if word == "64" else word
              for word in fast(out, "--budget", "0.125", "--storage", "int8,int4+hadamard",
-                              "--rank", "48", "--evidence", evidence, "-o", "json")]
+                              "--rank", "32", "--evidence", evidence, "-o", "json")]
     done = sandbox.run(*words, timeout=400)
     assert done.code == 0, done
     plan = json.loads(out.read_text())

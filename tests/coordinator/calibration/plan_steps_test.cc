@@ -80,5 +80,17 @@ TEST(BudgetPlan, JoinsDialsThatWereMeasuredApart) {
   EXPECT_TRUE(names.contains("retrieval-4-rank-32/48-int8")) << testing::PrintToString(names);
 }
 
+TEST(BudgetPlan, CodesThatWereTurnedGoWithARankUnturned) {
+  const std::vector<HeadCost> costs{
+      {0, 0, 4, 0, true, 0.01, {Storage::kInt4, Storage::kInt4}, {}, Rotation::kHadamard},
+      {0, 0, 0, 0, true, 0.1, {}, {32, 32}, {}}};
+  Budget budget = kBudget;
+  budget.share = 0.15;
+  const Plan plan = BudgetPlan({1, 1}, costs, budget).value();
+  EXPECT_EQ(plan.policies()[0].name, "retrieval-4-rank-32-int4");
+  EXPECT_EQ(plan.policies()[0].rotation, Rotation::kNone);
+  EXPECT_NEAR(PredictedKl(costs, plan).value(), 0.11, 1e-12);
+}
+
 }  // namespace
 }  // namespace headlong
