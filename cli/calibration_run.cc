@@ -117,8 +117,9 @@ absl::StatusOr<Plan> CalibrationRun::Run(const OnProgress& progress, const OnEvi
   RETURN_IF_ERROR(Judge("paper's rule", paper));
   const double share =
       static_cast<double>(evidence_.BytesOf(paper)) / static_cast<double>(evidence_.FullBytes());
-  ASSIGN_OR_RETURN(Plan equal, Choose(share + kRounding));
-  ASSIGN_OR_RETURN(equal, Refine(std::move(equal)));
+  const absl::StatusOr<Plan> least = Choose(share + kRounding);
+  if (!least.ok()) return chosen;  // codes or ranks alone do not come down to those bytes
+  ASSIGN_OR_RETURN(const Plan equal, Refine(*least));
   RETURN_IF_ERROR(Judge("calibrated, the paper's bytes", equal));
   return chosen;
 }
