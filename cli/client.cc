@@ -124,6 +124,12 @@ absl::Status Client::Explain(const grpc::Status& status) const {
   if (status.error_code() == grpc::StatusCode::CANCELLED && Interrupted()) {
     return absl::CancelledError("interrupted");
   }
+  const std::string& words = status.error_message();
+  if (status.error_code() == grpc::StatusCode::CANCELLED &&
+      (words.empty() || words == "CANCELLED")) {
+    // By gRPC itself, which has no other words: the call came while the server was ending.
+    return absl::UnavailableError(absl::StrCat("the server at ", address(), " is ending"));
+  }
   if (status.error_code() == grpc::StatusCode::UNIMPLEMENTED) {
     return absl::UnimplementedError(
         absl::StrCat("what answers at ", address(), " is not a Headlong server of this version"));
