@@ -29,37 +29,37 @@ std::string_view SideName(std::optional<Storage> side) {
   return side.has_value() ? StorageName(*side) : kOwn;
 }
 
+// "KEYS/VALUES", or one word for both; `read` makes a side of a word.
+template <typename Sides, typename Read>
+absl::StatusOr<Sides> SidesFromName(std::string_view name, const Read& read) {
+  const size_t slash = name.find('/');
+  Sides sides;
+  ASSIGN_OR_RETURN(sides.keys, read(name.substr(0, slash)));
+  sides.values = sides.keys;
+  if (slash == std::string_view::npos) return sides;
+  ASSIGN_OR_RETURN(sides.values, read(name.substr(slash + 1)));
+  return sides;
+}
+
+template <typename Sides, typename Write>
+std::string SidesName(const Sides& sides, const Write& write) {
+  std::string name(write(sides.keys));
+  if (sides.keys == sides.values) return name;
+  return name.append("/").append(write(sides.values));
+}
+
 }  // namespace
 
 absl::StatusOr<LaneStorage> LaneStorageFromName(std::string_view name) {
-  const size_t slash = name.find('/');
-  LaneStorage storage;
-  ASSIGN_OR_RETURN(storage.keys, SideFromName(name.substr(0, slash)));
-  storage.values = storage.keys;
-  if (slash == std::string_view::npos) return storage;
-  ASSIGN_OR_RETURN(storage.values, SideFromName(name.substr(slash + 1)));
-  return storage;
+  return SidesFromName<LaneStorage>(name, SideFromName);
 }
 
-std::string LaneStorageName(const LaneStorage& storage) {
-  std::string name(SideName(storage.keys));
-  if (storage.keys == storage.values) return name;
-  return name.append("/").append(SideName(storage.values));
-}
+std::string LaneStorageName(const LaneStorage& storage) { return SidesName(storage, SideName); }
 
 absl::StatusOr<LaneRank> LaneRankFromName(std::string_view name) {
-  const size_t slash = name.find('/');
-  LaneRank rank;
-  ASSIGN_OR_RETURN(rank.keys, RankFromName(name.substr(0, slash)));
-  rank.values = rank.keys;
-  if (slash == std::string_view::npos) return rank;
-  ASSIGN_OR_RETURN(rank.values, RankFromName(name.substr(slash + 1)));
-  return rank;
+  return SidesFromName<LaneRank>(name, RankFromName);
 }
 
-std::string LaneRankName(const LaneRank& rank) {
-  if (rank.keys == rank.values) return RankName(rank.keys);
-  return absl::StrCat(RankName(rank.keys), "/", RankName(rank.values));
-}
+std::string LaneRankName(const LaneRank& rank) { return SidesName(rank, RankName); }
 
 }  // namespace headlong

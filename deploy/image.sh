@@ -13,7 +13,7 @@ readonly MODEL=models/needle-10m
 readonly WHEELS=(nvidia-cublas==13.* nvidia-nccl-cu13)
 readonly CUDA_LIBRARIES=(libcublasLt.so.13 libnccl.so.2)
 # What NVIDIA's libraries name though glibc has it all in libc.so.6: the program itself does not.
-readonly STUBS=(libdl.so.2 libpthread.so.0 librt.so.1)
+readonly EMPTY_LIBRARIES=(libdl.so.2 libpthread.so.0 librt.so.1)
 
 # Nothing of it has more rights than the one who runs it, and nothing but the program can be run.
 collect() {
@@ -24,8 +24,8 @@ collect() {
   libraries=$(ldd build/headlong | awk '/=> \// { print $3 }' | sort -u)
   # shellcheck disable=SC2086  # a list of paths
   install -m 644 $libraries "$ROOT/lib/"
-  for stub in "${STUBS[@]}"; do
-    install -m 644 "$(dirname "$(grep '/libc\.so' <<<"$libraries")")/$stub" "$ROOT/lib/"
+  for library in "${EMPTY_LIBRARIES[@]}"; do
+    install -m 644 "$(dirname "$(grep '/libc\.so' <<<"$libraries")")/$library" "$ROOT/lib/"
   done
   install -m 755 "$LOADER" "$ROOT$LOADER"
   strip --strip-unneeded "$ROOT"/bin/* "$ROOT"/lib/*

@@ -8,8 +8,8 @@
 #include <tuple>
 
 #include "absl/strings/str_cat.h"
-#include "common/json.h"
 #include "tests/support/paths.h"
+#include "tests/worker/golden_prompt.h"
 #include "tests/worker/local_workers.h"
 #include "tests/worker/logits.h"
 
@@ -38,14 +38,9 @@ class CodedLanes : public ::testing::TestWithParam<On> {
     options_.devices = *devices;
     options_.model_dir = SourceDir() / "models" / "needle-10m";
     options_.max_context = 6144;
-    const auto prompts = ReadJsonFile(GoldenPath("needle-10m.transformers.json"));
-    ASSERT_TRUE(prompts.ok()) << prompts.status();
-    while (tokens_.size() < kTokens) {
-      for (const Json& prompt : *prompts) {
-        for (const uint32_t token : prompt["prompt_ids"]) tokens_.push_back(token);
-      }
-    }
-    tokens_.resize(kTokens);
+    const auto tokens = GoldenPromptTokens(kTokens);
+    ASSERT_TRUE(tokens.ok()) << tokens.status();
+    tokens_ = *tokens;
   }
 
   // After kTokens tokens in chunks, then after five more, one by one.

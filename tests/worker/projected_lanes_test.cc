@@ -6,9 +6,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "cache/projections.h"
-#include "common/json.h"
 #include "tests/support/orthonormal.h"
 #include "tests/support/paths.h"
+#include "tests/worker/golden_prompt.h"
 #include "tests/worker/local_workers.h"
 #include "tests/worker/logits.h"
 
@@ -49,14 +49,9 @@ class ProjectedLanes : public ::testing::TestWithParam<On> {
     options_.devices = *devices;
     options_.model_dir = SourceDir() / "models" / "needle-10m";
     options_.max_context = 2048;
-    const auto prompts = ReadJsonFile(GoldenPath("needle-10m.transformers.json"));
-    ASSERT_TRUE(prompts.ok()) << prompts.status();
-    while (tokens_.size() < 600) {
-      for (const Json& prompt : *prompts) {
-        for (const uint32_t token : prompt["prompt_ids"]) tokens_.push_back(token);
-      }
-    }
-    tokens_.resize(600);
+    const auto tokens = GoldenPromptTokens(600);
+    ASSERT_TRUE(tokens.ok()) << tokens.status();
+    tokens_ = *tokens;
   }
 
   // After all tokens, in chunks, and after three more, one by one.
