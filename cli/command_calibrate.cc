@@ -297,7 +297,9 @@ ExitCode RunCalibrate(CalibrateFlags& flags, Terminal& terminal) {
   if (!opened.ok()) return opened.exit;
   const absl::Status done = Calibrate(flags, *opened.target.client, terminal);
   if (done.ok()) return ExitCode::kOk;
-  if (absl::IsCancelled(done) && Interrupted()) {
+  std::error_code error;
+  const bool kept = std::filesystem::exists(PartialPath(flags), error);
+  if (absl::IsCancelled(done) && Interrupted() && kept) {
     terminal.Line(absl::StrCat("what was measured is in ", PartialPath(flags),
                                ": the same command goes on from there"));
   }
