@@ -6,6 +6,6 @@
 namespace headlong {
 
 // Grows with every change that an older process would misunderstand.
-inline constexpr uint32_t kWireProtocol = 2;
+inline constexpr uint32_t kWireProtocol = 3;
 
 }  // namespace headlong

@@ -85,7 +85,7 @@ void Engine::Join() {
 void Engine::Loop() {
   while (!stopping_) {
     mailbox_.Run(absl::FromChrono(kTickInterval));
-    Apply(cluster_.Tick(step_.open(), Now()), /*blame_requests=*/true);
+    Apply(cluster_.Tick(steps_.open(), Now()), /*blame_requests=*/true);
     ExpireWaiting();
     MaybeMove();
     ReleaseLeaving();
@@ -152,9 +152,11 @@ void Engine::Submit(Request request, std::shared_ptr<ClientPort> client,
   live.client->Accepted(live.request.prompt_length, live.request.sampling.seed);
   if (live.finished()) return Finish(id);  // resumed where nothing was left to do
   v1::SequenceStart start;
+  start.set_prompt_tokens(static_cast<uint32_t>(live.request.original_prompt_tokens));
   *start.mutable_sampling() = ToWire(live.request.sampling);
   if (live.request.probe) *start.mutable_probe() = *live.request.probe;
-  scheduler_.Add(id, live.request.tokens, live.request.original_prompt_tokens, std::move(start));
+  scheduler_.Add(id, live.request.tokens, live.request.prompt_length + live.request.max_tokens,
+                 std::move(start));
 }
 
 absl::Status Engine::Cancel(const std::string& request_id, bool dry_run) {
@@ -309,53 +311,53 @@ void Engine::SetServing(bool serving) {
 // ---- steps ----
 
 void Engine::MaybeStep() {
-  if (cluster_.phase() != ClusterPhase::kServing || step_.open()) return;
-  std::optional<v1::Step> step = scheduler_.Next();
+  if (cluster_.phase() != ClusterPhase::kServing) return;
+  if (!steps_.open()) Send(scheduler_.Next());
+  // A second one behind it: the workers need not wait until the first has been delivered.
+  const bool ahead = steps_.in_flight.size() == 1 && !moves_.waiting();
+  if (ahead && ProbesIn(requests_).empty()) Send(scheduler_.NextAhead());
+}
+
+void Engine::Send(std::optional<v1::Step> step) {
   if (!step) return;
   step->set_epoch(cluster_.epoch());
-  step->set_step(++step_.number);
-  ++step_.total;
-  step_.sent = Now();
+  const TimePoint now = Now();
+  StepInFlight& sent = steps_.Add(*step, cluster_.members(), now);
+  step->set_step(sent.number);
   for (uint64_t id : scheduler_.Scheduled()) {
     LiveRequest& live = requests_.at(id);
-    if (!live.scheduled) live.scheduled = step_.sent;
-  }
-  step_.sampling.clear();
-  for (const v1::BatchEntry& entry : step->entries()) {
-    if (entry.sample()) step_.sampling.push_back(entry.sequence_id());
-    step_.total_tokens += static_cast<uint64_t>(entry.tokens_size());
+    if (!live.scheduled) live.scheduled = now;
   }
   v1::WorkerCommand command;
   *command.mutable_step() = *std::move(step);
-  cluster_.StepSent(step_.sent);
+  cluster_.StepSent(now);
   for (LinkId link : cluster_.members()) {
-    step_.awaited.insert(link);
     const auto port = ports_.find(link);
     if (port != ports_.end()) port->second->Send(command);
   }
 }
 
 void Engine::StepDone(LinkId link, const v1::StepDone& done) {
-  if (done.epoch() != cluster_.epoch() || done.step() != step_.number ||
-      step_.awaited.erase(link) == 0)
-    return;
+  StepInFlight* step = steps_.find(done.step());
+  if (done.epoch() != cluster_.epoch() || step == nullptr || step->awaited.erase(link) == 0) return;
   if (Member* member = cluster_.find(link)) {
     member->cache_bytes_used = done.cache_bytes_used();
     member->compute_ms += done.compute_ms();
     member->collective_ms += done.collective_ms();
   }
   for (const auto& [id, why] : TakeProbes(done, requests_)) Fail(id, why);
-  if (link == cluster_.members().front()) step_.leader_done = done;
-  if (step_.open()) return;
-  step_.last_ms = MillisBetween(step_.sent, Now());
-  step_.total_ms += step_.last_ms;
-  if (!Answers(step_.leader_done, step_.sampling, static_cast<uint32_t>(config_.vocab_size))) {
-    v1::Fault fault;
-    fault.set_epoch(cluster_.epoch());
-    fault.set_message("answered another step than the one asked for");
-    return Apply(cluster_.Fault(cluster_.members().front(), fault, Now()), true);
+  if (link == cluster_.members().front()) step->leader_done = done;
+  while (steps_.open() && steps_.in_flight.front().awaited.empty()) {
+    const StepInFlight finished = steps_.TakeOldest(Now());
+    if (!Answers(finished.leader_done, finished.sampling,
+                 static_cast<uint32_t>(config_.vocab_size))) {
+      v1::Fault fault;
+      fault.set_epoch(cluster_.epoch());
+      fault.set_message("answered another step than the one asked for");
+      return Apply(cluster_.Fault(cluster_.members().front(), fault, Now()), true);
+    }
+    Deliver(finished.leader_done);
   }
-  Deliver(step_.leader_done);
 }
 
 void Engine::Deliver(const v1::StepDone& done) {
@@ -367,7 +369,7 @@ void Engine::Deliver(const v1::StepDone& done) {
     const auto live = requests_.find(sample.sequence_id());
     if (live == requests_.end()) continue;  // cancelled while the step ran
     live->second.crashes_in_a_row = 0;
-    ++step_.total_samples;
+    ++steps_.total_samples;
     scheduler_.Clear(sample.sequence_id());
     live->second.Deliver(sample, now);
     if (live->second.finished()) {

@@ -85,6 +85,7 @@ class Engine {
   absl::Status CheckWithout(const std::string& worker_id) const;  // FAILED_PRECONDITION
   void MaybeMove();
   void MaybeStep();
+  void Send(std::optional<v1::Step> step);
   void StepDone(LinkId link, const v1::StepDone& done);
   void Deliver(const v1::StepDone& done);
   void ReportProgress(const std::vector<uint64_t>& scheduled);
@@ -111,7 +112,7 @@ class Engine {
   v1::Placement placement_;
   PlacementLink link_;                             // measured last
   std::map<std::string, std::string> rendezvous_;  // of the current epoch
-  StepInFlight step_;
+  Steps steps_;
   Moves moves_;
   History history_;
   bool serving_ = false, bf16_ = false;  // bf16_: chosen once, later tokens must not change

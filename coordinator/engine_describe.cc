@@ -80,12 +80,12 @@ void Engine::Describe(v1::GetClusterResponse& out) const {
   out.set_sequences_moved(moves_.sequences_moved);
   out.set_sequences_replayed(moves_.sequences_replayed);
   out.set_model(options_.model_name);
-  out.set_steps(step_.total);
-  out.set_last_step_ms(step_.last_ms);
-  out.set_step_seconds(step_.total_ms / 1e3);
-  out.set_step_tokens(step_.total_tokens);
+  out.set_steps(steps_.total);
+  out.set_last_step_ms(steps_.last_ms);
+  out.set_step_seconds(steps_.total_ms / 1e3);
+  out.set_step_tokens(steps_.total_tokens);
   out.set_preemptions(scheduler_.preemptions());
-  out.set_tokens_sampled(step_.total_samples);
+  out.set_tokens_sampled(steps_.total_samples);
   out.set_version(Version());
   out.set_wire_protocol(kWireProtocol);
   out.set_uptime_s(history_.uptime_s(std::chrono::steady_clock::now()));

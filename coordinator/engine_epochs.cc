@@ -111,7 +111,7 @@ void Engine::StopWork(bool blame_requests) {
   history_.Ended(cluster_.reason());
   SetServing(false);
   std::vector<uint64_t> poisonous;
-  if (step_.open() && blame_requests) {
+  if (steps_.open() && blame_requests) {
     for (uint64_t id : scheduler_.Scheduled()) {
       const auto live = requests_.find(id);
       if (live == requests_.end()) continue;
@@ -119,7 +119,7 @@ void Engine::StopWork(bool blame_requests) {
       if (++live->second.crashes_in_a_row >= kMaxCrashes) poisonous.push_back(id);
     }
   }
-  step_.awaited.clear();
+  steps_.in_flight.clear();
   for (uint64_t id : poisonous) {
     spdlog::error("request {} was in the step at {} crashes in a row: set aside",
                   requests_.at(id).request.id, kMaxCrashes);
@@ -145,7 +145,7 @@ void Engine::BeginEpoch() {
   placement_.set_epoch(cluster_.epoch());
   history_.Began(placement_, cluster_.reason(), UnixMillis(), std::chrono::steady_clock::now());
   rendezvous_.clear();
-  step_.number = 0;
+  steps_.number = 0;
   spdlog::info("epoch {}: {} workers, modelled step {:.3f} ms, gap {:.2f}", cluster_.epoch(),
                placement_.workers_size(), placement_.step_ms(), placement_.gap());
   PlacementChange change;
@@ -244,7 +244,7 @@ void Engine::ReleaseLeaving() {
 }
 
 void Engine::MaybeMove() {
-  if (step_.open() || !moves_.waiting()) return;
+  if (steps_.open() || !moves_.waiting()) return;
   const TimePoint now = std::chrono::steady_clock::now();
   std::optional<EndedEpoch> ended;
   if (cluster_.phase() == ClusterPhase::kServing) {

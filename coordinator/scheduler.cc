@@ -8,8 +8,8 @@ namespace headlong {
 void Scheduler::BeginEpoch(PageBudget budget, const std::vector<uint64_t>& kept) {
   budget_ = std::move(budget);
   budget_->Clear();
-  planned_.clear();
-  order_.clear();
+  planned_ = {};
+  ahead_ = {};
   ended_.clear();  // the workers hold nothing but what was kept
   running_.clear();
   waiting_.clear();
@@ -47,14 +47,14 @@ std::vector<v1::LiveSequence> Scheduler::Live() const {
   return live;
 }
 
-void Scheduler::Add(uint64_t id, std::vector<TokenId> log, int64_t prompt_tokens,
+void Scheduler::Add(uint64_t id, std::vector<TokenId> log, int64_t most_tokens,
                     v1::SequenceStart start) {
   Sequence sequence;
   sequence.log = std::move(log);
-  sequence.prompt_tokens = prompt_tokens;
+  sequence.most_tokens = most_tokens;
+  sequence.prompt_tokens = start.prompt_tokens();
   sequence.start = std::move(start);
   sequence.start.set_sequence_id(id);
-  sequence.start.set_prompt_tokens(static_cast<uint32_t>(prompt_tokens));
   sequences_.emplace(id, std::move(sequence));
   waiting_.push_back(id);
 }
@@ -87,20 +87,61 @@ std::optional<v1::Step> Scheduler::Next() {
   PlanDecodes();
   PlanPrompts();
   Admit();
-  if (planned_.empty() && ended_.empty()) return std::nullopt;
-  v1::Step step;
-  for (uint64_t id : ended_) step.add_ended(id);
-  ended_.clear();
-  for (uint64_t id : order_) {
-    const Planned& planned = planned_.at(id);
+  if (planned_.order.empty() && ended_.empty()) return std::nullopt;
+  v1::Step step = TakeEnded();
+  for (uint64_t id : planned_.order) {
+    const PlannedEntry& planned = planned_.entries.at(id);
     if (planned.starts) *step.add_started() = sequences_.at(id).start;
     FillEntry(id, planned, step);
   }
   return step;
 }
 
+v1::Step Scheduler::TakeEnded() {
+  v1::Step step;
+  for (uint64_t id : ended_) step.add_ended(id);
+  ended_.clear();
+  return step;
+}
+
+std::optional<v1::Step> Scheduler::NextAhead() {
+  if (planned_.order.empty() || !ahead_.order.empty() || OneMayStart()) return std::nullopt;
+  std::vector<uint64_t> order;
+  for (uint64_t id : running_) {
+    Sequence& sequence = sequences_.at(id);
+    if (!GoesOnAhead(id, sequence)) return std::nullopt;
+    const auto length = static_cast<int64_t>(sequence.log.size()) + 1;  // with what is sampled
+    if (length >= sequence.most_tokens) continue;
+    const std::vector<int64_t> demand = budget_->Demand(length, sequence.prompt_tokens);
+    if (!MakeRoom(id, demand, /*may_preempt=*/false)) return std::nullopt;
+    sequence.demand = demand;
+    order.push_back(id);
+  }
+  if (order.empty() || std::ssize(order) > limits_.max_rows) return std::nullopt;
+  v1::Step step = TakeEnded();
+  for (uint64_t id : order) {
+    PlannedEntry& planned = ahead_.entries[id];
+    planned.position = static_cast<int64_t>(sequences_.at(id).log.size());
+    planned.count = 1;
+    v1::BatchEntry& entry = *step.add_entries();
+    entry.set_sequence_id(id);
+    entry.set_position(static_cast<uint32_t>(planned.position));
+    entry.set_sampled_before(true);
+    entry.set_sample(true);
+  }
+  ahead_.order = std::move(order);
+  return step;
+}
+
+// The step in flight samples the sequence, by whose next token nothing else is decided.
+bool Scheduler::GoesOnAhead(uint64_t id, const Sequence& sequence) const {
+  const auto it = planned_.entries.find(id);
+  if (it == planned_.entries.end() || it->second.unit || sequence.suspect) return false;
+  return it->second.position + it->second.count == static_cast<int64_t>(sequence.log.size());
+}
+
 void Scheduler::Finished() {
-  for (const auto& [id, planned] : planned_) {
+  for (const auto& [id, planned] : planned_.entries) {
     const auto it = sequences_.find(id);
     if (it == sequences_.end()) continue;  // removed while the step ran
     Sequence& sequence = it->second;
@@ -113,8 +154,7 @@ void Scheduler::Finished() {
     sequence.exact_position = 0;
     if (++sequence.exact_layer == limits_.layers) sequence.computed = sequence.prompt_tokens;
   }
-  planned_.clear();
-  order_.clear();
+  planned_ = std::exchange(ahead_, {});
 }
 
 SequencePhase Scheduler::phase(uint64_t id) const {
@@ -130,7 +170,7 @@ int64_t Scheduler::progress(uint64_t id) const {
   return sequence.computed + units / std::max(limits_.layers, 1);
 }
 
-std::vector<uint64_t> Scheduler::Scheduled() const { return order_; }
+std::vector<uint64_t> Scheduler::Scheduled() const { return planned_.order; }
 
 void Scheduler::PlanDecodes() {
   const std::vector<uint64_t> running = running_;  // preemption changes the member
@@ -148,7 +188,7 @@ void Scheduler::PlanPrompts() {
   for (uint64_t id : running) {
     if (phase(id) == SequencePhase::kWaiting) continue;  // preempted meanwhile
     const Sequence& sequence = sequences_.at(id);
-    if (Pending(sequence) <= 0 || planned_.contains(id)) continue;
+    if (Pending(sequence) <= 0 || planned_.entries.contains(id)) continue;
     if (NeedsExact(sequence) && std::exchange(exact_taken, true)) continue;
     Plan(id, /*starts=*/false);
   }
@@ -162,6 +202,11 @@ void Scheduler::Admit() {
     waiting_.pop_front();
     running_.push_back(id);
   }
+}
+
+bool Scheduler::OneMayStart() const {
+  return !waiting_.empty() && running() < limits_.max_sequences &&
+         MayStart(sequences_.at(waiting_.front()));
 }
 
 bool Scheduler::MayStart(const Sequence& sequence) const {
@@ -179,7 +224,7 @@ bool Scheduler::MayStart(const Sequence& sequence) const {
 bool Scheduler::Plan(uint64_t id, bool starts) {
   Sequence& sequence = sequences_.at(id);
   if (rows_left_ <= 0) return false;
-  Planned planned;
+  PlannedEntry planned;
   planned.starts = starts;
   planned.unit = NeedsExact(sequence);
   planned.position = planned.unit ? sequence.exact_position : sequence.computed;
@@ -191,8 +236,8 @@ bool Scheduler::Plan(uint64_t id, bool starts) {
   const std::vector<int64_t> demand = budget_->Demand(length, sequence.prompt_tokens);
   if (!MakeRoom(id, demand, /*may_preempt=*/!starts)) return false;
   sequence.demand = demand;
-  planned_[id] = planned;
-  order_.push_back(id);
+  planned_.entries[id] = planned;
+  planned_.order.push_back(id);
   rows_left_ -= planned.count;
   return true;
 }
@@ -226,14 +271,14 @@ void Scheduler::Preempt(uint64_t id) {
 }
 
 void Scheduler::DropPlan(uint64_t id) {
-  const auto it = planned_.find(id);
-  if (it == planned_.end()) return;
+  const auto it = planned_.entries.find(id);
+  if (it == planned_.entries.end()) return;
   rows_left_ += it->second.count;
-  planned_.erase(it);
-  std::erase(order_, id);
+  planned_.entries.erase(it);
+  std::erase(planned_.order, id);
 }
 
-void Scheduler::FillEntry(uint64_t id, const Planned& planned, v1::Step& step) const {
+void Scheduler::FillEntry(uint64_t id, const PlannedEntry& planned, v1::Step& step) const {
   const Sequence& sequence = sequences_.at(id);
   v1::BatchEntry& entry = *step.add_entries();
   entry.set_sequence_id(id);

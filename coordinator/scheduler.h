@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "coordinator/page_budget.h"
+#include "coordinator/step_plan.h"
 #include "headlong/v1/worker.pb.h"
 #include "model/tokenizer.h"
 
@@ -39,9 +40,10 @@ class Scheduler {
   // What can go on from its lanes, between two steps: runs, in no exact prefill. Oldest first.
   std::vector<v1::LiveSequence> Live() const;
 
-  // `log`: prompt and what was generated already. `prompt_tokens`: N of an exact prefill.
-  // `start` says the rest of what the workers are told; its id and prompt_tokens are set here.
-  void Add(uint64_t id, std::vector<TokenId> log, int64_t prompt_tokens, v1::SequenceStart start);
+  // `log`: prompt and what was generated already; it has `most_tokens` at its end.
+  // `start` says the rest of what the workers are told (prompt_tokens: N of an exact prefill); its
+  // id is set here.
+  void Add(uint64_t id, std::vector<TokenId> log, int64_t most_tokens, v1::SequenceStart start);
   // A sampled token joins the log. REQUIRES: added.
   void Append(uint64_t id, TokenId token);
   // The sequence was in a step that crashed, and gave no token since. Suspects run one at a time,
@@ -54,25 +56,29 @@ class Scheduler {
   // The next step (epoch and number are the caller's to set), or nullopt when there is nothing to
   // do. REQUIRES: an epoch has begun and the last step was finished.
   std::optional<v1::Step> Next();
-  // The step that Next gave was computed.
+  // The step behind that one, to be sent before its tokens are known: one token more of each
+  // sequence that runs. Nullopt where the tokens could change what is best next: while prompts are
+  // computed, one may start, pages run short, or a suspect runs. REQUIRES: one step is in flight.
+  std::optional<v1::Step> NextAhead();
+  // The oldest step in flight was computed.
   void Finished();
 
-  bool Has(uint64_t id) const { return sequences_.contains(id); }
   SequencePhase phase(uint64_t id) const;
   int64_t computed(uint64_t id) const { return sequences_.at(id).computed; }
-  // Tokens computed, counting the layers done of an exact prefill in proportion.
+  // Tokens computed; layers done of an exact prefill count in proportion.
   int64_t progress(uint64_t id) const;
   int running() const { return static_cast<int>(running_.size()); }
   int waiting() const { return static_cast<int>(waiting_.size()); }
   // Null before the first epoch.
   const PageBudget* budget() const { return budget_ ? &*budget_ : nullptr; }
   uint64_t preemptions() const { return preemptions_; }  // of all epochs
-  // Ids in the step in flight.
+  // Ids in the oldest step in flight; one ahead of its time has no others.
   std::vector<uint64_t> Scheduled() const;
 
  private:
   struct Sequence {
     std::vector<TokenId> log;
+    int64_t most_tokens = 0;
     int64_t prompt_tokens = 0;
     v1::SequenceStart start;
     bool suspect = false;
@@ -81,17 +87,7 @@ class Scheduler {
     int64_t exact_position = 0;
     std::vector<int64_t> demand;  // pages taken
   };
-  // What a step does for one sequence.
-  struct Planned {
-    int64_t position = 0;
-    int64_t count = 0;
-    bool unit = false;  // of an exact prefill
-    bool starts = false;
-  };
-
-  int64_t Pending(const Sequence& s) const {
-    return static_cast<int64_t>(s.log.size()) - s.computed;
-  }
+  int64_t Pending(const Sequence& s) const { return std::ssize(s.log) - s.computed; }
   bool NeedsExact(const Sequence& s) const {
     return limits_.exact_prefill && s.computed < s.prompt_tokens;
   }
@@ -99,11 +95,14 @@ class Scheduler {
   void PlanPrompts();
   void Admit();
   bool MayStart(const Sequence& sequence) const;
+  bool OneMayStart() const;
+  bool GoesOnAhead(uint64_t id, const Sequence& sequence) const;
+  v1::Step TakeEnded();
   bool Plan(uint64_t id, bool starts);
   bool MakeRoom(uint64_t id, const std::vector<int64_t>& demand, bool may_preempt);
   void Preempt(uint64_t id);
   void DropPlan(uint64_t id);
-  void FillEntry(uint64_t id, const Planned& planned, v1::Step& step) const;
+  void FillEntry(uint64_t id, const PlannedEntry& planned, v1::Step& step) const;
 
   const SchedulerLimits limits_;
   std::optional<PageBudget> budget_;
@@ -111,8 +110,8 @@ class Scheduler {
   std::deque<uint64_t> waiting_;
   std::vector<uint64_t> running_;  // oldest admission first
   std::vector<uint64_t> ended_;    // the workers still hold these
-  std::map<uint64_t, Planned> planned_;
-  std::vector<uint64_t> order_;  // of planned_
+  StepPlan planned_;               // the oldest step in flight
+  StepPlan ahead_;                 // the one behind it
   int64_t rows_left_ = 0;
   uint64_t preemptions_ = 0;
 };

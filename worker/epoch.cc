@@ -133,6 +133,7 @@ absl::StatusOr<v1::StepDone> Epoch::Run(const v1::Step& step) {
   done.set_epoch(number_);
   done.set_step(step.step());
   RETURN_IF_ERROR(StartAndEnd(step));
+  RETURN_IF_ERROR(ShareSampled(step));
   // Entries that run through all layers share one batch; units of an exact prefill stand alone.
   Batch main;
   main.layer_end = resources_.config->layers;
@@ -147,6 +148,8 @@ absl::StatusOr<v1::StepDone> Epoch::Run(const v1::Step& step) {
     unit.layer_end = static_cast<int>(entry.layer_end());
     RETURN_IF_ERROR(AddEntry(entry, unit));
   }
+  sampled_ids_.clear();
+  sampled_tokens_.clear();
   if (main.rows() > 0) RETURN_IF_ERROR(RunBatch(std::move(main), done));
   for (Batch& unit : units) RETURN_IF_ERROR(RunBatch(std::move(unit), done));
   done.set_cache_bytes_used(
@@ -196,6 +199,15 @@ absl::Status Epoch::Adopt(const LaneTransfer& transfer) {
   return absl::OkStatus();
 }
 
+// Every worker embeds the tokens that the leader drew.
+absl::Status Epoch::ShareSampled(const v1::Step& step) {
+  const bool asked = std::any_of(step.entries().begin(), step.entries().end(),
+                                 [](const auto& entry) { return entry.sampled_before(); });
+  if (!asked || share_.world == 1) return absl::OkStatus();
+  sampled_tokens_.resize(sampled_ids_.size());
+  return forward_->ShareTokens(sampled_tokens_);
+}
+
 bool Epoch::Exact(const Sequence& sequence, const v1::BatchEntry& entry) const {
   return exact_prefill_ && int64_t{entry.position()} < sequence.prompt_tokens;
 }
@@ -210,7 +222,7 @@ absl::Status Epoch::AddEntry(const v1::BatchEntry& entry, Batch& batch) const {
   Chunk chunk;
   chunk.sequence_id = entry.sequence_id();
   chunk.first_row = batch.rows();
-  chunk.count = entry.tokens_size();
+  chunk.count = entry.sampled_before() ? 1 : entry.tokens_size();
   chunk.position = entry.position();
   chunk.sample = entry.sample();
   chunk.exact = Exact(sequence->second, entry);
@@ -229,17 +241,27 @@ absl::Status Epoch::AddEntry(const v1::BatchEntry& entry, Batch& batch) const {
   for (const Chunk& other : batch.chunks) {
     if (other.sequence_id == chunk.sequence_id) return refuse("stands twice in the step");
   }
-  for (uint32_t token : entry.tokens()) {
-    if (token >= static_cast<uint32_t>(resources_.config->vocab_size)) {
-      return refuse("a token outside the vocabulary");
-    }
-    batch.positions.push_back(
-        static_cast<int32_t>(chunk.position + batch.rows() - chunk.first_row));
-    batch.tokens.push_back(token);
+  if (!TokensOf(entry, batch.tokens)) return refuse("a token outside the vocabulary, or none");
+  for (int i = 0; i < chunk.count; ++i) {
+    batch.positions.push_back(static_cast<int32_t>(chunk.position + i));
   }
   RETURN_IF_ERROR(AddProbe(sequence->second, chunk));
   batch.chunks.push_back(std::move(chunk));
   return absl::OkStatus();
+}
+
+// Appends them. False: there are none such.
+bool Epoch::TokensOf(const v1::BatchEntry& entry, std::vector<uint32_t>& tokens) const {
+  if (entry.sampled_before()) {
+    const auto id = std::find(sampled_ids_.begin(), sampled_ids_.end(), entry.sequence_id());
+    if (id == sampled_ids_.end() || entry.tokens_size() > 0) return false;
+    tokens.push_back(sampled_tokens_[id - sampled_ids_.begin()]);
+    return true;
+  }
+  tokens.insert(tokens.end(), entry.tokens().begin(), entry.tokens().end());
+  const auto vocab = static_cast<uint32_t>(resources_.config->vocab_size);
+  return std::all_of(entry.tokens().begin(), entry.tokens().end(),
+                     [vocab](uint32_t token) { return token < vocab; });
 }
 
 absl::Status Epoch::AddProbe(const Sequence& sequence, Chunk& chunk) const {
@@ -294,6 +316,11 @@ absl::Status Epoch::RunBatch(Batch batch, v1::StepDone& done) {
         last_layer && chunk.end() == sequences_.at(chunk.sequence_id).prompt_tokens;
     if (!chunk.exact || prompt_done) tables_->Commit(chunk.sequence_id);
   }
+  if (last_layer) {
+    for (const Chunk& chunk : batch.chunks) {
+      if (chunk.sample) sampled_ids_.push_back(chunk.sequence_id);
+    }
+  }
   if (share_.leader()) Sample(batch, done);
   ReadProbes(batch, done);
   return absl::OkStatus();
@@ -323,6 +350,7 @@ void Epoch::Sample(const Batch& batch, v1::StepDone& done) {
   }
   for (size_t row = 0; row < rows.size(); ++row) {
     const SampledToken& sampled = tokens[row];
+    sampled_tokens_.push_back(sampled.token);
     v1::Sample& out = *done.add_samples();
     out.set_sequence_id(rows[row]->sequence_id);
     out.set_token_id(sampled.token);

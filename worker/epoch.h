@@ -82,7 +82,9 @@ class Epoch {
   absl::Status Connect();
   absl::Status StartAndEnd(const v1::Step& step);
   absl::Status Start(uint64_t id, int64_t prompt_tokens, const v1::SamplingParams& sampling);
+  absl::Status ShareSampled(const v1::Step& step);
   absl::Status AddEntry(const v1::BatchEntry& entry, Batch& batch) const;
+  bool TokensOf(const v1::BatchEntry& entry, std::vector<uint32_t>& tokens) const;
   absl::Status RunBatch(Batch batch, v1::StepDone& done);
   void ChooseTokens(Batch& batch) const;
   void Sample(const Batch& batch, v1::StepDone& done);
@@ -108,6 +110,10 @@ class Epoch {
   std::unique_ptr<Forward> forward_;
   std::unordered_map<uint64_t, Sequence> sequences_;
   Forward::Sampled sampled_;  // leader
+  // Of the step before: what it sampled, in order, and the tokens, which the leader alone knows
+  // until a step asks for them.
+  std::vector<uint64_t> sampled_ids_;
+  std::vector<uint32_t> sampled_tokens_;
 };
 
 }  // namespace headlong

@@ -74,6 +74,19 @@ absl::Status Forward::Run(const Batch& batch, const LaneTables& tables, Sampled&
   return absl::OkStatus();
 }
 
+// Below 2^24 whole numbers are exact in fp32: the sum with everybody else's zeros is the token.
+absl::Status Forward::ShareTokens(std::vector<uint32_t>& tokens) {
+  std::vector<float> numbers(tokens.size());
+  if (options_.share->leader()) std::copy(tokens.begin(), tokens.end(), numbers.begin());
+  const auto count = std::ssize(numbers);
+  backend_.WriteFloats(numbers.data(), count, drawn_);
+  RETURN_IF_ERROR(Sum(drawn_, count));
+  RETURN_IF_ERROR(collective_.Wait());
+  backend_.ReadFloats(drawn_, count, numbers.data());
+  tokens.assign(numbers.begin(), numbers.end());
+  return absl::OkStatus();
+}
+
 // A decode step: one new token of each sequence through all layers.
 bool Forward::Recordable(const Batch& batch) const {
   return collective_.recordable() && batch.layer_begin == 0 && Samples(batch) &&

@@ -43,6 +43,10 @@ class Forward {
   // left alone where no chunk samples. UNAVAILABLE when a peer vanished.
   absl::Status Run(const Batch& batch, const LaneTables& tables, Sampled& sampled);
 
+  // The leader's `tokens` come to all, who have as many: between two batches. UNAVAILABLE when a
+  // peer vanished.
+  absl::Status ShareTokens(std::vector<uint32_t>& tokens);
+
   // Leader: whether a batch may want tokens, where not all of them are the best.
   bool DrawsTokens() const;
 

@@ -128,7 +128,8 @@ void WorkerMetrics::Holds(const Epoch* epoch, int64_t weights_bytes) {
 
 void WorkerMetrics::Stepped(const Epoch& epoch, const v1::Step& step, const v1::StepDone& done) {
   int64_t tokens = 0;
-  for (const v1::BatchEntry& entry : step.entries()) tokens += entry.tokens_size();
+  for (const v1::BatchEntry& entry : step.entries())
+    tokens += entry.sampled_before() ? 1 : entry.tokens_size();
   step_tokens_.Observe(static_cast<double>(tokens));
   compute_seconds_.Observe(done.compute_ms() / 1e3);
   collective_seconds_.Observe(done.collective_ms() / 1e3);

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <deque>
 #include <map>
 #include <random>
 #include <set>
@@ -56,20 +57,30 @@ class SchedulerRun {
         continue;
       }
       Apply(*next);
-      if (testing::Test::HasFatalFailure()) return;
-      if (Below(40) == 0) RemoveAny();  // while the step is in flight
-      if (Below(200) == 0) {            // the step never comes back
-        NewEpoch();
-        continue;
+      in_flight_ = {*next};
+      while (!in_flight_.empty()) {
+        if (testing::Test::HasFatalFailure()) return;
+        if (Below(2) == 0) SendAhead();
+        if (Below(40) == 0) RemoveAny();
+        if (to_add > 0 && Below(20) == 0) {
+          Add();
+          --to_add;
+        }
+        if (Below(200) == 0) {  // the steps never come back
+          NewEpoch();
+          break;
+        }
+        scheduler_.Finished();
+        TakeSamples(in_flight_.front());
+        in_flight_.pop_front();
       }
-      scheduler_.Finished();
-      TakeSamples(*next);
     }
     FAIL() << "the sequences do not finish";
   }
 
   int preemptions() const { return preemptions_; }
   int moved() const { return moved_; }
+  int ahead() const { return ahead_; }
 
  private:
   struct Log {
@@ -101,7 +112,20 @@ class SchedulerRun {
     const int64_t resumed = Below(3) == 0 ? Below(20) : 0;
     for (int64_t i = 0; i < log.prompt + resumed; ++i) log.tokens.push_back(Below(1000));
     log.target = log.tokens.size() + 1 + Below(60);
-    scheduler_.Add(id, log.tokens, log.prompt, {});
+    v1::SequenceStart start;
+    start.set_prompt_tokens(static_cast<uint32_t>(log.prompt));
+    scheduler_.Add(id, log.tokens, static_cast<int64_t>(log.target), start);
+  }
+
+  void SendAhead() {
+    if (in_flight_.size() > 1) return;
+    const std::optional<v1::Step> next = scheduler_.NextAhead();
+    if (!next) return;
+    ASSERT_GT(next->entries_size(), 0);
+    ASSERT_EQ(next->started_size(), 0);
+    Apply(*next);
+    in_flight_.push_back(*next);
+    ++ahead_;
   }
 
   void RemoveAny() {
@@ -170,6 +194,7 @@ class SchedulerRun {
     ASSERT_TRUE(workers_.contains(id)) << "an entry of a sequence not started";
     OnWorker& state = workers_.at(id);
     const Log& log = logs_.at(id);
+    if (entry.sampled_before()) return ApplyAhead(entry, log, state);
     const bool unit = limits_.exact_prefill && state.length < log.prompt;
     const int64_t known = static_cast<int64_t>(log.tokens.size());
     const bool decode = !unit && known - state.length == 1 && !fresh_.contains(id);
@@ -194,6 +219,20 @@ class SchedulerRun {
       state.position = 0;
       if (++state.layer == kLayers) state.length = log.prompt;
     }
+  }
+
+  void ApplyAhead(const v1::BatchEntry& entry, const Log& log, OnWorker& state) {
+    const v1::Step& before = in_flight_.front();
+    ASSERT_TRUE(std::any_of(before.entries().begin(), before.entries().end(), [&](const auto& e) {
+      return e.sequence_id() == entry.sequence_id() && e.sample();
+    })) << "the step before does not sample it";
+    ASSERT_EQ(entry.tokens_size(), 0);
+    ASSERT_EQ(entry.layer_end(), 0u);
+    ASSERT_TRUE(entry.sample());
+    ASSERT_EQ(entry.position(), log.tokens.size());
+    ASSERT_EQ(state.length, static_cast<int64_t>(log.tokens.size()));
+    ASSERT_LT(log.tokens.size() + 1, log.target) << "more than was asked for";
+    ++state.length;
   }
 
   void CheckState() {
@@ -252,14 +291,16 @@ class SchedulerRun {
   std::map<uint64_t, Log> logs_;
   std::map<uint64_t, OnWorker> workers_;
   std::set<uint64_t> fresh_;  // started in the step being applied
+  std::deque<v1::Step> in_flight_;
   uint64_t last_id_ = 0;
   int preemptions_ = 0;
   int moved_ = 0;
+  int ahead_ = 0;
 };
 
 void RunMany(const std::string& prefill) {
   const Plan plan = MakePlan(prefill);
-  int preemptions = 0, moved = 0;
+  int preemptions = 0, moved = 0, ahead = 0;
   for (uint64_t seed = 1; seed <= 2000; ++seed) {
     SCOPED_TRACE(seed);
     SchedulerRun run(&plan, seed);
@@ -267,9 +308,11 @@ void RunMany(const std::string& prefill) {
     if (testing::Test::HasFailure()) return;
     preemptions += run.preemptions();
     moved += run.moved();
+    ahead += run.ahead();
   }
   EXPECT_GT(preemptions, 50) << "the runs never ran short of pages: they prove little";
   EXPECT_GT(moved, 50) << "hardly a sequence went on from its lanes";
+  EXPECT_GT(ahead, 10000) << "hardly a step was sent ahead";
 }
 
 TEST(SchedulerTest, StreamingRunsKeepTheRules) { RunMany("streaming"); }
@@ -279,12 +322,13 @@ TEST(SchedulerTest, SuspectsRunOneAtATime) {
   const Plan plan = MakePlan("streaming");
   Scheduler scheduler({/*max_rows=*/64, /*max_sequences=*/4, kLayers, /*exact_prefill=*/false});
   for (uint64_t id = 1; id <= 2; ++id) {
-    scheduler.Add(id, {1, 2, 3}, 3, {});
+    scheduler.Add(id, {1, 2, 3}, 10, {});
     scheduler.Suspect(id);
   }
   scheduler.BeginEpoch(PageBudget(&plan, {{0, {}, 100}, {1, {}, 100}}));
   ASSERT_TRUE(scheduler.Next().has_value());
   EXPECT_EQ(scheduler.Scheduled(), std::vector<uint64_t>{1});
+  EXPECT_FALSE(scheduler.NextAhead().has_value());
   scheduler.Finished();
   scheduler.Append(1, 7);
   scheduler.Clear(1);

@@ -204,6 +204,8 @@ void FakeWorker::RunStep(const v1::Step& step) {
       if (!logs_.try_emplace(start.sequence_id()).second) Complain("starts a sequence twice");
     }
     for (const v1::BatchEntry& entry : step.entries()) Compute(entry, done);
+    sampled_.clear();
+    for (const v1::Sample& sample : done.samples()) sampled_.insert(sample.sequence_id());
     if (rank_ != 0) done.clear_samples();
   }
   Send(event);
@@ -214,6 +216,10 @@ void FakeWorker::Compute(const v1::BatchEntry& entry, v1::StepDone& done) {
   if (log == logs_.end()) return Complain("tokens of a sequence that was not started");
   if (entry.position() != log->second.size()) Complain("positions with a gap or twice");
   log->second.insert(log->second.end(), entry.tokens().begin(), entry.tokens().end());
+  if (entry.sampled_before()) {
+    if (!sampled_.contains(entry.sequence_id())) Complain("a token that was not sampled before");
+    log->second.push_back(FakeToken(log->second, kVocab));
+  }
   if (!entry.sample()) return;
   v1::Sample& sample = *done.add_samples();
   sample.set_sequence_id(entry.sequence_id());

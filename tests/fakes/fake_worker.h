@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -73,6 +74,7 @@ class FakeWorker {
 
   mutable absl::Mutex mutex_;
   std::map<uint64_t, std::vector<uint32_t>> logs_ ABSL_GUARDED_BY(mutex_);
+  std::set<uint64_t> sampled_ ABSL_GUARDED_BY(mutex_);  // in the step before
   uint64_t epoch_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t step_ ABSL_GUARDED_BY(mutex_) = 0;  // of the epoch
   uint32_t rank_ ABSL_GUARDED_BY(mutex_) = 0;
