@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "common/status.h"
+#include "worker/kernels/thread_team.h"
 
 namespace headlong {
 namespace {
@@ -19,6 +20,14 @@ int64_t GroupEnd(const LaneRule& rule, int64_t m, int64_t end) {
 // Where the window began for the last committed query; the sums hold [S, this).
 int64_t FoldedUntil(const LaneRule& rule, int64_t committed) {
   return committed == 0 ? rule.sinks : WindowStart(rule, committed - 1);
+}
+
+// call(i) for i in [0, count) on all threads: by the team where the step has few rows.
+template <typename Call>
+void ForEach(bool few, int count, const Call& call) {
+  if (few) return cpu::RunPieces(count, call);
+#pragma omp parallel for schedule(dynamic)
+  for (int i = 0; i < count; ++i) call(i);
 }
 
 }  // namespace
@@ -138,22 +147,15 @@ void AttentionCpu::Run(int layer, const float* qkv, float* out) {
     work.place = places_[layer][work.head];
     work.rows = new_rows_.OfChunk(work.head, format(work), *work.chunk);
   }
-#pragma omp parallel
-  {
-#pragma omp for schedule(dynamic)
-    for (int i = 0; i < lanes; ++i) Prepare(works_[i]);
-#pragma omp single
-    GatherTiles(lanes);
-#pragma omp for schedule(dynamic)
-    for (size_t i = 0; i < tiles_.size(); ++i) AttendOne(i, qkv, out);
-#pragma omp for schedule(dynamic)
-    for (size_t i = 0; i < cut_.size(); ++i) {
-      const Tile& tile = tiles_[cut_[i]];
-      partial_.Merge(tile.result, tile.parts, KernelTile(tile, qkv, out));
-    }
-#pragma omp for schedule(dynamic)
-    for (int i = 0; i < lanes; ++i) Finish(works_[i]);
-  }
+  const bool few = batch_->rows() <= cpu::kTeamRows;
+  ForEach(few, lanes, [&](int i) { Prepare(works_[i]); });
+  GatherTiles(lanes);
+  ForEach(few, static_cast<int>(tiles_.size()), [&](int i) { AttendOne(i, qkv, out); });
+  ForEach(few, static_cast<int>(cut_.size()), [&](int i) {
+    const Tile& tile = tiles_[cut_[i]];
+    partial_.Merge(tile.result, tile.parts, KernelTile(tile, qkv, out));
+  });
+  ForEach(few, lanes, [&](int i) { Finish(works_[i]); });
   AddSums(layer);
 }
 

@@ -4,8 +4,7 @@
 // through our own product, which reads the weights once at the speed of memory (oneDNN's gemm packs
 // the weights anew on every call: 4 rows take it 2 to 3 times as long); more rows go through a
 // oneDNN matmul whose row count is a run-time value, over weights widened piece by piece.
-// Blocked: bf16 as oneDNN wants it, on processors with bf16 products. oneDNN compiles these for a
-// fixed row count, so a product is cut into pieces of a few fixed sizes.
+// Blocked (blocked_matmul.h): bf16 as oneDNN wants it, on processors with bf16 products.
 
 #include "worker/kernels/matmul_cpu.h"
 
@@ -18,80 +17,31 @@
 #include <vector>
 
 #include "common/status.h"
-#include "oneapi/dnnl/dnnl.hpp"
-#include "worker/kernels/matmul_pieces.h"
+#include "worker/kernels/blocked_matmul.h"
+#include "worker/kernels/onednn.h"
 #include "worker/kernels/op_rows.h"
+#include "worker/kernels/thread_team.h"
 
 namespace headlong::cpu {
 namespace {
 
 using dnnl::memory;
 
-constexpr int kFewRows = 32;          // up to here our own product is faster or as fast
-constexpr int kOutputsPerPiece = 16;  // what a thread takes of them
+constexpr int kOutputsPerPiece = 16;  // the least that a thread takes
 constexpr int64_t kProductsWorthThreads = 128 * 1024;
 constexpr int64_t kWidenedWeights = 2 << 20;  // at a time, in fp32: what the last cache holds
-
-const dnnl::engine& CpuEngine() {
-  static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
-  return engine;
-}
 
 const RowKernels& Kernels() {
   static const RowKernels& kernels = RowKernelsFor(CurrentIsa());
   return kernels;
 }
 
-enum class Use { kRounded, kPaired, kResult, kWidened, kOneDnn };
-
-// Memory of the calling thread that grows to the largest product it has seen.
-template <Use, typename T>
-T* Scratch(int64_t count) {
-  thread_local std::vector<T> scratch;
-  if (static_cast<int64_t>(scratch.size()) < count) scratch.resize(count);
-  return scratch.data();
-}
+const void* Bits(const float* weights) { return weights; }
+const void* Bits(const HugeArray<uint16_t>& weights) { return weights.get(); }
+memory::data_type TypeOf(const float*) { return memory::data_type::f32; }
+memory::data_type TypeOf(const HugeArray<uint16_t>&) { return memory::data_type::bf16; }
 
 bool IsBfloat16(float value) { return (__builtin_bit_cast(uint32_t, value) & 0xffffu) == 0; }
-
-memory::desc RowMajor(int64_t rows, int64_t columns, memory::data_type type) {
-  return memory::desc({rows, columns}, type, memory::format_tag::ab);
-}
-
-memory::desc Strided(int64_t rows, int64_t columns, int64_t stride) {
-  return memory::desc({rows, columns}, memory::data_type::f32, memory::dims{stride, 1});
-}
-
-// A compiled product of `rows` rows (may be a run-time value) with weights in layout `weights`.
-struct MatMul {
-  // Rows of the result are `stride` floats apart.
-  static MatMul Create(memory::dim rows, memory::data_type source, const memory::desc& weights,
-                       int64_t stride) {
-    const int64_t inputs = weights.data.dims[0], outputs = weights.data.dims[1];
-    const dnnl::matmul::desc desc(RowMajor(rows, inputs, source), weights,
-                                  Strided(rows, outputs, stride));
-    dnnl::primitive_attr attr;
-    attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-    const dnnl::matmul::primitive_desc chosen(desc, attr, CpuEngine());
-    return {dnnl::matmul(chosen), chosen.weights_desc(), chosen.scratchpad_desc()};
-  }
-
-  void Run(const memory& x, const memory& w, const memory& y, const dnnl::stream& stream) const {
-    const memory scratch(scratchpad, CpuEngine(),
-                         Scratch<Use::kOneDnn, std::byte>(scratchpad.get_size()));
-    const dnnl_exec_arg_t arguments[] = {{DNNL_ARG_SRC, x.get()},
-                                         {DNNL_ARG_WEIGHTS, w.get()},
-                                         {DNNL_ARG_DST, y.get()},
-                                         {DNNL_ARG_SCRATCHPAD, scratch.get()}};
-    dnnl::error::wrap_c_api(
-        dnnl_primitive_execute(primitive.get(), stream.get(), std::size(arguments), arguments),
-        "matmul");
-  }
-
-  dnnl::matmul primitive;
-  memory::desc weights;
-  memory::desc scratchpad;
-};
 
 }  // namespace
 
@@ -99,33 +49,25 @@ struct PackedMatrix::Primitives {
   MatMulType type;
   int outputs = 0;
   int inputs = 0;
-  HugeArray<float> plain;          // [outputs][inputs], or
-  HugeArray<uint16_t> plain_bf16;  // the same in bf16
-  std::optional<memory> blocked;   // or as oneDNN wants it
+  HugeArray<float> plain;                // [outputs][inputs], or
+  HugeArray<uint16_t> plain_bf16;        // the same in bf16
+  std::optional<BlockedMatMul> blocked;  // or as oneDNN wants it
   dnnl::stream stream{CpuEngine()};
-  std::array<std::optional<MatMul>, kPieceRows.size()> pieces;  // blocked; made on first use
-  std::optional<MatMul> any_rows;                               // plain, piece_outputs of them
-  std::optional<MatMul> any_rows_rest;                          // plain, what is left of outputs
+  std::optional<MatMul> any_rows;       // plain, piece_outputs of them
+  std::optional<MatMul> any_rows_rest;  // plain, what is left of outputs
   int piece_outputs = 0;
 
   void PackPlain(const float* source);
   void PackPlain(HugeArray<uint16_t> source);
-  void PackBlocked(const float* source) { PackBlocked(source, memory::data_type::f32); }
-  void PackBlocked(HugeArray<uint16_t> source) {
-    PackBlocked(source.get(), memory::data_type::bf16);
-  }
-  void PackBlocked(const void* source, memory::data_type source_type);
   void PrepareManyRows(int most_outputs);
   void RunFewRows(const float* x, int rows, float* y) const;
   void RunManyRows(const float* x, int rows, float* y) const;
   void RunPlain(const float* x, int rows, float* y) const;
-  void RunBlocked(const float* x, int rows, float* y);
-  void RunPiece(const float* x, const MatMulPiece& piece, float* y);
   int64_t bytes() const;
 };
 
 int64_t PackedMatrix::Primitives::bytes() const {
-  if (blocked) return static_cast<int64_t>(blocked->get_desc().get_size());
+  if (blocked) return blocked->bytes();
   return int64_t{outputs} * inputs * (plain != nullptr ? 4 : 2);
 }
 
@@ -159,16 +101,6 @@ void PackedMatrix::Primitives::PrepareManyRows(int most_outputs) {
   if (const int rest = outputs % piece_outputs; rest > 0) any_rows_rest = product(rest);
 }
 
-void PackedMatrix::Primitives::PackBlocked(const void* source, memory::data_type source_type) {
-  const memory::desc any({inputs, outputs}, memory::data_type::bf16, memory::format_tag::any);
-  pieces[0] = MatMul::Create(kPieceRows[0], memory::data_type::bf16, any, outputs);
-  blocked = memory(pieces[0]->weights, CpuEngine());
-  const memory::desc from_layout({inputs, outputs}, source_type, memory::format_tag::ba);
-  memory from(from_layout, CpuEngine(), const_cast<void*>(source));
-  dnnl::reorder(from, *blocked).execute(stream, from, *blocked);
-  stream.wait();
-}
-
 void PackedMatrix::Primitives::RunFewRows(const float* x, int rows, float* y) const {
   if (plain == nullptr) {
     auto* paired = Scratch<Use::kPaired, float>(int64_t{rows} * inputs);
@@ -193,10 +125,9 @@ void PackedMatrix::Primitives::RunFewRows(const float* x, int rows, float* y) co
     }
   };
   if (int64_t{rows} * outputs * inputs < kProductsWorthThreads) return run(0, outputs);
-#pragma omp parallel for schedule(static)
-  for (int begin = 0; begin < outputs; begin += kOutputsPerPiece) {
-    run(begin, std::min(begin + kOutputsPerPiece, outputs));
-  }
+  const int width = TeamShare(outputs, kOutputsPerPiece);
+  RunPieces((outputs + width - 1) / width,
+            [&](int i) { run(i * width, std::min((i + 1) * width, outputs)); });
 }
 
 void PackedMatrix::Primitives::RunManyRows(const float* x, int rows, float* y) const {
@@ -227,36 +158,7 @@ void PackedMatrix::Primitives::RunPlain(const float* x, int rows, float* y) cons
     Kernels().round_wide(x, int64_t{rows} * inputs, rounded);
     x = rounded;
   }
-  return rows <= kFewRows ? RunFewRows(x, rows, y) : RunManyRows(x, rows, y);
-}
-
-void PackedMatrix::Primitives::RunBlocked(const float* x, int rows, float* y) {
-  while (rows > 0) {
-    const MatMulPiece piece = NextPiece(rows);
-    RunPiece(x, piece, y);
-    x += int64_t{piece.rows} * inputs;
-    y += int64_t{piece.rows} * outputs;
-    rows -= piece.rows;
-  }
-}
-
-// A piece with fewer rows than its primitive is filled up with zero rows, whose results are
-// dropped.
-void PackedMatrix::Primitives::RunPiece(const float* x, const MatMulPiece& piece, float* y) {
-  const int padded = kPieceRows[piece.size];
-  std::optional<MatMul>& product = pieces[piece.size];
-  if (!product) {
-    product = MatMul::Create(padded, memory::data_type::bf16, blocked->get_desc(), outputs);
-  }
-  auto* rounded = Scratch<Use::kRounded, uint16_t>(int64_t{padded} * inputs);
-  Kernels().round(x, int64_t{piece.rows} * inputs, rounded);
-  std::fill(rounded + int64_t{piece.rows} * inputs, rounded + int64_t{padded} * inputs, 0);
-  float* target =
-      piece.rows == padded ? y : Scratch<Use::kResult, float>(int64_t{padded} * outputs);
-  const memory source(RowMajor(padded, inputs, memory::data_type::bf16), CpuEngine(), rounded);
-  const memory result(RowMajor(padded, outputs, memory::data_type::f32), CpuEngine(), target);
-  product->Run(source, *blocked, result, stream);
-  if (target != y) std::copy_n(target, int64_t{piece.rows} * outputs, y);
+  return rows <= kTeamRows ? RunFewRows(x, rows, y) : RunManyRows(x, rows, y);
 }
 
 bool HasNativeBfloat16() {
@@ -285,7 +187,7 @@ absl::StatusOr<PackedMatrix> PackedMatrix::Pack(Weights weights, int outputs, in
     primitives.outputs = outputs;
     primitives.inputs = inputs;
     if (type == MatMulType::kBfloat16 && HasNativeBfloat16()) {
-      primitives.PackBlocked(std::move(weights));
+      primitives.blocked.emplace(Bits(weights), TypeOf(weights), outputs, inputs);
     } else {
       primitives.PackPlain(std::move(weights));
     }
@@ -315,7 +217,7 @@ int64_t PackedMatrix::bytes() const { return primitives_ ? primitives_->bytes() 
 void PackedMatrix::Run(const float* x, int rows, float* y) {
   if (outputs_ == 0 || rows <= 0) return;
   if (primitives_->blocked) {
-    primitives_->RunBlocked(x, rows, y);
+    primitives_->blocked->Run(x, rows, y);
   } else {
     primitives_->RunPlain(x, rows, y);
   }

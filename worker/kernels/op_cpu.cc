@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "worker/kernels/op_rows.h"
+#include "worker/kernels/thread_team.h"
 
 namespace headlong::cpu {
 namespace {
@@ -20,6 +21,7 @@ void ForRows(int64_t rows, int64_t floats_per_row, const Row& row) {
     for (int64_t r = 0; r < rows; ++r) row(r);
     return;
   }
+  if (rows <= kTeamRows) return RunPieces(static_cast<int>(rows), row);
 #pragma omp parallel for schedule(static)
   for (int64_t r = 0; r < rows; ++r) row(r);
 }
