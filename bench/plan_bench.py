@@ -139,12 +139,18 @@ def ceilings(args):
 def prefill_flops(args, tokens):
     """Of all products and of causal attention over the full cache; the head is for one row."""
     config = json.loads((pathlib.Path(args.model) / "config.json").read_text())
+    heads = config["num_attention_heads"]
+    width = config.get("head_dim") or config["hidden_size"] // heads
+    attention = 2 * heads * width * tokens * tokens  # scores and values, half of them visible
+    return config["num_hidden_layers"] * (2 * layer_weights(config) * tokens + attention)
+
+
+def layer_weights(config):
+    """How many weights the matrices of a layer have."""
     heads, hidden = config["num_attention_heads"], config["hidden_size"]
     width = config.get("head_dim") or hidden // heads
     kv_heads = config.get("num_key_value_heads") or heads
-    layer = 2 * hidden * width * (heads + kv_heads) + 3 * hidden * config["intermediate_size"]
-    attention = 2 * heads * width * tokens * tokens  # scores and values, half of them visible
-    return config["num_hidden_layers"] * (2 * layer * tokens + attention)
+    return 2 * hidden * width * (heads + kv_heads) + 3 * hidden * config["intermediate_size"]
 
 
 def measure_speed(args, length):
@@ -174,11 +180,24 @@ def measure_speed(args, length):
 
 
 def add_shares(args, report):
-    """What the full cache reaches, by the median times: of all flops, and of the cache's bytes."""
+    """By the median times: flops of the full cache's prefill, what decode steps read (keys, values
+    and weights, each once) and the time of a token that this reading does not explain."""
     prefill = report["full_prefill_ms"]["median"] / 1000
-    decode = report["full_decode_ms_per_token"]["median"] / 1000
     report["prefill_flops_per_s"] = prefill_flops(args, report["prompt_tokens"]) / prefill
-    report["decode_bytes_per_s"] = report["runs"]["full"][0]["cache_bytes"] / decode
+    rate = report["ceilings"]["read_bytes_per_s"]
+    for name, runs in report["runs"].items():
+        read = runs[0]["cache_bytes"] + weight_bytes(args)
+        decode = report[f"{name}_decode_ms_per_token"]["median"]
+        report[f"{name}_decode_bytes"] = read
+        report[f"{name}_decode_bytes_per_s"] = 1000 * read / decode
+        report[f"{name}_beside_reading_ms"] = decode - 1000 * read / rate
+
+
+def weight_bytes(args):
+    """Of the matrices that a decode step reads, as the worker keeps them (16 bits a weight)."""
+    config = json.loads((pathlib.Path(args.model) / "config.json").read_text())
+    layers = config["num_hidden_layers"]
+    return 2 * (layers * layer_weights(config) + config["vocab_size"] * config["hidden_size"])
 
 
 def spread(values):
@@ -204,11 +223,15 @@ def print_speed(report):
             print(f"peak memory of the worker, {name}: {mebibytes(peak)}")
     ceiling = report["ceilings"]
     flops, most_flops = report["prefill_flops_per_s"], ceiling["matmul_flops"]
-    rate, most = report["decode_bytes_per_s"], ceiling["read_bytes_per_s"]
+    most = ceiling["read_bytes_per_s"]
     print(f"full cache, prefill: {flops / 1e9:.0f} GFLOP/s, {100 * flops / most_flops:.0f} % of a "
           f"large product's {most_flops / 1e9:.0f}")
-    print(f"full cache, decode: {rate / 1e9:.1f} GB/s of keys, values, {100 * rate / most:.0f} % "
-          f"of reading's {most / 1e9:.1f}\n")
+    for name in report["runs"]:
+        rate = report[f"{name}_decode_bytes_per_s"]
+        print(f"{name}, decode: reads {mebibytes(report[f'{name}_decode_bytes'])} a token at "
+              f"{rate / 1e9:.1f} GB/s, {100 * rate / most:.0f} % of reading's {most / 1e9:.1f}; "
+              f"{report[f'{name}_beside_reading_ms']:.2f} ms beside it")
+    print()
 
 
 def parse(arguments):

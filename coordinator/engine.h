@@ -43,7 +43,6 @@ class Engine {
   void Submit(Request request, std::shared_ptr<ClientPort> client,
               std::chrono::system_clock::time_point deadline);
   absl::Status Cancel(const std::string& request_id, bool dry_run = false);  // or NOT_FOUND
-
   // Of this coordinator, where it would take the worker; else why not.
   absl::StatusOr<v1::CheckRegisterResponse> CheckRegister(const v1::Register& registration) const;
   void WorkerRegistered(LinkId link, const v1::Register& registration,

@@ -37,13 +37,16 @@ class Streams : public WithCoordinator {};
 
 TEST_F(Streams, TokensInOrderWithUsage) {
   Start(1);
-  const auto worker = Worker({});
+  FakeWorkerOptions takes_its_time;
+  takes_its_time.step_time = milliseconds(10);
+  const auto worker = Worker(takes_its_time);
   Call call(*inference_, Request(kPrompt, 20));
   ASSERT_TRUE(call.ReadAll().ok());
   EXPECT_EQ(call.tokens, Expected(20));
   EXPECT_EQ(call.finished.reason(), v1::FINISH_REASON_LENGTH);
   EXPECT_EQ(call.finished.usage().prompt_tokens(), 4u);
   EXPECT_EQ(call.finished.usage().completion_tokens(), 20u);
+  EXPECT_GE(worker->sent_ahead(), 10) << "steps wait for the answer to the one before";
   EXPECT_TRUE(worker->WaitIdle(milliseconds(5000))) << "the workers hold it still";
   EXPECT_EQ(worker->complaint(), "");
 }

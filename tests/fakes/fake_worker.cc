@@ -88,6 +88,11 @@ bool FakeWorker::saw_shutdown() const {
   return saw_shutdown_;
 }
 
+int FakeWorker::sent_ahead() const {
+  const absl::MutexLock lock(&mutex_);
+  return sent_ahead_;
+}
+
 int FakeWorker::steps() const {
   const absl::MutexLock lock(&mutex_);
   return steps_;
@@ -219,6 +224,7 @@ void FakeWorker::Compute(const v1::BatchEntry& entry, v1::StepDone& done) {
   if (entry.sampled_before()) {
     if (!sampled_.contains(entry.sequence_id())) Complain("a token that was not sampled before");
     log->second.push_back(FakeToken(log->second, kVocab));
+    ++sent_ahead_;
   }
   if (!entry.sample()) return;
   v1::Sample& sample = *done.add_samples();

@@ -51,6 +51,7 @@ class FakeWorker {
   bool WaitIdle(std::chrono::milliseconds timeout);  // until no sequence is held
   bool saw_shutdown() const;
   int steps() const;              // computed, in all epochs
+  int sent_ahead() const;         // tokens it had to take from what it sampled itself
   uint64_t epoch() const;         // last one configured
   std::string complaint() const;  // the first thing the coordinator did wrong; empty: none
 
@@ -79,6 +80,7 @@ class FakeWorker {
   uint64_t step_ ABSL_GUARDED_BY(mutex_) = 0;  // of the epoch
   uint32_t rank_ ABSL_GUARDED_BY(mutex_) = 0;
   int steps_ ABSL_GUARDED_BY(mutex_) = 0;
+  int sent_ahead_ ABSL_GUARDED_BY(mutex_) = 0;
   bool frozen_ ABSL_GUARDED_BY(mutex_) = false;
   bool saw_shutdown_ ABSL_GUARDED_BY(mutex_) = false;
   bool half_closed_ ABSL_GUARDED_BY(mutex_) = false;
