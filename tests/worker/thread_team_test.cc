@@ -85,10 +85,12 @@ TEST_F(ThreadTeam, InsideAParallelRegionTheCallerWorksAlone) {
 TEST(TeamShare, IsWholeBlocksThatCoverAll) {
   const int before = omp_get_max_threads();
   omp_set_num_threads(2);
-  EXPECT_EQ(TeamShare(1024, 64), 256);
-  EXPECT_EQ(TeamShare(1000, 64), 256);
-  EXPECT_EQ(TeamShare(64, 64), 64);
-  EXPECT_EQ(TeamShare(100, 16), 32);
+  EXPECT_EQ(TeamShare(1024, 64, 4096), 256);
+  EXPECT_EQ(TeamShare(1000, 64, 4096), 256);
+  EXPECT_EQ(TeamShare(64, 64, 1 << 20), 64);
+  EXPECT_EQ(TeamShare(100, 16, 1 << 20), 32);
+  EXPECT_EQ(TeamShare(1024, 64, 256), 384);
+  EXPECT_EQ(TeamShare(100, 16, 256), 112);
   omp_set_num_threads(before);
 }
 

@@ -47,8 +47,8 @@ bool IsFast(const MatMul& product) { return product.name.starts_with("brg"); }
 BlockedMatMul::BlockedMatMul(const void* source, memory::data_type type, int outputs, int inputs)
     : outputs_(outputs), inputs_(inputs) {
   const memory::desc any({inputs, outputs}, memory::data_type::bf16, memory::format_tag::any);
-  products_[0] = MatMul::Create(kPieceRows[0], memory::data_type::bf16, any, outputs);
-  weights_ = memory(products_[0]->weights, CpuEngine());
+  products_[0] = FixedMatMul::Create(kPieceRows[0], any);
+  weights_ = memory(products_[0]->product.weights, CpuEngine());
   const memory::desc from_layout({inputs, outputs}, type, memory::format_tag::ba);
   memory from(from_layout, CpuEngine(), const_cast<void*>(source));
   dnnl::reorder(from, weights_).execute(stream_, from, weights_);
@@ -58,8 +58,7 @@ BlockedMatMul::BlockedMatMul(const void* source, memory::data_type type, int out
 
 void BlockedMatMul::AddSlices() {
   const memory::desc layout = weights_.get_desc();
-  const int width = TeamShare(outputs_, BlockOutputs(layout));
-  if (width >= outputs_) return;
+  const int width = TeamShare(outputs_, BlockOutputs(layout), inputs_);
   auto* bits = static_cast<uint16_t*>(weights_.get_data_handle());
   try {
     for (int begin = 0; begin < outputs_; begin += width) {
@@ -97,15 +96,11 @@ void BlockedMatMul::RunPiece(const float* x, const MatMulPiece& piece, float* y)
     return RunPieces(static_cast<int>(slices_.size()),
                      [&](int i) { RunSlice(slices_[i], piece, rounded, y); });
   }
-  std::optional<MatMul>& product = products_[piece.size];
-  if (!product) {
-    product = MatMul::Create(padded, memory::data_type::bf16, weights_.get_desc(), outputs_);
-  }
+  std::optional<FixedMatMul>& product = products_[piece.size];
+  if (!product) product = FixedMatMul::Create(padded, weights_.get_desc());
   float* target =
       piece.rows == padded ? y : Scratch<Use::kResult, float>(int64_t{padded} * outputs_);
-  const memory source(RowMajor(padded, inputs_, memory::data_type::bf16), CpuEngine(), rounded);
-  const memory result(RowMajor(padded, outputs_, memory::data_type::f32), CpuEngine(), target);
-  product->Run(source, weights_, result, stream_);
+  product->Run(rounded, weights_, target, stream_);
   if (target != y) std::copy_n(target, int64_t{piece.rows} * outputs_, y);
 }
 
@@ -115,9 +110,8 @@ bool BlockedMatMul::PrepareSlices(size_t size) {
   const OneThread one_thread;
   try {
     for (Slice& slice : slices_) {
-      slice.products[size] = MatMul::Create(kPieceRows[size], memory::data_type::bf16,
-                                            slice.weights.get_desc(), slice.count);
-      if (!IsFast(*slice.products[size])) {
+      slice.products[size] = FixedMatMul::Create(kPieceRows[size], slice.weights.get_desc());
+      if (!IsFast(slice.products[size]->product)) {
         slices_.clear();
         return false;
       }
@@ -129,14 +123,12 @@ bool BlockedMatMul::PrepareSlices(size_t size) {
 }
 
 // Its rows are contiguous: oneDNN's fast product wants them so.
-void BlockedMatMul::RunSlice(Slice& slice, const MatMulPiece& piece, uint16_t* x, float* y) const {
+void BlockedMatMul::RunSlice(Slice& slice, const MatMulPiece& piece, uint16_t* x, float* y) {
   thread_local const dnnl::stream stream(CpuEngine());
   const int padded = kPieceRows[piece.size];
   float* rows =
       padded == 1 ? y + slice.begin : Scratch<Use::kResult, float>(int64_t{padded} * slice.count);
-  const memory source(RowMajor(padded, inputs_, memory::data_type::bf16), CpuEngine(), x);
-  const memory result(RowMajor(padded, slice.count, memory::data_type::f32), CpuEngine(), rows);
-  slice.products[piece.size]->Run(source, slice.weights, result, stream);
+  slice.products[piece.size]->Run(x, slice.weights, rows, stream);
   if (padded == 1) return;
   for (int row = 0; row < piece.rows; ++row) {
     std::copy_n(rows + int64_t{row} * slice.count, slice.count,

@@ -24,7 +24,7 @@ class BlockedMatMul {
   void Run(const float* x, int rows, float* y);
 
  private:
-  using Products = std::array<std::optional<MatMul>, kPieceRows.size()>;  // made on first use
+  using Products = std::array<std::optional<FixedMatMul>, kPieceRows.size()>;  // made on first use
 
   // Outputs [begin, begin + count), whose weights lie together.
   struct Slice {
@@ -37,7 +37,7 @@ class BlockedMatMul {
   void AddSlices();
   void RunPiece(const float* x, const MatMulPiece& piece, float* y);
   bool PrepareSlices(size_t size);
-  void RunSlice(Slice& slice, const MatMulPiece& piece, uint16_t* x, float* y) const;
+  void RunSlice(Slice& slice, const MatMulPiece& piece, uint16_t* x, float* y);
 
   const int outputs_;
   const int inputs_;

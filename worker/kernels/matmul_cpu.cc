@@ -28,7 +28,6 @@ namespace {
 using dnnl::memory;
 
 constexpr int kOutputsPerPiece = 16;  // the least that a thread takes
-constexpr int64_t kProductsWorthThreads = 128 * 1024;
 constexpr int64_t kWidenedWeights = 2 << 20;  // at a time, in fp32: what the last cache holds
 
 const RowKernels& Kernels() {
@@ -124,8 +123,7 @@ void PackedMatrix::Primitives::RunFewRows(const float* x, int rows, float* y) co
       Kernels().few_rows_product(product(plain.get(), begin, end));
     }
   };
-  if (int64_t{rows} * outputs * inputs < kProductsWorthThreads) return run(0, outputs);
-  const int width = TeamShare(outputs, kOutputsPerPiece);
+  const int width = TeamShare(outputs, kOutputsPerPiece, rows * inputs);
   RunPieces((outputs + width - 1) / width,
             [&](int i) { run(i * width, std::min((i + 1) * width, outputs)); });
 }
@@ -148,7 +146,9 @@ void PackedMatrix::Primitives::RunManyRows(const float* x, int rows, float* y) c
     }
     const memory piece(product.weights, CpuEngine(), const_cast<float*>(weights));
     const memory result(Strided(rows, count, outputs), CpuEngine(), y + begin);
-    product.Run(source, piece, result, stream);
+    const memory scratch(product.scratchpad, CpuEngine(),
+                         Scratch<Use::kOneDnn, std::byte>(product.scratchpad.get_size()));
+    product.Run({source.get(), piece.get(), result.get(), scratch.get()}, stream);
   }
 }
 

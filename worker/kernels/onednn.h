@@ -50,14 +50,15 @@ struct MatMul {
             chosen.impl_info_str()};
   }
 
-  void Run(const dnnl::memory& x, const dnnl::memory& w, const dnnl::memory& y,
-           const dnnl::stream& stream) const {
-    const dnnl::memory scratch(scratchpad, CpuEngine(),
-                               Scratch<Use::kOneDnn, std::byte>(scratchpad.get_size()));
-    const dnnl_exec_arg_t arguments[] = {{DNNL_ARG_SRC, x.get()},
-                                         {DNNL_ARG_WEIGHTS, w.get()},
-                                         {DNNL_ARG_DST, y.get()},
-                                         {DNNL_ARG_SCRATCHPAD, scratch.get()}};
+  struct Operands {
+    dnnl_memory_t x, weights, y, scratch;
+  };
+
+  void Run(const Operands& of, const dnnl::stream& stream) const {
+    const dnnl_exec_arg_t arguments[] = {{DNNL_ARG_SRC, of.x},
+                                         {DNNL_ARG_WEIGHTS, of.weights},
+                                         {DNNL_ARG_DST, of.y},
+                                         {DNNL_ARG_SCRATCHPAD, of.scratch}};
     dnnl::error::wrap_c_api(
         dnnl_primitive_execute(primitive.get(), stream.get(), std::size(arguments), arguments),
         "matmul");
@@ -67,6 +68,34 @@ struct MatMul {
   dnnl::memory::desc weights;
   dnnl::memory::desc scratchpad;
   std::string_view name;  // of the implementation; lives for ever
+};
+
+// A product of a fixed row count with contiguous results, and the descriptions of its operands,
+// which cost more than a small product when they are made for every call.
+struct FixedMatMul {
+  static FixedMatMul Create(int rows, const dnnl::memory::desc& weights) {
+    FixedMatMul made;
+    const int64_t inputs = weights.data.dims[0], outputs = weights.data.dims[1];
+    made.product = MatMul::Create(rows, dnnl::memory::data_type::bf16, weights, outputs);
+    made.x = dnnl::memory(RowMajor(rows, inputs, dnnl::memory::data_type::bf16), CpuEngine(),
+                          DNNL_MEMORY_NONE);
+    made.y = dnnl::memory(RowMajor(rows, outputs, dnnl::memory::data_type::f32), CpuEngine(),
+                          DNNL_MEMORY_NONE);
+    made.scratch = dnnl::memory(made.product.scratchpad, CpuEngine(), DNNL_MEMORY_NONE);
+    return made;
+  }
+
+  // One caller at a time.
+  void Run(uint16_t* from, const dnnl::memory& weights, float* to, const dnnl::stream& stream) {
+    x.set_data_handle(from);
+    y.set_data_handle(to);
+    scratch.set_data_handle(
+        Scratch<Use::kOneDnn, std::byte>(static_cast<int64_t>(product.scratchpad.get_size())));
+    product.Run({x.get(), weights.get(), y.get(), scratch.get()}, stream);
+  }
+
+  MatMul product;
+  dnnl::memory x, y, scratch;
 };
 
 }  // namespace headlong::cpu

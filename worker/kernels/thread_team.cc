@@ -2,6 +2,7 @@
 
 #include <omp.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <mutex>
@@ -112,11 +113,13 @@ class ThreadTeam {
 
 }  // namespace
 
-int TeamShare(int count, int block) {
-  constexpr int kPiecesPerThread = 2;
-  const int pieces = kPiecesPerThread * omp_get_max_threads();
-  const int blocks = (count + block - 1) / block;
-  return (blocks + pieces - 1) / pieces * block;
+int TeamShare(int count, int block, int64_t products) {
+  constexpr int64_t kPiecesPerThread = 2;
+  constexpr int64_t kProductsPerPiece = 80 * 1024;  // some 2 us
+  const int64_t most = kPiecesPerThread * omp_get_max_threads();
+  const int64_t pieces = std::clamp<int64_t>(count * products / kProductsPerPiece, 1, most);
+  const int64_t blocks = (count + block - 1) / block;
+  return static_cast<int>((blocks + pieces - 1) / pieces * block);
 }
 
 void RunPieces(int pieces, absl::FunctionRef<void(int)> piece) {

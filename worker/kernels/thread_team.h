@@ -4,14 +4,17 @@
 // piece. Steps of many rows stay with OpenMP, as oneDNN does.
 #pragma once
 
+#include <cstdint>
+
 #include "absl/functional/function_ref.h"
 
 namespace headlong::cpu {
 
 inline constexpr int kTeamRows = 32;  // of a step: up to here its work is cut up for the team
 
-// How many of `count` outputs a piece should have: whole blocks, and a few pieces for each thread.
-int TeamShare(int count, int block);
+// How many of `count` outputs a piece should have where each takes `products` multiplications:
+// whole blocks, a few pieces for each thread, and none so small that handing it over costs more.
+int TeamShare(int count, int block, int64_t products);
 
 // Calls piece(i) once for every i in [0, pieces), on up to omp_get_max_threads() threads of the
 // caller's, which is one of them; returns when all are done. `piece` must not throw, and neither
