@@ -46,6 +46,13 @@ inline void FetchRow(Bytes row, int bytes) {
   for (int at = 0; at < bytes; at += 64) __builtin_prefetch(row + at, /*rw=*/0, /*locality=*/2);
 }
 
+// The scales of key and value j: they lie behind the codes of their page, and a line of them is
+// enough for 32 rows. Where the next block has none, any address does.
+inline void FetchScales(const KeyBlock& next, int j) {
+  __builtin_prefetch(next.key_scales[j], /*rw=*/0, /*locality=*/2);
+  __builtin_prefetch(next.value_scales[j], /*rw=*/0, /*locality=*/2);
+}
+
 // Scores of keys [j, j + K) for R rows: R K sums in registers.
 template <int W, typename RowType, int R, int K>
 void ScoreKeys(const KeyBlock& block, int j, const float* q, int key_dims, float* scores) {
@@ -100,6 +107,7 @@ void ScoreBlock(const AttentionTile& tile, const KeyBlock& block, const KeyBlock
   const int d = tile.key_dims;
   for (int j = 0; j < block.count; j += 4) {
     for (int k = j; k < j + 4; ++k) FetchRow(next.key[k], RowType::Size(d));
+    if constexpr (RowType::kScaled) FetchScales(next, j);
     ForRowGroups(tile.rows, [&]<int R>(int row) {
       constexpr int K = R == 4 && kRegisters == 16 ? 2 : 4;
       float* scores = scratch.scores + row * kScoreStride;

@@ -27,7 +27,7 @@ namespace {
 
 using dnnl::memory;
 
-constexpr int kOutputsPerPiece = 16;  // the least that a thread takes
+constexpr int kOutputsPerPiece = 16;          // the least that a thread takes
 constexpr int64_t kWidenedWeights = 2 << 20;  // at a time, in fp32: what the last cache holds
 
 const RowKernels& Kernels() {

@@ -3,7 +3,8 @@
 //
 // A row type has kParts, how many vectors the numbers of one load make; Load, the vector of part
 // `part` of the kParts * W numbers from number i on; kRowScale, whether all of a row has one scale,
-// which Load then leaves out; and Size, how many bytes it takes for `dims` numbers.
+// which Load then leaves out; kScaled, whether there are scales at all; and Size, how many bytes it
+// takes for `dims` numbers.
 #pragma once
 
 #include <cstddef>
@@ -22,6 +23,7 @@ inline float WidenScale(uint16_t bits) {
 struct FloatRow {
   static constexpr int kParts = 1;
   static constexpr bool kRowScale = false;
+  static constexpr bool kScaled = false;
   static int Size(int dims) { return dims * 4; }
   template <int W>
   static Float<W> Load(const std::byte* row, const uint16_t* /*scales*/, int i, int /*part*/) {
@@ -33,6 +35,7 @@ struct FloatRow {
 struct Bfloat16Pairs {
   static constexpr int kParts = 2;
   static constexpr bool kRowScale = false;
+  static constexpr bool kScaled = false;
   static int Size(int dims) { return dims * 2; }
   template <int W>
   static Float<W> Load(const std::byte* row, const uint16_t* /*scales*/, int i, int part) {
@@ -44,6 +47,7 @@ struct Bfloat16Pairs {
 struct Bfloat16Row {
   static constexpr int kParts = 1;
   static constexpr bool kRowScale = false;
+  static constexpr bool kScaled = false;
   static int Size(int dims) { return dims * 2; }
   template <int W>
   static Float<W> Load(const std::byte* row, const uint16_t* /*scales*/, int i, int /*part*/) {
@@ -54,6 +58,7 @@ struct Bfloat16Row {
 struct Int8Row {
   static constexpr int kParts = 1;
   static constexpr bool kRowScale = true;
+  static constexpr bool kScaled = true;
   static int Size(int dims) { return dims; }
   template <int W>
   static Float<W> Load(const std::byte* row, const uint16_t* /*scales*/, int i, int /*part*/) {
@@ -64,6 +69,7 @@ struct Int8Row {
 struct Float8Row {
   static constexpr int kParts = 1;
   static constexpr bool kRowScale = true;
+  static constexpr bool kScaled = true;
   static int Size(int dims) { return dims; }
   // The bits of the exponent and the mantissa, moved to where fp32 has them, are 2^-120 of the
   // number, as fp32's bias is 120 more: also where they are subnormal.
@@ -77,6 +83,7 @@ struct Float8Row {
 struct Int4Row {
   static constexpr int kParts = 1;
   static constexpr bool kRowScale = false;
+  static constexpr bool kScaled = true;
   static constexpr int kGroup = 32;
   static int Size(int dims) { return (dims + kGroup - 1) / kGroup * (kGroup / 2); }
   // REQUIRES: W <= 16, i a multiple of W: within one half of a group.
