@@ -243,10 +243,10 @@ absl::Status CalibrateAlibi(const CalibrateFlags& flags, const Hay& hay, const E
   ASSIGN_OR_RETURN(const std::vector<MeasuredSequence> judging,
                    MakeMeasuredText(Halves(hay).second, {flags.seed, flags.context - kRoom, kFacts},
                                     kDensity, encode));
-  RETURN_IF_ERROR(
-      CalibrateByScopes({flags.target.engine.model, flags.windows_given ? flags.windows : "",
-                         flags.out, flags.evidence, flags.report, flags.scores_only},
-                        judging, prober, evidence));
+  RETURN_IF_ERROR(CalibrateByScopes(
+      {flags.target.engine.model, flags.windows_given ? flags.windows : "", flags.out,
+       flags.evidence, flags.report, flags.scores_only, flags.target.engine.load_format == "dummy"},
+      judging, prober, evidence));
   return PrintResults(flags, evidence, terminal);
 }
 

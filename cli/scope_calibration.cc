@@ -30,7 +30,8 @@ absl::Status CalibrateByScopes(const ScopeFlags& flags,
     ASSIGN_OR_RETURN(rule.windows, ParseIntegerList(flags.windows, 1, INT32_MAX));
   }
   ASSIGN_OR_RETURN(const ModelConfig config, LoadModelConfig(flags.model));
-  ASSIGN_OR_RETURN(const auto checkpoint, Checkpoint::Open(flags.model, config));
+  ASSIGN_OR_RETURN(const auto checkpoint,
+                   flags.dummy ? Checkpoint::Dummy(config) : Checkpoint::Open(flags.model, config));
   evidence.shape.alibi = true;
   evidence.scopes = AlibiScopes(config, *checkpoint);
   if (flags.scores_only) return WriteEvidence(flags.out, evidence, "--out");

@@ -18,6 +18,7 @@ struct ScopeFlags {
   std::string evidence;  // empty: not written, as `report`
   std::string report;
   bool scores_only = false;  // no plan: `out` is evidence
+  bool dummy = false;        // the folder has no weights
 };
 
 // Fills `evidence` with scopes, the plan and its KL over `judging`, and writes the files that the

@@ -79,8 +79,7 @@ std::vector<double> AlibiScopes(const ModelConfig& config, const Checkpoint& che
   std::vector<double> scopes;
   for (int layer = 0; layer < config.layers; ++layer) {
     // The norm of a family with ALiBi has no bias: of |gamma|^2 + |b|^2 the first.
-    const double squares =
-        SquaresOf(checkpoint.tensor(LayerTensors(config, layer).attention_norm));
+    const double squares = SquaresOf(checkpoint.tensor(LayerTensors(config, layer).attention_norm));
     for (int head = 0; head < config.kv_heads; ++head) {
       const auto rows = [&](Projection part) {
         return ReadRows(checkpoint, ProjectionRows(config, layer, part, head), hidden);

@@ -29,16 +29,15 @@ absl::StatusOr<ModelConfig> Parse(const Json& json) {
 std::string Message(const Json& json) { return std::string(Parse(json).status().message()); }
 
 TEST(AlibiSlopes, FallByHalvesForPowersOfTwo) {
-  EXPECT_THAT(AlibiSlopes(8, 8), ElementsAre(0.5f, 0.25f, 0.125f, 0x1p-4f, 0x1p-5f, 0x1p-6f,
-                                             0x1p-7f, 0x1p-8f));
+  EXPECT_THAT(AlibiSlopes(8, 8),
+              ElementsAre(0.5f, 0.25f, 0.125f, 0x1p-4f, 0x1p-5f, 0x1p-6f, 0x1p-7f, 0x1p-8f));
   EXPECT_THAT(AlibiSlopes(1, 8), ElementsAre(0x1p-8f));
   EXPECT_THAT(AlibiSlopes(2, 4), ElementsAre(0.25f, 0x1p-4f));
 }
 
 TEST(AlibiSlopes, OfOtherCountsComeFromTheNextPower) {
   EXPECT_THAT(AlibiSlopes(3, 8), ElementsAre(0x1p-4f, 0x1p-8f, 0.25f));
-  EXPECT_THAT(AlibiSlopes(6, 8),
-              ElementsAre(0.25f, 0x1p-4f, 0x1p-6f, 0x1p-8f, 0.5f, 0.125f));
+  EXPECT_THAT(AlibiSlopes(6, 8), ElementsAre(0.25f, 0x1p-4f, 0x1p-6f, 0x1p-8f, 0.5f, 0.125f));
 }
 
 TEST(MptConfig, ReadsEveryField) {
@@ -73,10 +72,16 @@ TEST(MptConfig, ReadsEveryField) {
 
 TEST(MptConfig, RefusesByName) {
   const std::pair<const char*, Json> inside[] = {
-      {"alibi", false},       {"clip_qkv", 8.0},         {"prefix_lm", true},
-      {"qk_ln", true},        {"softmax_scale", 0.1},    {"softmax_scale", 0},
-      {"kv_n_heads", 2},      {"attn_type", "multiquery_attention"},
-      {"rope", true},         {"attn_uses_sequence_id", true},
+      {"alibi", false},
+      {"clip_qkv", 8.0},
+      {"prefix_lm", true},
+      {"qk_ln", true},
+      {"softmax_scale", 0.1},
+      {"softmax_scale", 0},
+      {"kv_n_heads", 2},
+      {"attn_type", "multiquery_attention"},
+      {"rope", true},
+      {"attn_uses_sequence_id", true},
       {"sliding_window_size", 512},
   };
   for (const auto& [key, value] : inside) {
@@ -86,11 +91,8 @@ TEST(MptConfig, RefusesByName) {
     EXPECT_THAT(Message(json), StartsWith(absl::StrCat("config.json: attn_config: ", key, ": ")));
   }
   const std::pair<const char*, Json> outside[] = {
-      {"no_bias", false},
-      {"norm_type", "rmsnorm"},
-      {"logit_scale", 0.5},
-      {"embedding_fraction", 0.5},
-      {"alibi", true},  // of other families' layouts
+      {"no_bias", false},          {"norm_type", "rmsnorm"}, {"logit_scale", 0.5},
+      {"embedding_fraction", 0.5}, {"alibi", true},  // of other families' layouts
   };
   for (const auto& [key, value] : outside) {
     Json json = MptJson();

@@ -269,8 +269,9 @@ TEST(ParseModelConfig, RefusesArchitecturesByName) {
     EXPECT_TRUE(absl::IsUnimplemented(config.status())) << name;
     EXPECT_THAT(Message(config), HasSubstr(name));
   }
-  EXPECT_THAT(Message(With("architectures", Json::array({"Nope"}))),
-              HasSubstr("LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3For"));
+  EXPECT_THAT(
+      Message(With("architectures", Json::array({"Nope"}))),
+      HasSubstr("LlamaForCausalLM, MistralForCausalLM, MptForCausalLM, Qwen2ForCausalLM, "));
   EXPECT_THAT(Message(With("model_type", "mixtral")), HasSubstr("model_type: must be \"llama\""));
 }
 

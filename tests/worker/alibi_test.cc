@@ -30,8 +30,7 @@ class AlibiTest : public ::testing::Test {
     uint64_t id = 0;
     for (const Json& position : positions) {
       const int length = position["prompt_tokens"].get<int>();
-      const auto logits =
-          (*workers)->Prefill(++id, {ids_.begin(), ids_.begin() + length}, chunk);
+      const auto logits = (*workers)->Prefill(++id, {ids_.begin(), ids_.begin() + length}, chunk);
       ASSERT_TRUE(logits.ok()) << logits.status();
       for (const Json& pair : position["last_logits_top20"]) {
         EXPECT_NEAR((*logits)[pair[0].get<int>()], pair[1].get<double>(), kTolerance)

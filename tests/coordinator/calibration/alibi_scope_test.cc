@@ -21,7 +21,7 @@ TEST(AlibiScope, OfTwoHeadsByHand) {
   EXPECT_NEAR(second, 2, 1e-12);
   const double squares = (1 + 4) + (0 + 1);  // gamma = (1, 2), b = (0, 1)
   const double epsilon = std::exp(-4);
-  EXPECT_NEAR(AlibiScope(first, squares, 0.5, epsilon), (2 * 3 * 6 + 4) / 0.5, 1e-9);    // 80
+  EXPECT_NEAR(AlibiScope(first, squares, 0.5, epsilon), (2 * 3 * 6 + 4) / 0.5, 1e-9);     // 80
   EXPECT_NEAR(AlibiScope(second, squares, 0.25, epsilon), (2 * 2 * 6 + 4) / 0.25, 1e-9);  // 112
 }
 
