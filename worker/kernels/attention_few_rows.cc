@@ -168,8 +168,10 @@ void AddBlock(const AttentionTile& tile, const KeyBlock& block, const KeyBlock& 
   }
 }
 
-// The bias of ALiBi: nothing for the row's own position, less by the slope for each one before.
-void AddDistances(const KeyBlock& block, int32_t row_offset, float slope, float* scores) {
+// The bias of ALiBi: nothing for the row's own position, less by the slope for each one before. Not
+// inline: models without it keep their registers.
+[[gnu::noinline]] void AddDistances(const KeyBlock& block, int32_t row_offset, float slope,
+                                    float* scores) {
 #pragma omp simd
   for (int j = 0; j < block.count; ++j) {
     scores[j] += slope * static_cast<float>(block.offset[j] - row_offset);

@@ -92,9 +92,11 @@ void AddPanelValues(const FloatBlock& block, int count, int i, const Float<kLane
   }
 }
 
-// The bias of ALiBi: nothing for a row's own position, less by its slope for each one before.
+// The bias of ALiBi: nothing for a row's own position, less by its slope for each one before. Not
+// inline: models without it keep their registers.
 template <int V>
-void AddDistances(const KeyBlock& block, int count, const Panel& panel, float* scores) {
+[[gnu::noinline]] void AddDistances(const KeyBlock& block, int count, const Panel& panel,
+                                    float* scores) {
   for (int v = 0; v < V; ++v) {
     const Float<kLanes> slope = Load<kLanes>(panel.slope + v * kLanes);
     const Int<kLanes> row = LoadInt<kLanes>(panel.row_offset + v * kLanes);
