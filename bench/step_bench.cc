@@ -132,8 +132,9 @@ absl::Status Run(const Arguments& arguments) {
   auto opened = Checkpoint::Open(arguments.model, config);
   if (absl::IsNotFound(opened.status())) opened = Checkpoint::Dummy(config);
   RETURN_IF_ERROR(opened.status());
-  const PlanShape shape{config.layers, config.kv_heads, (*opened)->fingerprint(),
-                        config.layer_windows};
+  const PlanShape shape{
+      config.layers, config.kv_heads, (*opened)->fingerprint(), config.layer_windows, 0,
+      config.alibi()};
   ASSIGN_OR_RETURN(const Plan plan, Plan::Load("", arguments.model, shape));
   DeviceChoice choice{-1, "cpu", ""};
   if (arguments.device != "cpu") {

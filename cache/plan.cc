@@ -17,7 +17,10 @@ namespace {
 absl::StatusOr<Plan> Unbounded(const std::string& name, const std::filesystem::path& model_dir,
                                const PlanShape& shape) {
   if (name == "full") return Plan::Full(shape.layers, shape.kv_heads);
-  if (name == "local") return Plan::Local(shape.layers, shape.kv_heads);
+  if (name == "local") {
+    return Plan::Local(shape.layers, shape.kv_heads,
+                       shape.alibi ? Compensation::kNone : Compensation::kMean);
+  }
   const std::filesystem::path path = Plan::File(name, model_dir);
   if (path.empty()) return Plan::Full(shape.layers, shape.kv_heads);
   ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
@@ -43,10 +46,11 @@ Plan Plan::Full(int layers, int kv_heads) {
   return Uniform(layers, kv_heads, policy);
 }
 
-Plan Plan::Local(int layers, int kv_heads) {
+Plan Plan::Local(int layers, int kv_heads, Compensation compensation) {
   HeadPolicy policy;
   policy.name = "local";
-  policy.sinks = 4;
+  policy.sinks = compensation == Compensation::kMean ? 4 : 0;
+  policy.compensation = compensation;
   policy.window_tokens = 256;
   return Uniform(layers, kv_heads, policy);
 }

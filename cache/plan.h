@@ -22,14 +22,18 @@ struct PlanShape {
   // By layer, 0: none; empty: no layer has one. Load bounds the plan by them.
   std::vector<int64_t> layer_windows = {};
   int head_dim = 0;  // ranks are checked against it where it is not 0
+  // Logits fall with the distance of a key (ALiBi). What a window dropped has no distance of its
+  // own, so no policy has a compensation token: absent it is "none", and "mean" is refused.
+  bool alibi = false;
 };
 
 class Plan {
  public:
   // Every head in full.
   static Plan Full(int layers, int kv_heads);
-  // Every head local: sinks 4, window 256, mean compensation, streaming prefill.
-  static Plan Local(int layers, int kv_heads);
+  // Every head local: sinks 4, window 256, mean compensation, streaming prefill. With kNone, which
+  // is what models with ALiBi take, a window of 256 alone.
+  static Plan Local(int layers, int kv_heads, Compensation compensation = Compensation::kMean);
   // heads[layer * kv_heads + head]: the policy of each head. The default is the one that most heads
   // have, of equal ones the first by name. The fingerprint is the shape's, the prefill streaming.
   // REQUIRES: a policy for every head; equal names only for equal policies.

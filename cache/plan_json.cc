@@ -78,15 +78,25 @@ absl::StatusOr<LaneRank> ParseRank(const Json& policy, int head_dim, std::string
   return rank;
 }
 
-absl::StatusOr<HeadPolicy> ParsePolicy(const std::string& name, const Json& json, int head_dim,
-                                       std::string_view what) {
+absl::StatusOr<Compensation> ParseCompensation(const Json& json, bool alibi,
+                                               std::string_view what) {
+  ASSIGN_OR_RETURN(const bool none, SecondWord(json, "compensation", {"mean", "none"}, what));
+  if (!alibi) return none ? Compensation::kNone : Compensation::kMean;
+  if (none || !json.contains("compensation")) return Compensation::kNone;
+  return Refuse(what,
+                "compensation: must be \"none\" for a model with ALiBi: the mean of keys at many "
+                "distances has no distance of its own");
+}
+
+absl::StatusOr<HeadPolicy> ParsePolicy(const std::string& name, const Json& json,
+                                       const PlanShape& shape, std::string_view what) {
   HeadPolicy policy;
   policy.name = name;
   RETURN_IF_ERROR(JsonOnlyFields(
       json, {"sinks", "window_tokens", "compensation", "storage", "rank", "rotation"}, what));
   if (name.empty()) return Refuse(what, "a policy needs a name");
   ASSIGN_OR_RETURN(policy.storage, ParseStorage(json, what));
-  ASSIGN_OR_RETURN(policy.rank, ParseRank(json, head_dim, what));
+  ASSIGN_OR_RETURN(policy.rank, ParseRank(json, shape.head_dim, what));
   ASSIGN_OR_RETURN(const bool hadamard, SecondWord(json, "rotation", {"none", "hadamard"}, what));
   if (hadamard && policy.rank.projected()) {
     return Refuse(what, "rotation: has no meaning beside rank: projections rotate already");
@@ -107,13 +117,12 @@ absl::StatusOr<HeadPolicy> ParsePolicy(const std::string& name, const Json& json
     return policy;
   }
   ASSIGN_OR_RETURN(policy.window_tokens, JsonInt(json, "window_tokens", 1, kMaxTokens, what));
-  ASSIGN_OR_RETURN(const bool none, SecondWord(json, "compensation", {"mean", "none"}, what));
-  policy.compensation = none ? Compensation::kNone : Compensation::kMean;
+  ASSIGN_OR_RETURN(policy.compensation, ParseCompensation(json, shape.alibi, what));
   return policy;
 }
 
 // Sorted by name, as JSON objects are here.
-absl::StatusOr<std::vector<HeadPolicy>> ParsePolicies(const Json& root, int head_dim,
+absl::StatusOr<std::vector<HeadPolicy>> ParsePolicies(const Json& root, const PlanShape& shape,
                                                       std::string_view source) {
   const auto it = root.find("policies");
   if (it == root.end()) return Refuse(source, "policies: must be an object, is missing");
@@ -125,7 +134,7 @@ absl::StatusOr<std::vector<HeadPolicy>> ParsePolicies(const Json& root, int head
   std::vector<HeadPolicy> policies;
   for (const auto& [name, json] : it->items()) {
     ASSIGN_OR_RETURN(HeadPolicy policy,
-                     ParsePolicy(name, json, head_dim, absl::StrCat(what, "[", Quoted(name), "]")));
+                     ParsePolicy(name, json, shape, absl::StrCat(what, "[", Quoted(name), "]")));
     policies.push_back(std::move(policy));
   }
   return policies;
@@ -302,7 +311,7 @@ absl::StatusOr<Plan> Plan::FromJson(std::string_view text, const PlanShape& shap
   ASSIGN_OR_RETURN(plan.block_tokens_, ParseBlockTokens(root, source));
   ASSIGN_OR_RETURN(const bool exact, SecondWord(root, "prefill", {"streaming", "exact"}, source));
   plan.prefill_ = exact ? PrefillMode::kExact : PrefillMode::kStreaming;
-  ASSIGN_OR_RETURN(plan.policies_, ParsePolicies(root, shape.head_dim, source));
+  ASSIGN_OR_RETURN(plan.policies_, ParsePolicies(root, shape, source));
   ASSIGN_OR_RETURN(std::tie(plan.projections_file_, plan.projections_digest_),
                    ParseProjections(root, plan.policies_, source));
   ASSIGN_OR_RETURN(const int policy, PolicyField(root, "default", plan.policies_, source));

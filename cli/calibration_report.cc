@@ -137,6 +137,14 @@ std::string ScoreFigures(const Evidence& evidence) {
           Figure(HeatMapSvg(ScoreMap(evidence.scores.echo, evidence.shape, "echo score"))))));
 }
 
+std::string ScopeFigures(const Evidence& evidence) {
+  return absl::StrCat(
+      Heading("Scopes",
+              "With ALiBi logits fall with distance, and the weights say how far a head can see "
+              "at most; a window of that length loses nothing that counts."),
+      Figure(HeatMapSvg(ScopeMap(evidence))));
+}
+
 std::string StoredAs(const HeadCost& cost) {
   return absl::StrCat(LaneStorageName(cost.storage),
                       cost.rotation == Rotation::kHadamard ? ", turned" : "",
@@ -227,6 +235,7 @@ absl::StatusOr<std::string> ReportHtml(const Evidence& evidence) {
   if (!evidence.plans.empty()) html += PlanFigures(evidence);
   if (!evidence.costs.empty()) html += CostFigures(evidence);
   if (!evidence.scores.echo.empty()) html += ScoreFigures(evidence);
+  if (!evidence.scopes.empty()) html += ScopeFigures(evidence);
   return html + "</body></html>\n";
 }
 
@@ -238,6 +247,9 @@ std::string ReportText(const Evidence& evidence, const MapStyle& style) {
         DrawHeatMap(ScoreMap(evidence.scores.induction, evidence.shape, "induction score, %"),
                     style),
         "\n", DrawHeatMap(ScoreMap(evidence.scores.echo, evidence.shape, "echo score, %"), style));
+  }
+  if (!evidence.scopes.empty()) {
+    absl::StrAppend(&text, "\n", DrawHeatMap(ScopeMap(evidence), style));
   }
   if (!evidence.costs.empty()) {
     absl::StrAppend(&text, "\n", DrawHeatMap(CostMap(evidence), style));

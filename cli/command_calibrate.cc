@@ -17,11 +17,13 @@
 #include "cli/model_view.h"
 #include "cli/prompt.h"
 #include "cli/quantity.h"
+#include "cli/scope_calibration.h"
 #include "cli/target.h"
 #include "common/json.h"
 #include "common/sha256.h"
 #include "common/status.h"
 #include "coordinator/calibration/projections_file.h"
+#include "model/config.h"
 
 namespace headlong {
 namespace {
@@ -43,6 +45,7 @@ struct CalibrateFlags {
   int64_t period = 0;
   int copies = 4;
   std::string windows = "64,256";
+  bool windows_given = false, budget_given = false;
   std::string storage;
   std::string rank;
   int64_t length = 1024;
@@ -226,6 +229,27 @@ absl::Status PrintResults(const CalibrateFlags& flags, const Evidence& evidence,
   return PrintText(ReportText(evidence, style));
 }
 
+absl::Status CalibrateAlibi(const CalibrateFlags& flags, const Hay& hay, const EncodeText& encode,
+                            Client& client, Terminal& terminal) {
+  const std::string others = flags.storage + flags.rank + flags.ids + flags.costs;
+  if (flags.budget_given || flags.max_kl > 0 || !others.empty()) {
+    return absl::InvalidArgumentError(
+        "--budget, --max-kl, --storage, --rank, --ids, --costs: the plan of a model with ALiBi "
+        "follows from how far its heads see (docs/calibrate.md)");
+  }
+  ASSIGN_OR_RETURN(const v1::GetModelResponse model, client.GetModel());
+  Evidence evidence = EmptyEvidence(flags, model);
+  CalibrationProber prober(client, evidence.shape, static_cast<int>(model.shape().q_heads()));
+  ASSIGN_OR_RETURN(const std::vector<MeasuredSequence> judging,
+                   MakeMeasuredText(Halves(hay).second, {flags.seed, flags.context - kRoom, kFacts},
+                                    kDensity, encode));
+  RETURN_IF_ERROR(CalibrateByScopes(
+      {flags.target.engine.model, flags.windows_given ? flags.windows : "", flags.out,
+       flags.evidence, flags.report, flags.scores_only, flags.target.engine.load_format == "dummy"},
+      judging, prober, evidence));
+  return PrintResults(flags, evidence, terminal);
+}
+
 absl::Status Calibrate(const CalibrateFlags& flags, Client& client, Terminal& terminal) {
   ASSIGN_OR_RETURN(const std::string text,
                    ReadHayText(flags.text, flags.target.engine.model, "--text"));
@@ -234,6 +258,8 @@ absl::Status Calibrate(const CalibrateFlags& flags, Client& client, Terminal& te
     return client.Encode(words, special);
   };
   ASSIGN_OR_RETURN(const Hay hay, ReadHay(text, encode));
+  ASSIGN_OR_RETURN(const ModelConfig config, LoadModelConfig(flags.target.engine.model));
+  if (config.alibi()) return CalibrateAlibi(flags, hay, encode, client, terminal);
   CalibrationOptions options;
   options.share = flags.max_kl > 0 ? 0 : flags.budget;
   options.max_kl = flags.max_kl;
@@ -353,7 +379,7 @@ void AddCalibrateCommand(CommandLine& cli) {
       ->check(CLI::Range(2, 64))
       ->capture_default_str();
   command->add_flag("--scores-only", flags->scores_only,
-                    "Nothing but attention scores: --out is evidence, not a plan");
+                    "Nothing but scores (with ALiBi: scopes): --out is evidence, not a plan");
   command->add_option("--evidence", flags->evidence, "Write all that was measured, as JSON");
   command->add_option("--costs", flags->costs,
                       "Evidence of an earlier run on the same text: what it measured is not "
@@ -364,8 +390,11 @@ void AddCalibrateCommand(CommandLine& cli) {
   AddLocalWorkerFlags(command, &flags->target.local, /*embedded=*/true);
   command->get_option("--model")->required();
   AddOutputFlag(command, &flags->output);
-  command->callback(
-      [&cli, flags] { cli.action = [&cli, flags] { return RunCalibrate(*flags, cli.terminal); }; });
+  command->callback([&cli, flags, command] {
+    flags->windows_given = command->count("--windows") > 0;
+    flags->budget_given = command->count("--budget") > 0;
+    cli.action = [&cli, flags] { return RunCalibrate(*flags, cli.terminal); };
+  });
 }
 
 }  // namespace headlong

@@ -100,7 +100,8 @@ absl::Status PlanNow(const RunningFlags& flags, const Terminal& terminal) {
 }
 
 absl::StatusOr<Plan> PlanOfFlags(const SimulateFlags& flags, const ModelConfig& config) {
-  const PlanShape shape{config.layers, config.kv_heads, "", config.layer_windows};
+  const PlanShape shape{config.layers, config.kv_heads, "", config.layer_windows, 0,
+                        config.alibi()};
   if (flags.plan == "full" || flags.plan == "local" || flags.plan.ends_with(".json")) {
     return Plan::Load(flags.plan, "", shape);
   }
@@ -109,6 +110,7 @@ absl::StatusOr<Plan> PlanOfFlags(const SimulateFlags& flags, const ModelConfig& 
   options.sinks = flags.sinks;
   options.window_tokens = flags.window;
   options.q_heads = config.q_heads;
+  if (config.alibi()) options.compensation = Compensation::kNone;
   ASSIGN_OR_RETURN(const std::string text, ReadFile(flags.plan));
   ASSIGN_OR_RETURN(const Plan plan, PlanFromScores(text, shape, options, flags.plan));
   return plan.BoundedBy(config.layer_windows);

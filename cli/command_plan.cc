@@ -53,7 +53,7 @@ struct ReportFlags {
 };
 
 PlanShape ShapeOf(const ModelConfig& config) {
-  return {config.layers, config.kv_heads, "", config.layer_windows};
+  return {config.layers, config.kv_heads, "", config.layer_windows, 0, config.alibi()};
 }
 
 MapStyle StyleOf(const Terminal& terminal) {
@@ -74,7 +74,8 @@ absl::Status Import(const ImportFlags& flags) {
   options.sparsity = flags.sparsity;
   options.sinks = flags.sinks;
   options.window_tokens = flags.window;
-  options.compensation = flags.compensation == "none" ? Compensation::kNone : Compensation::kMean;
+  const bool none = flags.compensation == "none" || config.alibi();
+  options.compensation = none ? Compensation::kNone : Compensation::kMean;
   options.format = HeadFormatOf(flags.format);
   options.q_heads = config.q_heads;
   ASSIGN_OR_RETURN(const Plan plan, PlanFromScores(text, ShapeOf(config), options, flags.file));

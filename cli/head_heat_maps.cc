@@ -58,6 +58,18 @@ HeatMap ScoreMap(const std::vector<double>& scores, const PlanShape& shape,
   return map;
 }
 
+HeatMap ScopeMap(const Evidence& evidence) {
+  HeatMap map = HeadsOf(evidence.shape, "scope in tokens: further away a key's share is nothing");
+  map.high = FormatCount(evidence.context);
+  for (size_t i = 0; i < map.cells.size(); ++i) {
+    const double scope = evidence.scopes[i];
+    const std::string count = FormatCount(static_cast<int64_t>(std::ceil(scope)));
+    map.cells[i] = {std::clamp(scope / static_cast<double>(evidence.context), 0.0, 1.0), count,
+                    absl::StrCat(HeadName(i, evidence.shape.kv_heads), ": ", count, " tokens")};
+  }
+  return map;
+}
+
 HeatMap CostMap(const Evidence& evidence) {
   HeatMap map = HeadsOf(evidence.shape, "");
   std::vector<const HeadCost*> shown(map.cells.size(), nullptr);

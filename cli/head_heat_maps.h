@@ -13,6 +13,10 @@ namespace headlong {
 HeatMap ScoreMap(const std::vector<double>& scores, const PlanShape& shape,
                  const std::string& title);
 
+// How far each head of a model with ALiBi sees, Evidence::scopes; colours are its share of
+// Evidence::context.
+HeatMap ScopeMap(const Evidence& evidence);
+
 // What each head costs at the fewest bytes that were measured for it: its smallest window, with a
 // compensation token where both were. Colours are logarithmic, over at most four decades.
 // REQUIRES: a cost.

@@ -10,9 +10,9 @@
 #include "cli/table.h"
 #include "common/json.h"
 #include "common/status.h"
+#include "model/alibi.h"
 #include "model/checkpoint.h"
 #include "model/layer_windows.h"
-#include "model/rope.h"
 
 namespace headlong {
 namespace {
@@ -31,7 +31,7 @@ void SetShape(const ModelConfig& config, const Checkpoint& checkpoint, v1::Model
   shape->set_tied_embeddings(config.tied_embeddings);
   shape->set_stored_dtype(checkpoint.stored_dtype());
   shape->set_fingerprint(checkpoint.fingerprint());
-  shape->set_rope(DescribeRope(config.rope));
+  shape->set_rope(DescribePositions(config));
   shape->set_sliding_window(DescribeWindows(config.layer_windows));
 }
 
@@ -69,8 +69,9 @@ absl::StatusOr<OfflineModel> OpenModelFolder(const std::filesystem::path& folder
   ASSIGN_OR_RETURN(const ModelConfig config, LoadModelConfig(folder));
   ASSIGN_OR_RETURN(const std::shared_ptr<const Checkpoint> checkpoint,
                    Checkpoint::Open(folder, config));
-  const PlanShape shape{config.layers, config.kv_heads, checkpoint->fingerprint(),
-                        config.layer_windows};
+  const PlanShape shape{
+      config.layers, config.kv_heads, checkpoint->fingerprint(), config.layer_windows, 0,
+      config.alibi()};
   ASSIGN_OR_RETURN(const Plan plan, Plan::Load(plan_name, folder, shape));
   OfflineModel model;
   model.description.set_name(std::filesystem::weakly_canonical(folder).filename().string());
@@ -129,7 +130,10 @@ std::string ModelText(const ModelView& view) {
                   FormatCount(shape.vocab_size()),
                   shape.tied_embeddings() ? ", tied embeddings\n" : "\n");
   absl::StrAppend(&text, "context   ", FormatCount(shape.max_context()), " tokens");
-  if (!shape.rope().empty()) absl::StrAppend(&text, ", rotary embedding: ", shape.rope());
+  if (!shape.rope().empty()) {
+    const bool alibi = shape.rope().starts_with("ALiBi");
+    absl::StrAppend(&text, alibi ? ", positions: " : ", rotary embedding: ", shape.rope());
+  }
   if (!shape.sliding_window().empty() && shape.sliding_window() != "none") {
     absl::StrAppend(&text, ", sliding window: ", shape.sliding_window());
   }

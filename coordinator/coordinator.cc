@@ -22,10 +22,10 @@
 #include "coordinator/metrics_server.h"
 #include "coordinator/placement_json.h"
 #include "coordinator/worker_link_service.h"
+#include "model/alibi.h"
 #include "model/checkpoint.h"
 #include "model/config.h"
 #include "model/layer_windows.h"
-#include "model/rope.h"
 #include "model/tokenizer.h"
 
 namespace headlong {
@@ -127,7 +127,7 @@ void FillShape(const ModelConfig& config, const Checkpoint& checkpoint, v1::Mode
   shape.set_tied_embeddings(config.tied_embeddings);
   shape.set_stored_dtype(checkpoint.stored_dtype());
   shape.set_fingerprint(checkpoint.fingerprint());
-  shape.set_rope(DescribeRope(config.rope));
+  shape.set_rope(DescribePositions(config));
   shape.set_sliding_window(DescribeWindows(config.layer_windows));
 }
 
@@ -144,8 +144,9 @@ absl::StatusOr<ServedModel> LoadServedModel(const CoordinatorOptions& options) {
   } else {
     ASSIGN_OR_RETURN(model.tokenizer, LoadTokenizer(options.model_dir));
   }
-  const PlanShape shape{model.config.layers, model.config.kv_heads, checkpoint->fingerprint(),
-                        model.config.layer_windows, model.config.head_dim};
+  const PlanShape shape{model.config.layers,       model.config.kv_heads,
+                        checkpoint->fingerprint(), model.config.layer_windows,
+                        model.config.head_dim,     model.config.alibi()};
   ASSIGN_OR_RETURN(Plan plan, Plan::Load(options.plan, options.model_dir, shape));
   RETURN_IF_ERROR(
       LoadProjections(Plan::File(options.plan, options.model_dir), model.config.head_dim, plan));

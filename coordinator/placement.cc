@@ -134,7 +134,8 @@ int64_t ExchangeBytes(const PlacementProblem& problem, int64_t parts, int64_t he
 int64_t ScratchBytes(const PlacementProblem& problem, int heads, int columns, int vocab_rows) {
   const ModelConfig& config = *problem.config;
   const int64_t head_columns = int64_t{heads} * (2 * config.group() + 2) * config.head_dim;
-  const int64_t per_row = 4 * int64_t{config.hidden_size} + head_columns + 3 * int64_t{columns};
+  const int64_t per_row =
+      4 * int64_t{config.hidden_size} + head_columns + config.mlp_matrices() * int64_t{columns};
   int64_t token_bytes = 0;
   for (int policy = 0; policy < static_cast<int>(problem.plan->policies().size()); ++policy) {
     const LaneRule rule = problem.plan->rule(policy, problem.max_context);

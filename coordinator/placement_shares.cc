@@ -15,7 +15,8 @@ int64_t HeadWeightBytes(const PlacementProblem& problem) {
 }
 
 int64_t ColumnWeightBytes(const PlacementProblem& problem) {
-  return int64_t{3} * problem.config->hidden_size * problem.weight_element_bytes;
+  return int64_t{problem.config->mlp_matrices()} * problem.config->hidden_size *
+         problem.weight_element_bytes;
 }
 
 int64_t VocabRowBytes(const PlacementProblem& problem) {

@@ -94,8 +94,10 @@ absl::StatusOr<TensorView> CheckedView(const Found& found, const FamilyTensor& w
 
 // An output matrix stored beside the embedding it is said to be tied to: which of two different
 // ones a program takes depends on the program, so they must be the same.
-absl::Status CheckTiedCopy(const FoundByName& found, const TensorView& embedding) {
-  const auto it = found.find("lm_head.weight");
+absl::Status CheckTiedCopy(const FoundByName& found, const ModelConfig& config,
+                           const TensorView& embedding) {
+  const std::string output = OutputTensor(config);
+  const auto it = found.find(output);
   if (it == found.end()) return absl::OkStatus();
   const Found& head = it->second;
   const bool same = head.tensor->shape == embedding.shape &&
@@ -103,10 +105,9 @@ absl::Status CheckTiedCopy(const FoundByName& found, const TensorView& embedding
                     std::memcmp(head.file->data(*head.tensor), embedding.data,
                                 static_cast<std::size_t>(embedding.bytes)) == 0;
   if (same) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat(Words(*head.file, "lm_head.weight"),
-                   ": differs from model.embed_tokens.weight, though config.json says "
-                   "tie_word_embeddings"));
+  return absl::InvalidArgumentError(absl::StrCat(Words(*head.file, output), ": differs from ",
+                                                 EmbeddingTensor(config),
+                                                 ", though config.json says tie_word_embeddings"));
 }
 
 absl::Status CheckNothingUnexpected(const FoundByName& found, const ModelConfig& config,
@@ -159,7 +160,7 @@ absl::StatusOr<std::shared_ptr<const Checkpoint>> Checkpoint::Open(
   }
   RETURN_IF_ERROR(CheckNothingUnexpected(found, config, checkpoint->tensors_));
   if (config.tied_embeddings) {
-    RETURN_IF_ERROR(CheckTiedCopy(found, checkpoint->tensor("model.embed_tokens.weight")));
+    RETURN_IF_ERROR(CheckTiedCopy(found, config, checkpoint->tensor(EmbeddingTensor(config))));
   }
   return checkpoint;
 }

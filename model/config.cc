@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "common/json.h"
 #include "common/status.h"
+#include "model/alibi.h"
 #include "model/layer_windows.h"
 #include "model/rope.h"
 #include "model/unsupported_features.h"
@@ -26,6 +27,16 @@ constexpr int64_t kMaxVocab = int64_t{1} << 24;
 constexpr int64_t kMaxContext = int64_t{1} << 30;
 constexpr int64_t kMaxEosIds = 1024;
 
+// What config.json calls the fields of a family.
+struct Keys {
+  const char* layers = "num_hidden_layers";
+  const char* q_heads = "num_attention_heads";
+  const char* hidden_size = "hidden_size";
+  const char* max_context = "max_position_embeddings";
+  const char* norm_eps = "rms_norm_eps";
+};
+constexpr Keys kMptKeys = {"n_layers", "n_heads", "d_model", "max_seq_len", "layer_norm_epsilon"};
+
 // An architecture of transformers. The defaults are those of its configuration class, which hold
 // where config.json is silent.
 struct Family {
@@ -37,6 +48,14 @@ struct Family {
   WindowStyle windows = WindowStyle::kNone;
   bool qkv_bias = false;
   bool qk_norm = false;
+  bool default_tied = false;
+  bool alibi = false;             // else rotary
+  int64_t default_expansion = 0;  // of the MLP, by expansion_ratio; 0: by intermediate_size
+  NormType norm = NormType::kRms;
+  double default_norm_eps = 0;  // 0: there is none
+  MlpType mlp = MlpType::kGatedSilu;
+  TensorLayout tensors = TensorLayout::kLlama;
+  Keys keys = {};
 };
 
 constexpr Family kFamilies[] = {
@@ -46,6 +65,16 @@ constexpr Family kFamilies[] = {
      .default_kv_heads = 8,
      .windows = WindowStyle::kAll},
     {.architecture = "MixtralForCausalLM", .model_type = "mixtral", .lacking = "experts"},
+    {.architecture = "MptForCausalLM",
+     .model_type = "mpt",
+     .default_tied = true,
+     .alibi = true,
+     .default_expansion = 4,
+     .norm = NormType::kLayer,
+     .default_norm_eps = 1e-5,
+     .mlp = MlpType::kGelu,
+     .tensors = TensorLayout::kMpt,
+     .keys = kMptKeys},
     {.architecture = "Qwen2ForCausalLM",
      .model_type = "qwen2",
      .default_kv_heads = 32,
@@ -117,9 +146,9 @@ absl::Status ParseHeadDim(const Json& config, const Family& family, const std::s
   } else if (model.hidden_size % model.q_heads == 0) {
     model.head_dim = model.hidden_size / model.q_heads;
   } else {
-    return absl::InvalidArgumentError(
-        absl::StrCat(source, ": hidden_size: must be a multiple of num_attention_heads ",
-                     model.q_heads, " where head_dim is not given, is ", model.hidden_size));
+    return absl::InvalidArgumentError(absl::StrCat(
+        source, ": ", family.keys.hidden_size, ": must be a multiple of ", family.keys.q_heads, " ",
+        model.q_heads, " where head_dim is not given, is ", model.hidden_size));
   }
   if (model.head_dim % 8 != 0 || model.head_dim > kMaxHeadDim) {
     return absl::UnimplementedError(absl::StrCat(source,
@@ -129,15 +158,31 @@ absl::Status ParseHeadDim(const Json& config, const Family& family, const std::s
   return absl::OkStatus();
 }
 
+absl::Status ParseMlpWidth(const Json& config, const Family& family, const std::string& source,
+                           ModelConfig& model) {
+  if (family.default_expansion == 0) {
+    ASSIGN_OR_RETURN(model.intermediate_size,
+                     Count(config, "intermediate_size", kMaxWidth, source));
+    return absl::OkStatus();
+  }
+  int64_t ratio = family.default_expansion;
+  if (Given(config, "expansion_ratio")) {
+    ASSIGN_OR_RETURN(ratio,
+                     JsonInt(config, "expansion_ratio", 1, kMaxWidth / model.hidden_size, source));
+  }
+  model.intermediate_size = static_cast<int>(ratio * model.hidden_size);
+  return absl::OkStatus();
+}
+
 absl::Status ParseShape(const Json& config, const Family& family, const std::string& source,
                         ModelConfig& model) {
-  ASSIGN_OR_RETURN(model.layers, Count(config, "num_hidden_layers", kMaxLayers, source));
-  ASSIGN_OR_RETURN(model.q_heads, Count(config, "num_attention_heads", kMaxHeads, source));
-  ASSIGN_OR_RETURN(model.hidden_size, Count(config, "hidden_size", kMaxWidth, source));
-  ASSIGN_OR_RETURN(model.intermediate_size, Count(config, "intermediate_size", kMaxWidth, source));
+  const Keys& keys = family.keys;
+  ASSIGN_OR_RETURN(model.layers, Count(config, keys.layers, kMaxLayers, source));
+  ASSIGN_OR_RETURN(model.q_heads, Count(config, keys.q_heads, kMaxHeads, source));
+  ASSIGN_OR_RETURN(model.hidden_size, Count(config, keys.hidden_size, kMaxWidth, source));
+  RETURN_IF_ERROR(ParseMlpWidth(config, family, source, model));
   ASSIGN_OR_RETURN(model.vocab_size, Count(config, "vocab_size", kMaxVocab, source));
-  ASSIGN_OR_RETURN(model.max_context,
-                   JsonInt(config, "max_position_embeddings", 1, kMaxContext, source));
+  ASSIGN_OR_RETURN(model.max_context, JsonInt(config, keys.max_context, 1, kMaxContext, source));
 
   model.kv_heads = model.q_heads;
   if (Given(config, "num_key_value_heads")) {
@@ -156,6 +201,31 @@ absl::Status ParseShape(const Json& config, const Family& family, const std::str
                      " query heads for one are not supported, is ", model.kv_heads));
   }
   return ParseHeadDim(config, family, source, model);
+}
+
+// Rotary or ALiBi.
+absl::Status ParsePositions(const Json& config, const Family& family, const std::string& source,
+                            ModelConfig& model) {
+  if (family.alibi) {
+    ASSIGN_OR_RETURN(model.alibi_slopes, ParseAttnConfig(config, model.q_heads, source));
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(model.rope, ParseRope(config, source));
+  model.rope_frequencies = RopeInverseFrequencies(model.rope, model.head_dim);
+  model.max_context = std::min(ScaledContext(model.rope, model.max_context), kMaxContext);
+  return absl::OkStatus();
+}
+
+absl::Status ParseNormEps(const Json& config, const Family& family, const std::string& source,
+                          ModelConfig& model) {
+  const char* key = family.keys.norm_eps;
+  model.norm_eps = family.default_norm_eps;
+  if (family.default_norm_eps == 0 || Given(config, key)) {
+    ASSIGN_OR_RETURN(model.norm_eps, JsonNumber(config, key, source));
+  }
+  if (model.norm_eps > 0 && model.norm_eps < 1) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(source, ": ", key, ": must be a number in (0, 1), is ", model.norm_eps));
 }
 
 absl::Status AddEosIds(const Json& object, int vocab_size, const std::string& source,
@@ -208,19 +278,17 @@ absl::StatusOr<ModelConfig> ParseModelConfig(const std::string& json_text,
   model.architecture = std::string(family.architecture);
   model.qkv_bias = family.qkv_bias;
   model.qk_norm = family.qk_norm;
+  model.norm = family.norm;
+  model.mlp = family.mlp;
+  model.tensors = family.tensors;
+  model.tied_embeddings = family.default_tied;
   RETURN_IF_ERROR(RefuseUnsupportedFeatures(config, model, source));
   RETURN_IF_ERROR(ParseShape(config, family, source, model));
-  ASSIGN_OR_RETURN(model.rope, ParseRope(config, source));
-  model.rope_frequencies = RopeInverseFrequencies(model.rope, model.head_dim);
-  model.max_context = std::min(ScaledContext(model.rope, model.max_context), kMaxContext);
+  RETURN_IF_ERROR(ParsePositions(config, family, source, model));
   RETURN_IF_ERROR(RefuseUnsupportedScales(config, model, source));
   const WindowContext windows{family.windows, model.layers, model.max_context};
   ASSIGN_OR_RETURN(model.layer_windows, ParseLayerWindows(config, windows, source));
-  ASSIGN_OR_RETURN(model.rms_norm_eps, JsonNumber(config, "rms_norm_eps", source));
-  if (!(model.rms_norm_eps > 0 && model.rms_norm_eps < 1)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        source, ": rms_norm_eps: must be a number in (0, 1), is ", model.rms_norm_eps));
-  }
+  RETURN_IF_ERROR(ParseNormEps(config, family, source, model));
   if (Given(config, "tie_word_embeddings")) {
     ASSIGN_OR_RETURN(model.tied_embeddings, JsonBool(config, "tie_word_embeddings", source));
   }

@@ -13,6 +13,16 @@
 namespace headlong {
 
 enum class RopeType { kDefault, kLinear, kLlama3, kYarn };
+enum class NormType {
+  kRms,   // x / rms(x) * weight
+  kLayer  // the same of x less its mean (LayerNorm without bias)
+};
+enum class MlpType {
+  kGatedSilu,  // down(silu(gate(x)) * up(x))
+  kGelu        // down(gelu(up(x))), with the error function itself
+};
+// How a checkpoint names its tensors and lays out q, k and v: model/family_tensors.h.
+enum class TensorLayout { kLlama, kMpt };
 
 struct RopeConfig {
   RopeType type = RopeType::kDefault;
@@ -39,20 +49,28 @@ struct ModelConfig {
   int intermediate_size = 0;
   int vocab_size = 0;
   int64_t max_context = 0;
-  double rms_norm_eps = 0;
+  NormType norm = NormType::kRms;
+  double norm_eps = 0;
+  MlpType mlp = MlpType::kGatedSilu;
+  TensorLayout tensors = TensorLayout::kLlama;
   bool tied_embeddings = false;
   bool qkv_bias = false;  // biases of the query, key and value projections
   bool qk_norm = false;   // RMS norms of every query and key head, before rotation
   // Sliding window by layer: a query at m sees the keys in (m - window, m]. 0: all up to m. Empty:
   // no layer has one. A window that no position of the context can leave is none.
   std::vector<int64_t> layer_windows;
+  // ALiBi: a logit of query head h is q.k / sqrt(head_dim) - slope_h * (distance of the key). By
+  // query head; empty: positions are rotary.
+  std::vector<float> alibi_slopes;
   RopeConfig rope;
-  // Inverse frequencies [head_dim / 2] after scaling, in fp32.
+  // Inverse frequencies [head_dim / 2] after scaling, in fp32; empty with ALiBi.
   std::vector<float> rope_frequencies;
   int64_t bos_token_id = -1;  // -1: none
   std::vector<int64_t> eos_token_ids;
 
   int group() const { return q_heads / kv_heads; }  // query heads per KV head
+  bool alibi() const { return !alibi_slopes.empty(); }
+  int mlp_matrices() const { return mlp == MlpType::kGatedSilu ? 3 : 2; }
   int64_t window(int layer) const { return layer_windows.empty() ? 0 : layer_windows[layer]; }
 };
 

@@ -15,6 +15,26 @@ struct FamilyTensor {
   std::vector<int64_t> shape;  // row-major; a projection is [outputs, inputs]
 };
 
+// Names of weights, but for those of q, k and v.
+struct LayerNames {
+  std::string attention_norm, out, mlp_norm;
+  std::string gate;  // empty: the MLP has none
+  std::string up, down;
+};
+LayerNames LayerTensors(const ModelConfig& config, int layer);
+std::string EmbeddingTensor(const ModelConfig& config);
+std::string FinalNormTensor(const ModelConfig& config);
+std::string OutputTensor(const ModelConfig& config);  // not there where embeddings are tied
+
+// Rows of a stored tensor that are a KV head's part of a projection: of q that of all its query
+// heads. Some layouts have q, k and v in one tensor.
+enum class Projection { kQuery, kKey, kValue };
+struct TensorRows {
+  std::string name;  // without ".weight" or ".bias", which have the same rows
+  int64_t begin = 0, end = 0;
+};
+TensorRows ProjectionRows(const ModelConfig& config, int layer, Projection projection, int head);
+
 // Every tensor that the forward pass reads, embedding first, layer by layer.
 std::vector<FamilyTensor> FamilyTensors(const ModelConfig& config);
 

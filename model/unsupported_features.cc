@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string_view>
 
 #include "common/status.h"
@@ -147,6 +148,26 @@ constexpr Feature kNormsOfHeads[] = {
     {"qk_layernorm", kNormOfHeads},
 };
 
+// Of MPT, outside and inside attn_config.
+constexpr std::string_view kOtherNorm = "a norm other than LayerNorm is";
+constexpr Feature kFeaturesOfMpt[] = {
+    {"embedding_fraction", kScaled, 1},
+    {"ffn_config", "another MLP is"},
+    {"block_overrides", kLayers},
+};
+constexpr Feature kFeaturesOfAttention[] = {
+    {"clip_qkv", kClipped},
+    {"prefix_lm", kAttention},
+    {"attn_uses_sequence_id", kAttention},
+    {"qk_ln", kNormOfHeads},
+    {"qk_gn", kNormOfHeads},
+    {"softmax_scale", kScaled, std::numeric_limits<double>::quiet_NaN()},  // any number
+    {"attn_logit_softcapping", kCapped},
+    {"rope", "rotary embedding beside ALiBi is"},
+    {"kv_n_heads", "a KV head for several query heads is"},
+    {"sliding_window_size", "a sliding window in a model of this architecture is", -1},
+};
+
 // Fields that are on unless they are false.
 constexpr Feature kMustBeTrue[] = {
     {"scale_attn_weights", kScaled},
@@ -162,6 +183,8 @@ struct Choice {
   std::string_view neutral[3];
 };
 constexpr std::string_view kOtherActivation = "an activation other than silu is";
+constexpr Choice kAttentionType = {"attn_type", "another attention is", {"multihead_attention"}};
+constexpr Choice kNormOfMpt = {"norm_type", kOtherNorm, {"low_precision_layernorm", "layernorm"}};
 constexpr Choice kChoices[] = {
     {"hidden_act", kOtherActivation, {"silu", "swish"}},  // two names of one function
     {"hidden_activation", kOtherActivation, {"silu", "swish"}},
@@ -198,17 +221,15 @@ absl::Status RefuseEach(const Json& config, const Features& features, const std:
   return absl::OkStatus();
 }
 
-absl::Status RefuseChoices(const Json& config, const std::string& source) {
-  for (const Choice& choice : kChoices) {
-    const auto it = config.find(choice.key);
-    if (it == config.end() || it->is_null()) continue;
-    ASSIGN_OR_RETURN(const std::string name, JsonString(config, choice.key, source));
-    const auto* end = std::end(choice.neutral);
-    if (name.empty() || std::find(std::begin(choice.neutral), end, name) == end) {
-      return Unsupported(source, choice.key, name, choice.what);
-    }
+absl::Status RefuseChoice(const Json& config, const Choice& choice, const std::string& source) {
+  const auto it = config.find(choice.key);
+  if (it == config.end() || it->is_null()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::string name, JsonString(config, choice.key, source));
+  const auto* end = std::end(choice.neutral);
+  if (!name.empty() && std::find(std::begin(choice.neutral), end, name) != end) {
+    return absl::OkStatus();
   }
-  return absl::OkStatus();
+  return Unsupported(source, choice.key, name, choice.what);
 }
 
 }  // namespace
@@ -223,7 +244,22 @@ absl::Status RefuseUnsupportedFeatures(const Json& config, const ModelConfig& mo
     if (it == config.end() || it->is_null() || *it == true) continue;
     return Unsupported(source, feature.key, *it, feature.what);
   }
-  return RefuseChoices(config, source);
+  if (model.tensors == TensorLayout::kMpt) {
+    RETURN_IF_ERROR(RefuseEach(config, kFeaturesOfMpt, source));
+    RETURN_IF_ERROR(RefuseChoice(config, kNormOfMpt, source));
+  }
+  for (const Choice& choice : kChoices) RETURN_IF_ERROR(RefuseChoice(config, choice, source));
+  return absl::OkStatus();
+}
+
+absl::Status RefuseUnsupportedAttention(const Json& attn_config, const std::string& source) {
+  const auto alibi = attn_config.find("alibi");
+  // Hugging Face's class has it on where config.json is silent, as the models it was written for.
+  if (alibi != attn_config.end() && *alibi != true) {
+    return Unsupported(source, "alibi", *alibi, "a position embedding other than ALiBi is");
+  }
+  RETURN_IF_ERROR(RefuseEach(attn_config, kFeaturesOfAttention, source));
+  return RefuseChoice(attn_config, kAttentionType, source);
 }
 
 absl::Status RefuseUnsupportedScales(const Json& config, const ModelConfig& model,

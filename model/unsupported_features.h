@@ -16,6 +16,9 @@ namespace headlong {
 absl::Status RefuseUnsupportedFeatures(const Json& config, const ModelConfig& model,
                                        const std::string& source);
 
+// The same of MPT's attn_config, where `alibi` must be on.
+absl::Status RefuseUnsupportedAttention(const Json& attn_config, const std::string& source);
+
 // Fields whose neutral value follows from the model's shape and rotary embedding, e.g. a scale of
 // attention other than 1 / sqrt(head_dim). Errors as above.
 absl::Status RefuseUnsupportedScales(const Json& config, const ModelConfig& model,

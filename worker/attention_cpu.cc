@@ -144,6 +144,9 @@ void AttentionCpu::Run(int layer, const float* qkv, float* out) {
     work.head = i % heads;
     work.layer_heads = heads;
     work.window = shape_.windows.empty() ? 0 : shape_.windows[layer];
+    work.slopes = shape_.alibi_slopes.empty()
+                      ? nullptr
+                      : &shape_.alibi_slopes[shape_.heads[layer][work.head] * shape_.group];
     work.place = places_[layer][work.head];
     work.rows = new_rows_.OfChunk(work.head, format(work), *work.chunk);
   }
@@ -343,6 +346,7 @@ cpu::AttentionTile AttentionCpu::KernelTile(const Tile& tile, const float* qkv, 
   kernel.storage = storage_;
   kernel.key_codes = format(work).keys.type;
   kernel.value_codes = format(work).values.type;
+  kernel.slopes = work.slopes;
   kernel.window = work.window;
   kernel.runs = std::span(work.runs).subspan(tile.run_begin, tile.run_end - tile.run_begin);
   if (tile.dropped > 0) {

@@ -56,9 +56,10 @@ class AttentionCpu {
   struct LaneWork {
     const Chunk* chunk = nullptr;
     const SequenceTables* tables = nullptr;
-    int head = 0;         // index among the layer's held heads
-    int layer_heads = 0;  // how many those are
-    int64_t window = 0;   // of the model in this layer, 0: none
+    int head = 0;                   // index among the layer's held heads
+    int layer_heads = 0;            // how many those are
+    int64_t window = 0;             // of the model in this layer, 0: none
+    const float* slopes = nullptr;  // [group], with ALiBi
     CacheLane place;
     NewRows rows;
     std::vector<KeyRun> runs;

@@ -27,7 +27,8 @@ struct AttentionShape {
   std::vector<std::vector<int>> heads;  // [layer] -> KV heads held, ascending
   std::vector<LayerStripes> stripes;    // [layer]; empty: no head is split
   std::vector<float> inverse_frequencies;
-  float rope_scale = 1;  // of cosines and sines
+  std::vector<float> alibi_slopes;  // [query head of the model]; empty: positions are rotary
+  float rope_scale = 1;             // of cosines and sines
   // [layer][held head]; empty: no head is projected
   std::vector<std::vector<HeadProjections>> projections;
   std::vector<int64_t> windows;  // [layer] -> sliding window of the model, 0: none; empty: nowhere

@@ -57,9 +57,8 @@ class Backend {
   virtual void CopyLane(const LaneCopy& copy, CopyWay way) = 0;
 
   // ---- one batch ----
-  // Takes what the calls need of the batch, which is not read afterwards. `recordable`: the calls
-  // up to EndBatch are the same for every batch with as many rows, and none of them waits. The
-  // backend may then keep a graph of them and replay that when such a batch comes again.
+  // Takes what the calls need of the batch, which is not read afterwards. `recordable`: no call up
+  // to EndBatch waits, and all are those of any batch with as many rows: a graph may replay them.
   virtual BatchCalls BeginBatch(const Batch& batch, const LaneTables& tables, bool recordable) = 0;
   // All calls of the batch are made; not where they were replayed or one of them failed.
   virtual void EndBatch() {}
@@ -72,6 +71,7 @@ class Backend {
   // x += y, then out = RmsNorm of x.   x, y, out: [rows][size of weight]
   virtual void AddRmsNorm(Activations x, Activations y, const DeviceVector& weight, float eps,
                           int rows, Activations out);
+  virtual void Center(Activations x, int rows, int columns, Activations out) = 0;  // x - mean(x)
   // y = x W^T; zeros where W has no inputs.   x: [rows][inputs], y: [rows][outputs]
   virtual void MatMul(DeviceMatrix& weights, Activations x, int rows, Activations y) = 0;
   // x[r] += bias.   x: [rows][size of bias]
@@ -79,20 +79,20 @@ class Backend {
   // RmsNorm of each head of the batch's q and k.   q_norm, k_norm: [head_dim]
   virtual void NormHeads(int layer, Activations qkv, const DeviceVector& q_norm,
                          const DeviceVector& k_norm, float eps) = 0;
-  // What chunks with a period saw of earlier copies since the last call, and moments of what chunks
-  // with `spectra` computed; empty: not measured here.
+  // What chunks with a period or `spectra` measured since the last call; empty: not done here.
   virtual std::vector<AttentionSums> TakeAttentionSums() { return {}; }
   virtual std::vector<HeadMoments> TakeSpectra() { return {}; }
-  // Rotates q and k, attends as each head's policy says, writes what the caches keep.
+  // Rotates q and k unless there is ALiBi, attends as each head's policy says, writes what is kept.
   // qkv: [rows][q of held heads | k | v], out: [rows][q of held heads]
   virtual void Attend(int layer, Activations qkv, Activations out) = 0;
   // Of a layer with split heads (kernels/stripes.h). parts: [parts of the layer][rows][group]
   // parts = log-sum-exps of what Attend just computed where a part is this worker's, else 0.
   virtual void WriteLogSums(int layer, int rows, Activations parts) = 0;
-  // Scales the own part of each split head in `out` to its weight among all of them, so that their
-  // sum over the workers is the head's output. `parts` holds the log-sum-exps of all workers.
+  // Scales this worker's part of each split head in `out` to its weight, so that the sum over the
+  // workers is the head's output. `parts` holds the log-sum-exps of all workers.
   virtual void ScaleStripes(int layer, int rows, Activations parts, Activations out) = 0;
   virtual void SiluMul(Activations gate_up, int rows, int columns, Activations out) = 0;
+  virtual void Gelu(Activations x, int rows, int columns, Activations out) = 0;
   virtual void Add(Activations x, Activations y, int rows, int columns) = 0;
   // out[i] = x[i-th sampled row of the batch]
   virtual void GatherSampled(Activations x, int columns, Activations out) = 0;

@@ -131,12 +131,7 @@ class CpuBackend final : public Backend {
     tokens_ = batch.tokens;
     sampled_ = batch.sampled_rows();
     draws_ = batch.draws;
-    cpu::RopeTable(batch.positions.data(), rows_, shape_.inverse_frequencies.data(),
-                   shape_.head_dim / 2, cos_sin_.data());
-    if (shape_.rope_scale != 1) {
-      const int64_t count = int64_t{rows_} * shape_.head_dim;
-      for (int64_t i = 0; i < count; ++i) cos_sin_[i] *= shape_.rope_scale;
-    }
+    if (shape_.alibi_slopes.empty()) MakeRopeTable(batch);
     attention_->BeginBatch(batch, tables);
     batch_ = &batch;
     spectra_wanted_ = std::any_of(batch.chunks.begin(), batch.chunks.end(),
@@ -162,6 +157,10 @@ class CpuBackend final : public Backend {
                Activations out) override {
     const auto& values = static_cast<const CpuVector&>(weight).values;
     cpu::RmsNorm(Floats(x), values.data(), rows, static_cast<int>(values.size()), eps, Floats(out));
+  }
+
+  void Center(Activations x, int rows, int columns, Activations out) override {
+    cpu::Center(Floats(x), rows, columns, Floats(out));
   }
 
   void MatMul(DeviceMatrix& weights, Activations x, int rows, Activations y) override {
@@ -192,9 +191,11 @@ class CpuBackend final : public Backend {
     const int heads = static_cast<int>(shape_.heads[layer].size());
     if (heads == 0) return;
     const int64_t columns = QkvColumns(heads);
-    // q and k stand next to each other: one call rotates both.
-    cpu::ApplyRope(Floats(qkv), columns, rows_, heads * (shape_.group + 1), shape_.head_dim / 2,
-                   cos_sin_.data());
+    if (shape_.alibi_slopes.empty()) {
+      // q and k stand next to each other: one call rotates both.
+      cpu::ApplyRope(Floats(qkv), columns, rows_, heads * (shape_.group + 1), shape_.head_dim / 2,
+                     cos_sin_.data());
+    }
     if (spectra_wanted_) spectra_->Add(layer, Floats(qkv), *batch_);
     projection_->Project(layer, Floats(qkv), rows_);
     attention_->Run(layer, Floats(qkv), Floats(out));
@@ -211,6 +212,10 @@ class CpuBackend final : public Backend {
 
   void SiluMul(Activations gate_up, int rows, int columns, Activations out) override {
     cpu::SiluMul(Floats(gate_up), rows, columns, Floats(out));
+  }
+
+  void Gelu(Activations x, int rows, int columns, Activations out) override {
+    cpu::Gelu(Floats(x), rows, columns, Floats(out));
   }
 
   void Add(Activations x, Activations y, int rows, int columns) override {
@@ -272,6 +277,14 @@ class CpuBackend final : public Backend {
     ASSIGN_OR_RETURN(cpu::PackedMatrix packed,
                      cpu::PackedMatrix::Create(std::move(weights), outputs, inputs, type));
     return std::make_unique<CpuMatrix>(std::move(packed));
+  }
+
+  void MakeRopeTable(const Batch& batch) {
+    cpu::RopeTable(batch.positions.data(), rows_, shape_.inverse_frequencies.data(),
+                   shape_.head_dim / 2, cos_sin_.data());
+    if (shape_.rope_scale == 1) return;
+    const int64_t count = int64_t{rows_} * shape_.head_dim;
+    for (int64_t i = 0; i < count; ++i) cos_sin_[i] *= shape_.rope_scale;
   }
 
   static absl::Status NoMemory(const MatrixSource& source) {

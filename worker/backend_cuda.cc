@@ -8,6 +8,7 @@
 
 #include "common/status.h"
 #include "worker/attention_cuda.h"
+#include "worker/device_matrix_cuda.h"
 #include "worker/kernels/cuda_handles.h"
 #include "worker/kernels/few_rows_cuda.h"
 #include "worker/kernels/matmul_cuda.h"
@@ -22,28 +23,6 @@ namespace {
 using cuda::CheckCuda;
 using cuda::DeviceArray;
 using cuda::ElementType;
-
-struct CudaMatrix final : public DeviceMatrix {
-  int64_t bytes() const override { return memory.size(); }
-
-  DeviceArray<std::byte> memory;  // [outputs][pitch]
-  int outputs = 0;
-  int inputs = 0;  // 0 (a worker without heads in a layer): the product is zero
-  int64_t pitch = 0;
-};
-
-struct CudaVector final : public DeviceVector {
-  explicit CudaVector(std::span<const float> from) : values(from) {}
-  const DeviceArray<float> values;
-};
-
-float* Floats(Activations x) { return static_cast<float*>(x.data); }
-const float* Values(const DeviceVector& vector) {
-  return static_cast<const CudaVector&>(vector).values.get();
-}
-int Size(const DeviceVector& vector) {
-  return static_cast<int>(static_cast<const CudaVector&>(vector).values.size());
-}
 
 template <typename T>
 absl::Status Take(int64_t size, const std::string& what, DeviceArray<T>& out) {
@@ -178,6 +157,10 @@ class CudaBackend final : public Backend {
     Norm({Written(x), Floats(y), Values(weight), Written(out), {}, rows, Size(weight), eps});
   }
 
+  void Center(Activations x, int rows, int columns, Activations out) override {
+    cuda::Center(Floats(x), rows, columns, Written(out), stream());
+  }
+
   void MatMul(DeviceMatrix& weights, Activations x, int rows, Activations y) override {
     const auto& matrix = static_cast<const CudaMatrix&>(weights);
     if (matrix.inputs == 0) {
@@ -232,6 +215,10 @@ class CudaBackend final : public Backend {
 
   void SiluMul(Activations gate_up, int rows, int columns, Activations out) override {
     cuda::SiluMul({Floats(gate_up), Written(out), NewInput(out, columns), rows, columns}, stream());
+  }
+
+  void Gelu(Activations x, int rows, int columns, Activations out) override {
+    cuda::Gelu(Floats(x), int64_t{rows} * columns, Written(out), stream());
   }
 
   void Add(Activations x, Activations y, int rows, int columns) override {

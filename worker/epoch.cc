@@ -47,8 +47,8 @@ absl::StatusOr<std::unique_ptr<Epoch>> Epoch::Begin(const v1::Configure& configu
   const ModelConfig& config = *resources.config;
   RETURN_IF_ERROR(CheckLimits(configure, config));
   std::unique_ptr<Epoch> epoch(new Epoch(configure.epoch(), resources));
-  const PlanShape shape{
-      config.layers, config.kv_heads, resources.checkpoint->fingerprint(), {}, config.head_dim};
+  const PlanShape shape{config.layers,   config.kv_heads, resources.checkpoint->fingerprint(), {},
+                        config.head_dim, config.alibi()};
   ASSIGN_OR_RETURN(Plan plan, Plan::FromJson(configure.plan_json(), shape, "configure: plan"));
   RETURN_IF_ERROR(plan.CheckWindows(config.layer_windows));
   epoch->plan_ = std::make_unique<Plan>(std::move(plan));
@@ -58,6 +58,12 @@ absl::StatusOr<std::unique_ptr<Epoch>> Epoch::Begin(const v1::Configure& configu
   ASSIGN_OR_RETURN(const Storage number_type, StorageFromName(configure.dtype()));
   ASSIGN_OR_RETURN(epoch->storage_, StorageFromName(configure.kv_cache_dtype()));
   Device& device = *resources.device;
+  if (config.alibi() && device.choice().cuda()) {
+    return absl::UnimplementedError(
+        absl::StrCat(config.architecture,
+                     " has ALiBi, which attention on a GPU has not: models with ALiBi run "
+                     "on CPU workers, start them with --device cpu"));
+  }
   RETURN_IF_ERROR(device.Use(number_type));
   RETURN_IF_ERROR(device.weights().Load(*resources.checkpoint, config, epoch->share_,
                                         device.backend(), progress));
@@ -85,6 +91,7 @@ absl::Status Epoch::TakeCaches(const v1::Configure& configure) {
   attention.heads = share_.heads;
   attention.stripes = share_.stripes;
   attention.inverse_frequencies = config.rope_frequencies;
+  attention.alibi_slopes = config.alibi_slopes;
   attention.rope_scale = static_cast<float>(config.rope.attention_factor);
   attention.windows = config.layer_windows;
   ASSIGN_OR_RETURN(attention.projections,

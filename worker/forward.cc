@@ -42,7 +42,7 @@ absl::Status Forward::TakeMemory() {
   RETURN_IF_ERROR(take(heads_, heads * q));
   RETURN_IF_ERROR(take(parts_, parts * config.group()));
   RETURN_IF_ERROR(take(y_, config.hidden_size));
-  RETURN_IF_ERROR(take(gate_up_, 2 * columns));
+  RETURN_IF_ERROR(take(up_, (config.mlp_matrices() - 1) * columns));
   RETURN_IF_ERROR(take(mlp_, columns));
   ASSIGN_OR_RETURN(last_, backend_.NewActivations(options_.max_samples, config.hidden_size));
   ASSIGN_OR_RETURN(logits_, backend_.NewActivations(options_.max_samples, share.vocab_rows.size()));
@@ -129,27 +129,54 @@ absl::Status Forward::RunLayer(int layer, bool first, int rows) {
   const ModelConfig& config = *options_.config;
   const int hidden = config.hidden_size;
   const int columns = options_.share->mlp_columns[layer].size();
-  const float eps = static_cast<float>(config.rms_norm_eps);
   LayerWeights& weights = weights_.layer(layer);
 
   if (first) {
-    backend_.RmsNorm(x_, *weights.attention_norm, eps, rows, normed_);
+    Norm(x_, *weights.attention_norm, rows, normed_);
   } else {
-    backend_.AddRmsNorm(x_, y_, *weights.attention_norm, eps, rows, normed_);
+    AddNorm(x_, y_, *weights.attention_norm, rows, normed_);
   }
   backend_.MatMul(*weights.qkv, normed_, rows, qkv_);
   if (config.qkv_bias) backend_.AddBias(qkv_, *weights.qkv_bias, rows);
-  if (config.qk_norm) backend_.NormHeads(layer, qkv_, *weights.q_norm, *weights.k_norm, eps);
+  if (config.qk_norm) {
+    backend_.NormHeads(layer, qkv_, *weights.q_norm, *weights.k_norm,
+                       static_cast<float>(config.norm_eps));
+  }
   backend_.Attend(layer, qkv_, heads_);
   if (options_.share->split(layer)) RETURN_IF_ERROR(CombineStripes(layer, rows));
   backend_.MatMul(*weights.out, heads_, rows, y_);
   RETURN_IF_ERROR(Sum(y_, int64_t{rows} * hidden));
 
-  backend_.AddRmsNorm(x_, y_, *weights.mlp_norm, eps, rows, normed_);
-  backend_.MatMul(*weights.gate_up, normed_, rows, gate_up_);
-  backend_.SiluMul(gate_up_, rows, columns, mlp_);
+  AddNorm(x_, y_, *weights.mlp_norm, rows, normed_);
+  backend_.MatMul(*weights.up, normed_, rows, up_);
+  if (config.mlp == MlpType::kGatedSilu) {
+    backend_.SiluMul(up_, rows, columns, mlp_);
+  } else {
+    backend_.Gelu(up_, rows, columns, mlp_);
+  }
   backend_.MatMul(*weights.down, mlp_, rows, y_);
   return Sum(y_, int64_t{rows} * hidden);
+}
+
+// out = the model's norm of x.
+void Forward::Norm(Activations x, const DeviceVector& weight, int rows, Activations out) {
+  if (options_.config->norm == NormType::kLayer) {
+    backend_.Center(x, rows, options_.config->hidden_size, out);
+    x = out;
+  }
+  backend_.RmsNorm(x, weight, static_cast<float>(options_.config->norm_eps), rows, out);
+}
+
+// x += y, then out = the model's norm of x.
+void Forward::AddNorm(Activations x, Activations y, const DeviceVector& weight, int rows,
+                      Activations out) {
+  const ModelConfig& config = *options_.config;
+  if (config.norm == NormType::kRms) {
+    backend_.AddRmsNorm(x, y, weight, static_cast<float>(config.norm_eps), rows, out);
+    return;
+  }
+  backend_.Add(x, y, rows, config.hidden_size);
+  Norm(x, weight, rows, out);
 }
 
 // Owners of a split head's stripes have each attended to their own keys. They exchange the
@@ -172,8 +199,7 @@ absl::Status Forward::Leave(const Batch& batch, int samples) {
   }
   if (samples == 0) return absl::OkStatus();
   backend_.GatherSampled(x_, config.hidden_size, last_);
-  backend_.RmsNorm(last_, weights_.final_norm(), static_cast<float>(config.rms_norm_eps), samples,
-                   last_);
+  Norm(last_, weights_.final_norm(), samples, last_);
   backend_.MatMul(weights_.output(), last_, samples, logits_);
   if (batch.wanted == Wanted::kBest) {
     backend_.BestTokens(logits_, samples, options_.share->vocab_rows.begin, best_);

@@ -66,6 +66,8 @@ class Forward {
   absl::Status Compute(const Batch& batch, const BatchCalls& calls);
   absl::Status Enter(const Batch& batch, int rows);
   absl::Status RunLayer(int layer, bool first, int rows);
+  void Norm(Activations x, const DeviceVector& weight, int rows, Activations out);
+  void AddNorm(Activations x, Activations y, const DeviceVector& weight, int rows, Activations out);
   absl::Status CombineStripes(int layer, int rows);
   absl::Status Leave(const Batch& batch, int samples);
   absl::Status Sum(Activations x, int64_t count);
@@ -81,18 +83,18 @@ class Forward {
   std::vector<int> best_columns_;   // by rank: 2 each
   std::vector<float> best_tokens_;  // leader: [rows][rank]{logit, token}
 
-  Activations x_;        // [rows][hidden]: the residual stream
-  Activations normed_;   // [rows][hidden]
-  Activations qkv_;      // [rows][(q + k + v) of the layer's held heads]
-  Activations heads_;    // [rows][q of the layer's held heads]
-  Activations parts_;    // [parts of the layer][rows][group]: log-sum-exps of split heads
-  Activations y_;        // [rows][hidden]: what comes to x_ next; before its sum, a part of it
-  Activations gate_up_;  // [rows][2 * held columns]
-  Activations mlp_;      // [rows][held columns]
-  Activations last_;     // [sampled rows][hidden]
-  Activations logits_;   // [sampled rows][held vocabulary rows]
-  Activations best_;     // [sampled rows]{largest logit, its token}
-  Activations drawn_;    // leader: [sampled rows]: tokens
+  Activations x_;       // [rows][hidden]: the residual stream
+  Activations normed_;  // [rows][hidden]
+  Activations qkv_;     // [rows][(q + k + v) of the layer's held heads]
+  Activations heads_;   // [rows][q of the layer's held heads]
+  Activations parts_;   // [parts of the layer][rows][group]: log-sum-exps of split heads
+  Activations y_;       // [rows][hidden]: what comes to x_ next; before its sum, a part of it
+  Activations up_;      // [rows][held columns]; gated: [2 * held columns], gate first
+  Activations mlp_;     // [rows][held columns]
+  Activations last_;    // [sampled rows][hidden]
+  Activations logits_;  // [sampled rows][held vocabulary rows]
+  Activations best_;    // [sampled rows]{largest logit, its token}
+  Activations drawn_;   // leader: [sampled rows]: tokens
 };
 
 }  // namespace headlong

@@ -9,7 +9,16 @@
 namespace headlong {
 namespace {
 
-double Weight(const cpu::AttentionTile& tile, const float* q, float lse, int64_t position) {
+// Of a query of the tile: its numbers, what ALiBi takes off for the distance to a key, and its
+// log-sum-exp.
+struct Query {
+  const float* q = nullptr;
+  int64_t position = 0;
+  double slope = 0;
+  float lse = 0;
+};
+
+double Weight(const cpu::AttentionTile& tile, const Query& query, int64_t position) {
   const auto after =
       std::upper_bound(tile.runs.begin(), tile.runs.end(), position,
                        [](int64_t p, const KeyRun& run) { return p < run.position; });
@@ -21,8 +30,9 @@ double Weight(const cpu::AttentionTile& tile, const float* q, float lse, int64_t
   DecodeRow(run.keys + row * format.code_bytes(),
             coded ? run.key_scales + row * format.scales() : nullptr, format, key);
   double dot = 0;
-  for (int i = 0; i < tile.key_dims; ++i) dot += double{q[i]} * key[i];
-  return std::exp(dot * tile.scale - lse);
+  for (int i = 0; i < tile.key_dims; ++i) dot += double{query.q[i]} * key[i];
+  const double bias = query.slope * static_cast<double>(position - query.position);
+  return std::exp(dot * tile.scale + bias - query.lse);
 }
 
 }  // namespace
@@ -33,10 +43,14 @@ void AddRepeatAttention(const cpu::AttentionTile& tile, int64_t period, int64_t 
     const int64_t position = tile.first_position + row / tile.group;
     if (position < first_row) continue;
     const int head = row % tile.group;
-    const float* q = tile.q + row / tile.group * tile.q_stride + int64_t{head} * tile.head_dim;
+    const Query query{
+        .q = tile.q + row / tile.group * tile.q_stride + int64_t{head} * tile.head_dim,
+        .position = position,
+        .slope = tile.slopes == nullptr ? 0 : tile.slopes[head],
+        .lse = tile.lse[row]};
     for (int64_t copy = position - period; copy >= 0; copy -= period) {
-      sums[head].echo += Weight(tile, q, tile.lse[row], copy);
-      sums[head].induction += Weight(tile, q, tile.lse[row], copy + 1);
+      sums[head].echo += Weight(tile, query, copy);
+      sums[head].induction += Weight(tile, query, copy + 1);
     }
   }
 }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "common/status.h"
+#include "model/family_tensors.h"
 
 namespace headlong {
 namespace {
@@ -65,15 +66,16 @@ class ShareLoader {
   void Begin() const { progress_(0, total_); }
 
   absl::Status LoadAttention(int layer, const std::vector<int>& heads, LayerWeights& out) {
-    const std::string prefix = absl::StrCat("model.layers.", layer, ".self_attn.");
+    const LayerNames names = LayerTensors(config_, layer);
     const int64_t q = int64_t{config_.head_dim} * config_.group();
-    const Rows qkv = QkvRows(prefix, ".weight", config_.hidden_size, heads);
+    const Rows qkv = QkvRows(layer, config_.hidden_size, heads);
     ASSIGN_OR_RETURN(out.qkv, backend_.LoadStoredMatrix(qkv.source()));
     if (config_.qkv_bias) {
-      const Rows bias = QkvRows(prefix, ".bias", 1, heads);
+      const Rows bias = QkvRows(layer, 1, heads);
       ASSIGN_OR_RETURN(out.qkv_bias, backend_.LoadVector(ToFloats(bias.source())));
     }
     if (config_.qk_norm) {
+      const std::string prefix = absl::StrCat("model.layers.", layer, ".self_attn.");
       RETURN_IF_ERROR(LoadNorm(prefix + "q_norm.weight", out.q_norm));
       RETURN_IF_ERROR(LoadNorm(prefix + "k_norm.weight", out.k_norm));
     }
@@ -81,33 +83,31 @@ class ShareLoader {
     for (int head : heads) {
       columns.push_back({static_cast<int>(head * q), static_cast<int>((head + 1) * q)});
     }
-    ASSIGN_OR_RETURN(out.out, backend_.LoadStoredMatrix(
-                                  Columns(checkpoint_.tensor(prefix + "o_proj.weight"), columns)));
+    ASSIGN_OR_RETURN(out.out,
+                     backend_.LoadStoredMatrix(Columns(checkpoint_.tensor(names.out), columns)));
     Count(AttentionBytes(heads));
-    return LoadNorm(absl::StrCat("model.layers.", layer, ".input_layernorm.weight"),
-                    out.attention_norm);
+    return LoadNorm(names.attention_norm, out.attention_norm);
   }
 
   absl::Status LoadMlp(int layer, IndexRange columns, LayerWeights& out) {
-    const std::string prefix = absl::StrCat("model.layers.", layer, ".mlp.");
-    Rows gate_up(checkpoint_, config_.hidden_size);
-    gate_up.Add(prefix + "gate_proj.weight", columns.begin, columns.end);
-    gate_up.Add(prefix + "up_proj.weight", columns.begin, columns.end);
-    ASSIGN_OR_RETURN(out.gate_up, backend_.LoadStoredMatrix(gate_up.source()));
-    ASSIGN_OR_RETURN(out.down, backend_.LoadStoredMatrix(Columns(
-                                   checkpoint_.tensor(prefix + "down_proj.weight"), {columns})));
+    const LayerNames names = LayerTensors(config_, layer);
+    Rows up(checkpoint_, config_.hidden_size);
+    if (!names.gate.empty()) up.Add(names.gate, columns.begin, columns.end);
+    up.Add(names.up, columns.begin, columns.end);
+    ASSIGN_OR_RETURN(out.up, backend_.LoadStoredMatrix(up.source()));
+    ASSIGN_OR_RETURN(out.down,
+                     backend_.LoadStoredMatrix(Columns(checkpoint_.tensor(names.down), {columns})));
     Count(MlpBytes(columns));
-    return LoadNorm(absl::StrCat("model.layers.", layer, ".post_attention_layernorm.weight"),
-                    out.mlp_norm);
+    return LoadNorm(names.mlp_norm, out.mlp_norm);
   }
 
   absl::Status LoadVocabulary(IndexRange rows, std::unique_ptr<DeviceMatrix>& embedding,
                               std::unique_ptr<DeviceMatrix>& output) {
     Rows input(checkpoint_, config_.hidden_size);
-    input.Add("model.embed_tokens.weight", rows.begin, rows.end);
+    input.Add(EmbeddingTensor(config_), rows.begin, rows.end);
     ASSIGN_OR_RETURN(embedding, backend_.LoadStoredEmbedding(input.source()));
     Rows head(checkpoint_, config_.hidden_size);
-    head.Add(config_.tied_embeddings ? "model.embed_tokens.weight" : "lm_head.weight", rows.begin,
+    head.Add(config_.tied_embeddings ? EmbeddingTensor(config_) : OutputTensor(config_), rows.begin,
              rows.end);
     ASSIGN_OR_RETURN(output, backend_.LoadStoredMatrix(head.source()));
     Count(VocabularyBytes(rows));
@@ -121,14 +121,14 @@ class ShareLoader {
 
  private:
   // Weights ([outputs][inputs]) or biases (inputs = 1) of the held heads: q, then k, then v.
-  Rows QkvRows(const std::string& prefix, const std::string& kind, int64_t inputs,
-               const std::vector<int>& heads) const {
-    const int64_t d = config_.head_dim;
-    const int64_t q = d * config_.group();
+  Rows QkvRows(int layer, int64_t inputs, const std::vector<int>& heads) const {
     Rows rows(checkpoint_, inputs);
-    for (int head : heads) rows.Add(prefix + "q_proj" + kind, head * q, (head + 1) * q);
-    for (int head : heads) rows.Add(prefix + "k_proj" + kind, head * d, (head + 1) * d);
-    for (int head : heads) rows.Add(prefix + "v_proj" + kind, head * d, (head + 1) * d);
+    for (const Projection part : {Projection::kQuery, Projection::kKey, Projection::kValue}) {
+      for (const int head : heads) {
+        const TensorRows held = ProjectionRows(config_, layer, part, head);
+        rows.Add(held.name + (inputs == 1 ? ".bias" : ".weight"), held.begin, held.end);
+      }
+    }
     return rows;
   }
 
@@ -137,7 +137,7 @@ class ShareLoader {
            static_cast<int64_t>(heads.size()) * element_bytes_;
   }
   int64_t MlpBytes(IndexRange columns) const {
-    return int64_t{3} * config_.hidden_size * columns.size() * element_bytes_;
+    return int64_t{config_.mlp_matrices()} * config_.hidden_size * columns.size() * element_bytes_;
   }
   int64_t VocabularyBytes(IndexRange rows) const {
     return int64_t{2} * config_.hidden_size * rows.size() * element_bytes_;
@@ -191,7 +191,7 @@ absl::Status Weights::Load(const Checkpoint& checkpoint, const ModelConfig& conf
     const auto status = loader.LoadVocabulary(share.vocab_rows, embedding_, output_);
     if (!status.ok()) return Forget(Annotate(status, "loading the vocabulary"));
   }
-  if (first) RETURN_IF_ERROR(loader.LoadNorm("model.norm.weight", final_norm_));
+  if (first) RETURN_IF_ERROR(loader.LoadNorm(FinalNormTensor(config), final_norm_));
   share_ = share;
   return absl::OkStatus();
 }
@@ -208,7 +208,7 @@ int64_t Weights::bytes() const {
     if (matrix != nullptr) bytes += matrix->bytes();
   };
   for (const LayerWeights& layer : layers_) {
-    for (const auto* matrix : {&layer.qkv, &layer.out, &layer.gate_up, &layer.down}) count(*matrix);
+    for (const auto* matrix : {&layer.qkv, &layer.out, &layer.up, &layer.down}) count(*matrix);
   }
   count(embedding_);
   count(output_);

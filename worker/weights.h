@@ -23,7 +23,8 @@ struct LayerWeights {
   std::unique_ptr<DeviceVector> k_norm;
   std::unique_ptr<DeviceMatrix> out;       // [hidden][q of held heads * head_dim]
   std::unique_ptr<DeviceVector> mlp_norm;  // [hidden]
-  std::unique_ptr<DeviceMatrix> gate_up;   // [2 * held columns][hidden], gate first
+  std::unique_ptr<DeviceMatrix> up;        // [held columns][hidden]; where the MLP is gated [2 *
+                                           // held columns], gate first
   std::unique_ptr<DeviceMatrix> down;      // [hidden][held columns]
 };
 

@@ -202,6 +202,9 @@ std::string EvidenceJson(const Evidence& evidence) {
     root["scores"]["induction"] =
         ScoresJson(evidence.scores.induction, shape.layers, shape.kv_heads);
   }
+  if (!evidence.scopes.empty()) {
+    root["scopes"] = ScoresJson(evidence.scopes, shape.layers, shape.kv_heads);
+  }
   root["costs"] = OrderedJson::array();
   for (const HeadCost& cost : evidence.costs) root["costs"].push_back(CostJson(cost));
   root["plans"] = OrderedJson::array();
@@ -214,7 +217,7 @@ absl::StatusOr<Evidence> ParseEvidence(std::string_view text, std::string_view s
   RETURN_IF_ERROR(
       JsonOnlyFields(root,
                      {"version", "model", "model_fingerprint", "layers", "kv_heads", "head_dim",
-                      "element_bytes", "context", "scores", "costs", "plans"},
+                      "element_bytes", "context", "scores", "scopes", "costs", "plans"},
                      source));
   RETURN_IF_ERROR(JsonInt(root, "version", 1, 1, source).status());
   Evidence evidence;
@@ -228,6 +231,10 @@ absl::StatusOr<Evidence> ParseEvidence(std::string_view text, std::string_view s
     ASSIGN_OR_RETURN(evidence.scores.echo, ParseScores(*scores, "echo", evidence.shape, what));
     ASSIGN_OR_RETURN(evidence.scores.induction,
                      ParseScores(*scores, "induction", evidence.shape, what));
+  }
+  if (root.contains("scopes")) {
+    ASSIGN_OR_RETURN(evidence.scopes,
+                     ParseScores(root, "scopes", evidence.shape, std::string(source)));
   }
   ASSIGN_OR_RETURN(const std::vector<const Json*> costs, Elements(root, "costs", source));
   for (size_t i = 0; i < costs.size(); ++i) {

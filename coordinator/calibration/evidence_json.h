@@ -2,11 +2,11 @@
 //
 // {"version":1,"model":"needle-10m","model_fingerprint":"..","layers":8,"kv_heads":4,"head_dim":64,
 //  "element_bytes":2,"context":8192,
-//  "scores":{"echo":[[a number per KV head] per layer],"induction":[..]},
+//  "scores":{"echo":[[a number per KV head] per layer],"induction":[..]},"scopes":[[..],..],
 //  "costs":[{"layer":0,"head":0,"sinks":4,"window_tokens":256,"compensation":"mean","kl":0.01},..],
 //  "plans":[{"name":"paper's rule","kl":0.2,"plan":{plan.json},
 //            "needle":[{"length":8192,"depth":0.5,"trials":40,"correct":40},..]},..]}
-// model_fingerprint, scores, costs, plans and needle may be absent.
+// model_fingerprint, scores, scopes, costs, plans and needle may be absent.
 #pragma once
 
 #include <cstdint>
@@ -43,7 +43,8 @@ struct Evidence {
   int head_dim = 0;
   int element_bytes = 0;
   int64_t context = 0;
-  HeadScores scores;  // empty vectors: not measured
+  HeadScores scores;           // empty vectors: not measured
+  std::vector<double> scopes;  // of a model with ALiBi: tokens, by layer * kv_heads + head
   std::vector<HeadCost> costs;
   std::vector<MeasuredPlan> plans;
 

@@ -86,6 +86,20 @@ TEST(CalibrationReport, InTheTerminal) {
   EXPECT_THAT(text, HasSubstr("chosen                1  1.20 MiB  30.0 %  0.0040        0.0030"));
 }
 
+TEST(ScopeMap, ShowsTokensAndTheirShareOfTheContext) {
+  Evidence evidence = SmallEvidence();
+  evidence.scopes = {1024, 17912.3, 250.3, 0.5};
+  const HeatMap map = ScopeMap(evidence);
+  EXPECT_EQ(map.cells[0].value, 0.25);
+  EXPECT_EQ(map.cells[0].label, "1,024");
+  EXPECT_EQ(map.cells[1].value, 1);
+  EXPECT_EQ(map.cells[1].tooltip, "layer 0 head 1: 17,913 tokens");
+  EXPECT_EQ(map.cells[3].label, "1");
+  EXPECT_EQ(map.high, "4,096");
+  EXPECT_THAT(ReportHtml(evidence).value(), HasSubstr("layer 1 head 0: 251 tokens"));
+  EXPECT_THAT(ReportText(evidence, {false, true, 80}), HasSubstr("17,913"));
+}
+
 TEST(CostMap, ShowsTheSmallestWindow) {
   Evidence evidence = SmallEvidence();
   evidence.costs.pop_back();  // of the last head only the smaller window is left

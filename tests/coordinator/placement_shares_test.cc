@@ -80,6 +80,10 @@ TEST(ModelBytes, PartsAddUpToTheModel) {
   EXPECT_EQ(HeadWeightBytes(problem) * config.kv_heads, attention * 4);
   EXPECT_EQ(ColumnWeightBytes(problem) * config.intermediate_size, 3 * 256 * 512 * 4);
   EXPECT_EQ(VocabRowBytes(problem) * config.vocab_size, 2 * 1000 * 256 * 4);
+  ModelConfig without_gate = config;
+  without_gate.mlp = MlpType::kGelu;
+  const PlacementProblem other = SmallProblem(without_gate, plan, {1});
+  EXPECT_EQ(ColumnWeightBytes(other) * config.intermediate_size, 2 * 256 * 512 * 4);
 }
 
 TEST(LaneBytesReserved, LocalLanesDoNotGrowWithTheContext) {

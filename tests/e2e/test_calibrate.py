@@ -1,5 +1,6 @@
 """`calibrate` on the real model: scores as recorded, plans that keep what matters."""
 import json
+import shutil
 import signal
 
 import pytest
@@ -103,3 +104,77 @@ def test_wrong_files_are_named(sandbox, tmp_path):
     assert refused.code == 1 and str(ids) in refused.err
     absent = sandbox.run(*fast(tmp_path / "p.json", "--text", tmp_path / "none.txt"))
     assert absent.code == 3 and "none.txt" in absent.err
+
+
+@pytest.fixture
+def alibi_model(tmp_path):
+    """The tiny model with ALiBi, which has no positions to run out of, and its own reference."""
+    folder = tmp_path / "mpt"
+    shutil.copytree(GOLDEN / "families" / "mpt", folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["max_seq_len"] = 4096
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder, json.loads((folder / "reference.json").read_text())
+
+
+def test_alibi_heads_become_windows_of_their_scope(sandbox, tmp_path, alibi_model):
+    model, reference = alibi_model
+    out, evidence, report = (tmp_path / name for name in ("plan.json", "e.json", "report.html"))
+    done = sandbox.run("calibrate", "--model", model, "--workers", 2, "--context", 2048, "--out",
+                       out, "--evidence", evidence, "--report", report, "--dtype", "fp32",
+                       "-o", "json", timeout=120)
+    assert done.code == 0, done
+    plan = json.loads(out.read_text())
+    for layer, scopes in enumerate(reference["scopes"]):
+        for head, scope in enumerate(scopes):
+            policy = plan["default"]
+            for entry in plan["heads"]:
+                if entry["layer"] == layer and head in entry["heads"]:
+                    policy = entry["policy"]
+            policy = plan["policies"][policy]
+            if scope >= 2048:
+                assert policy == {}, (layer, head)
+                continue
+            assert scope <= policy["window_tokens"] <= 1.125 * scope + 1, (layer, head)
+            assert policy["sinks"] == 0 and policy["compensation"] == "none"
+    written = json.loads(evidence.read_text())["scopes"]
+    for found, recorded in zip(written, reference["scopes"], strict=True):
+        assert found == pytest.approx(recorded, rel=1e-6)
+    summary = done.json()["plans"][0]
+    assert summary["name"] == "by scope" and summary["retrieval_heads"] == 2
+    assert summary["share"] < 0.6
+    assert summary["kl"] < 1e-6  # what lies beyond a scope counts for nothing
+    assert "scope in tokens" in report.read_text()
+    served = sandbox.run("generate", "--model", model, "--plan", out, "--prompt", "x",
+                         "--max-tokens", 2, "-o", "json")
+    assert served.code == 0, served
+
+
+def test_alibi_windows_that_are_given_and_scores_alone(sandbox, tmp_path, alibi_model):
+    model, reference = alibi_model
+    out = tmp_path / "plan.json"
+    run = ["calibrate", "--model", model, "--context", 2048, "--out", out, "--dtype", "fp32"]
+    done = sandbox.run(*run, "--windows", "64,256")
+    assert done.code == 0, done
+    plan = json.loads(out.read_text())
+    assert plan["policies"].keys() == {"retrieval", "window-256"}
+    assert [entry["heads"] for entry in plan["heads"] if entry["policy"] == "window-256"] == [
+        [2], [2]]
+    done = sandbox.run(*run, "--scores-only")
+    assert done.code == 0 and "1,024" in done.out, done
+    assert json.loads(out.read_text())["scopes"][0] == pytest.approx(reference["scopes"][0])
+    refused = sandbox.run(*run, "--budget", 0.1)
+    assert refused.code == 1 and "--budget" in refused.err and "ALiBi" in refused.err
+
+
+def test_a_plan_with_a_compensation_token_is_refused_with_alibi(sandbox, tmp_path, alibi_model):
+    model, _ = alibi_model
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps({
+        "version": 1, "layers": 2, "kv_heads": 3, "default": "near",
+        "policies": {"near": {"window_tokens": 64, "compensation": "mean"}}}))
+    refused = sandbox.run("generate", "--model", model, "--plan", plan, "--prompt", "x")
+    assert refused.code == 1 and 'policies["near"]: compensation' in refused.err
+    served = sandbox.run("generate", "--model", model, "--plan", "local", "--prompt", "x",
+                         "--max-tokens", 2)
+    assert served.code == 0, served

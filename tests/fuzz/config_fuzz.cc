@@ -23,7 +23,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Require(config->q_heads == config->kv_heads * config->group());
   Require(config->head_dim > 0 && config->head_dim <= 256 && config->head_dim % 8 == 0);
   Require(config->hidden_size > 0 && config->intermediate_size > 0 && config->vocab_size > 0);
-  Require(config->max_context > 0 && config->rms_norm_eps > 0 && config->rms_norm_eps < 1);
+  Require(config->max_context > 0 && config->norm_eps > 0 && config->norm_eps < 1);
   Require(config->layer_windows.empty() ||
           config->layer_windows.size() == static_cast<size_t>(config->layers));
   for (const int64_t window : config->layer_windows) {

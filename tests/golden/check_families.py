@@ -2,7 +2,8 @@
 """An independent forward pass in fp64 over families/: which rotary frequencies were they made with?
 
 Needs numpy. Prints, for frequencies in fp32 and rounded to bf16 and fp16, the largest difference to
-any recorded logit. The one of the stored type is below 4e-6 in every folder.
+any recorded logit. The one of the stored type is below 4e-6 in every folder. Of mpt, which has no
+rotary embedding, the difference alone.
 """
 import json
 import math
@@ -114,11 +115,86 @@ def logits(config, weights, ids, angles):
     return x @ weights["model.embed_tokens.weight" if tied else "lm_head.weight"].T
 
 
+def layer_norm(x, weight, eps):
+    x = x - x.mean(-1, keepdims=True)
+    return x / np.sqrt((x * x).mean(-1, keepdims=True) + eps) * weight
+
+
+def alibi_slopes(heads, bias_max):
+    """Of Press et al. 2022: a geometric series; of another count than 2^k every second one of the
+    next power's, then those between."""
+    power = 2 ** math.ceil(math.log2(heads))
+    slopes = [2.0 ** (-bias_max * (i + 1) / power) for i in range(power)]
+    return slopes if power == heads else (slopes[1::2] + slopes[::2])[:heads]
+
+
+def mpt_logits(config, weights, ids, local=None):
+    """`local`: {"sinks", "window_tokens", "full_heads": [[layer, head]]} of a plan without
+    compensation, whose windows drop blocks of 16."""
+    count, heads, eps = len(ids), config["n_heads"], config["layer_norm_epsilon"]
+    slopes = np.array(alibi_slopes(heads, config["attn_config"]["alibi_bias_max"]))
+    distance = np.arange(count)[:, None] - np.arange(count)
+    x = weights["transformer.wte.weight"][ids]
+    for layer in range(config["n_layers"]):
+        prefix = f"transformer.blocks.{layer}."
+        h = layer_norm(x, weights[prefix + "norm_1.weight"], eps)
+        q, k, v = (part.reshape(count, heads, -1)
+                   for part in np.split(h @ weights[prefix + "attn.Wqkv.weight"].T, 3, -1))
+        scores = np.einsum("ihd,jhd->hij", q, k) / math.sqrt(q.shape[-1])
+        scores -= slopes[:, None, None] * distance
+        for head in range(heads):
+            seen = distance >= 0
+            if local and [layer, head] not in local["full_heads"]:
+                rows = np.arange(count)
+                kept = (rows + 1 - local["window_tokens"]) // 16 * 16
+                seen = seen & ((rows >= kept[:, None]) | (rows < local["sinks"]))
+            scores[head][~seen] = -np.inf
+        scores = np.exp(scores - scores.max(-1, keepdims=True))
+        scores /= scores.sum(-1, keepdims=True)
+        out = np.einsum("hij,jhd->ihd", scores, v).reshape(count, -1)
+        x = x + out @ weights[prefix + "attn.out_proj.weight"].T
+        h = layer_norm(x, weights[prefix + "norm_2.weight"], eps)
+        up = h @ weights[prefix + "ffn.up_proj.weight"].T
+        gelu = 0.5 * up * (1 + np.vectorize(math.erf)(up / math.sqrt(2)))
+        x = x + gelu @ weights[prefix + "ffn.down_proj.weight"].T
+    x = layer_norm(x, weights["transformer.norm_f.weight"], eps)
+    return x @ weights["transformer.wte.weight"].T
+
+
+def mpt_scopes(config, weights, epsilon):
+    """[layer][head]: how far a head sees, by its weights (RazorAttention, section 3.1)."""
+    heads = config["n_heads"]
+    slopes = alibi_slopes(heads, config["attn_config"]["alibi_bias_max"])
+    scopes = []
+    for layer in range(config["n_layers"]):
+        prefix = f"transformer.blocks.{layer}."
+        squares = (weights[prefix + "norm_1.weight"] ** 2).sum()
+        q, k, _ = (part.reshape(heads, -1, part.shape[-1])
+                   for part in np.split(weights[prefix + "attn.Wqkv.weight"], 3))
+        norms = [np.linalg.norm(q[h].T @ k[h], 2) / math.sqrt(q.shape[1]) for h in range(heads)]
+        scopes.append([(2 * norm * squares - math.log(epsilon)) / slope
+                       for norm, slope in zip(norms, slopes)])
+    return scopes
+
+
+def worst_difference(logits, positions):
+    return max(
+        abs(logits[position["prompt_tokens"] - 1][token] - value)
+        for position in positions
+        for token, value in position["last_logits_top20"]
+    )
+
+
 def main():
     for folder in sorted((pathlib.Path(__file__).parent / "families").iterdir()):
         config = json.loads((folder / "config.json").read_text())
         reference = json.loads((folder / "reference.json").read_text())
         weights, kinds = tensors(folder)
+        if config["model_type"] == "mpt":
+            ours = mpt_logits(config, weights, reference["ids"])
+            print(f"{folder.name:16} stored in {'/'.join(sorted(kinds)):5} worst: "
+                  f"{worst_difference(ours, reference['positions']):.1e}")
+            continue
         dim = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
         plain, scale = frequencies(config, dim)
         worst = {}
@@ -126,11 +202,7 @@ def main():
             angle = np.arange(len(reference["ids"]))[:, None] * rounded(plain, kind)
             angles = (np.cos(angle) * scale, np.sin(angle) * scale)
             ours = logits(config, weights, reference["ids"], angles)
-            worst[kind] = max(
-                abs(ours[position["prompt_tokens"] - 1][token] - value)
-                for position in reference["positions"]
-                for token, value in position["last_logits_top20"]
-            )
+            worst[kind] = worst_difference(ours, reference["positions"])
         text = ", ".join(f"{kind} {value:.1e}" for kind, value in worst.items())
         print(f"{folder.name:16} stored in {'/'.join(sorted(kinds)):5} worst: {text}")
 

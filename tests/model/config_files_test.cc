@@ -115,7 +115,7 @@ void ExpectLlama31(const ModelConfig& config) {
   EXPECT_EQ(config.kv_heads, 8);
   EXPECT_EQ(config.vocab_size, 128256);
   EXPECT_EQ(config.max_context, 131072);
-  EXPECT_EQ(config.rms_norm_eps, 1e-5);
+  EXPECT_EQ(config.norm_eps, 1e-5);
   EXPECT_FALSE(config.tied_embeddings);
   EXPECT_EQ(config.rope, (RopeConfig{.type = RopeType::kLlama3,
                                      .theta = 5e5,

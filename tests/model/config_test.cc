@@ -50,7 +50,7 @@ TEST(ParseModelConfig, ReadsEveryField) {
   EXPECT_EQ(config->intermediate_size, 176);
   EXPECT_EQ(config->vocab_size, 320);
   EXPECT_EQ(config->max_context, 512);
-  EXPECT_EQ(config->rms_norm_eps, 1e-5);
+  EXPECT_EQ(config->norm_eps, 1e-5);
   EXPECT_FALSE(config->tied_embeddings);
   EXPECT_EQ(config->bos_token_id, 0);
   EXPECT_THAT(config->eos_token_ids, ElementsAre(1));
@@ -269,8 +269,9 @@ TEST(ParseModelConfig, RefusesArchitecturesByName) {
     EXPECT_TRUE(absl::IsUnimplemented(config.status())) << name;
     EXPECT_THAT(Message(config), HasSubstr(name));
   }
-  EXPECT_THAT(Message(With("architectures", Json::array({"Nope"}))),
-              HasSubstr("LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3For"));
+  EXPECT_THAT(
+      Message(With("architectures", Json::array({"Nope"}))),
+      HasSubstr("LlamaForCausalLM, MistralForCausalLM, MptForCausalLM, Qwen2ForCausalLM, "));
   EXPECT_THAT(Message(With("model_type", "mixtral")), HasSubstr("model_type: must be \"llama\""));
 }
 

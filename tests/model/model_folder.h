@@ -88,7 +88,7 @@ inline ModelConfig TinyConfig() {
   config.intermediate_size = 24;
   config.vocab_size = 32;
   config.max_context = 64;
-  config.rms_norm_eps = 1e-5;
+  config.norm_eps = 1e-5;
   return config;
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cache/storage.h"
+#include "worker/kernels/attention_tile.h"
 
 namespace headlong::cpu {
 
@@ -35,7 +36,16 @@ struct Case {
   bool compensates = false;
   std::vector<float> mean_key, mean_value;
   float log_count = 0;
+  std::vector<float> slopes;  // [group], of ALiBi; empty: none
 };
+
+struct Result {
+  std::vector<double> out;  // [rows][head_dim]
+  std::vector<double> lse;  // [rows]
+};
+Result Reference(const Case& c);  // softmax in fp64
+// REQUIRES: IsaSupported(isa).
+Result RunTile(const Case& c, Isa isa);
 
 inline float Rounded(float x, Storage storage) {
   return storage == Storage::kFloat32 ? x : ToFloat(ToBfloat16(x));

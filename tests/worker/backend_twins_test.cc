@@ -202,6 +202,28 @@ TEST_P(BackendTwins, SiluMulAndItsProduct) {
   }
 }
 
+TEST_P(BackendTwins, CenteredRowsAndGelu) {
+  for (const int columns : {5, 176, 3000}) {
+    ExpectSame(
+        [&](Bench& bench) {
+          const auto weights = bench.Numbers(int64_t{16} * columns, 0.1f);
+          const auto matrix = *bench->LoadMatrix(weights.data(), 16, columns);
+          const Activations x = bench.Bring(bench.Numbers(7 * columns, 3), 7, columns);
+          const Activations out = bench.Make(7, columns), product = bench.Make(7, 16);
+          bench->Center(x, 7, columns, out);
+          std::vector<float> all = bench.Read(out, 7 * columns);
+          bench->Gelu(x, 7, columns, out);
+          bench->MatMul(*matrix, out, 7, product);
+          for (const auto& [each, count] : {std::pair(out, columns), {product, 16}}) {
+            const auto numbers = bench.Read(each, int64_t{7} * count);
+            all.insert(all.end(), numbers.begin(), numbers.end());
+          }
+          return all;
+        },
+        std::to_string(columns));
+  }
+}
+
 TEST_P(BackendTwins, HeadsBiasesAndRows) {
   const int width = kHeads * (kGroup + 2) * kHeadDim;
   ExpectSame(

@@ -42,6 +42,7 @@ constexpr Family kFamilies[] = {
     {"llama", kFp32},      {"llama3_rope", kBf16}, {"llama_linear", kBf16},
     {"llama_yarn", kBf16}, {"mistral", kBf16},     {"mistral_window", kFp16},
     {"qwen2", kBf16},      {"qwen3", kBf16},       {"qwen3_tied", kBf16},
+    {"mpt", kFp32},
 };
 
 std::filesystem::path FamiliesFolder() { return GoldenPath("families"); }

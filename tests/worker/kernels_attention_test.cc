@@ -3,7 +3,6 @@
 // that this processor has.
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <random>
 #include <string>
@@ -13,7 +12,6 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/worker/attention_case.h"
-#include "tests/worker/coded_rows.h"
 #include "worker/kernels/attention_cpu.h"
 #include "worker/kernels/attention_tile.h"
 
@@ -29,113 +27,6 @@ std::vector<Isa> SupportedIsas() {
     if (IsaSupported(isa)) isas.push_back(isa);
   }
   return isas;
-}
-
-struct Result {
-  std::vector<double> out;
-  std::vector<double> lse;
-};
-
-Result Reference(const Case& c) {
-  Result result;
-  const int d = c.head_dim;
-  for (int r = 0; r < c.rows; ++r) {
-    std::vector<double> logits, out(d, 0.0);
-    std::vector<const float*> values;
-    const auto score = [&](const float* key) {
-      double dot = 0;
-      for (int i = 0; i < c.key_dims; ++i) dot += double{c.q[r * d + i]} * key[i];
-      return dot * c.scale;
-    };
-    for (const auto& [begin, end] : c.runs) {
-      for (int64_t j = begin; j < end; ++j) {
-        if (c.positions[j] > c.first_position + r / c.group) continue;
-        logits.push_back(score(&c.keys[j * c.key_dims]));
-        values.push_back(&c.values[j * c.value_dims]);
-      }
-    }
-    if (c.compensates) {
-      logits.push_back(score(c.mean_key.data()) + c.log_count);
-      values.push_back(c.mean_value.data());
-    }
-    double peak = -kInfinity, total = 0;
-    for (double logit : logits) peak = std::max(peak, logit);
-    for (size_t j = 0; j < logits.size(); ++j) {
-      const double weight = std::exp(logits[j] - peak);
-      total += weight;
-      for (int i = 0; i < c.value_dims; ++i) out[i] += weight * values[j][i];
-    }
-    for (double& x : out) x = logits.empty() ? 0 : x / total;
-    result.out.insert(result.out.end(), out.begin(), out.end());
-    result.lse.push_back(logits.empty() ? -kInfinity : peak + std::log(total));
-  }
-  return result;
-}
-
-Result RunTile(const Case& c, Isa isa) {
-  const int d = c.head_dim;
-  const int bytes = ElementBytes(c.storage);
-  // Unaligned on purpose, and just as long as they must be: a sanitizer sees a read past the end.
-  const auto stored = [&](const std::vector<float>& from) {
-    std::vector<std::byte> to(from.size() * bytes);
-    for (size_t i = 0; i < from.size(); ++i) {
-      const Bfloat16 half = ToBfloat16(from[i]);
-      std::memcpy(&to[i * bytes],
-                  c.storage == Storage::kFloat32 ? static_cast<const void*>(&from[i]) : &half,
-                  bytes);
-    }
-    return to;
-  };
-  // Each run in memory of its own, as pages are.
-  std::vector<std::vector<std::byte>> memory;
-  std::vector<AttentionRun> runs;
-  for (size_t i = 0; i < c.runs.size(); ++i) {
-    const auto [begin, end] = c.runs[i];
-    AttentionRun run;
-    run.count = end - begin;
-    const auto place = [&](const std::vector<float>& numbers, const std::vector<float>& raw,
-                           const RowFormat& format) {
-      const int dims = format.dims;
-      if (IsCoded(format.type) && i >= c.plain_runs) return Coded(raw, format, c.runs[i], memory);
-      memory.push_back(stored({numbers.begin() + begin * dims, numbers.begin() + end * dims}));
-      return Row{memory.back().data()};
-    };
-    if (run.count > 0) {
-      run.position = c.positions[begin];
-      const Row keys = place(c.keys, c.raw_keys, {c.key_codes, c.key_dims});
-      const Row values = place(c.values, c.raw_values, {c.value_codes, c.value_dims});
-      run.keys = keys.codes;
-      run.key_scales = keys.scales;
-      run.values = values.codes;
-      run.value_scales = values.scales;
-    }
-    runs.push_back(run);
-  }
-  std::vector<float> out(c.rows * d, NAN), lse(c.rows, NAN);
-  AttentionTile tile;
-  tile.q = c.q.data();
-  tile.q_stride = tile.out_stride = c.group * d;
-  tile.rows = c.rows;
-  tile.group = c.group;
-  tile.head_dim = d;
-  tile.key_dims = c.key_dims;
-  tile.value_dims = c.value_dims;
-  tile.first_position = c.first_position;
-  tile.scale = c.scale;
-  tile.storage = c.storage;
-  tile.key_codes = c.key_codes;
-  tile.value_codes = c.value_codes;
-  tile.runs = runs;
-  if (c.compensates) {
-    tile.compensation = {c.mean_key.data(), c.mean_value.data(), c.log_count};
-  }
-  tile.out = out.data();
-  tile.lse = lse.data();
-  AttendTileFor(isa)(tile, ThreadTileScratch());
-  Result result;
-  result.out.assign(out.begin(), out.end());
-  result.lse.assign(lse.begin(), lse.end());
-  return result;
 }
 
 double Largest(const std::vector<double>& v) {
@@ -227,6 +118,24 @@ TEST(AttendTile, EqualsSoftmaxInFp64ForThousandsOfRandomTiles) {
     const Case c = cases.Make(8 * cases.Int(1, trial % 50 == 0 ? 32 : 8), group, rows,
                               cases.Int(0, trial % 20 == 0 ? 700 : 150),
                               cases.Int(0, 1) ? Storage::kFloat32 : Storage::kBfloat16);
+    const Result expected = Reference(c);
+    for (Isa isa : SupportedIsas()) {
+      ASSERT_EQ(Difference(expected, RunTile(c, isa), kTolerance), "")
+          << "trial " << trial << ": " << Describe(c, isa);
+    }
+  }
+}
+
+// Logits that fall with distance, over gaps as between sinks and window, too.
+TEST(AttendTile, AlibiEqualsItsFormulaInFp64) {
+  Cases cases(10);
+  for (int trial = 0; trial < 1500; ++trial) {
+    const int group = cases.Int(1, 8);
+    const int rows = group * cases.Int(1, trial % 2 == 0 ? 2 : kMaxTileRows / group);
+    Case c = cases.Make(8 * cases.Int(1, 16), group, rows, cases.Int(1, 300),
+                        cases.Int(0, 1) ? Storage::kFloat32 : Storage::kBfloat16);
+    for (int head = 0; head < group; ++head) c.slopes.push_back(std::exp2(-cases.Int(0, 8)));
+    if (trial % 3 == 0) cases.Code(Storage::kInt8, Storage::kInt4, c);
     const Result expected = Reference(c);
     for (Isa isa : SupportedIsas()) {
       ASSERT_EQ(Difference(expected, RunTile(c, isa), kTolerance), "")

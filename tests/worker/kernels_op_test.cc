@@ -63,6 +63,40 @@ TEST(RmsNorm, BuildsAgree) {
   }
 }
 
+TEST(Center, TakesOffTheMean) {
+  for (int columns : {1, 7, 64, 1000}) {
+    for (int rows : {1, 300}) {
+      const auto x = Floats(rows * columns, columns, 3);
+      std::vector<float> out(rows * columns), in_place = x;
+      Center(x.data(), rows, columns, out.data());
+      Center(in_place.data(), rows, columns, in_place.data());
+      EXPECT_EQ(out, in_place);
+      for (int r = 0; r < rows; ++r) {
+        double mean = 0;
+        for (int i = 0; i < columns; ++i) mean += double{x[r * columns + i]} / columns;
+        for (int i = 0; i < columns; ++i) {
+          EXPECT_NEAR(out[r * columns + i], x[r * columns + i] - mean, 2e-6);
+        }
+      }
+    }
+  }
+}
+
+TEST(Gelu, EqualsItsFormulaOverTheWholeRange) {
+  for (int columns : {1, 33, 1000}) {
+    auto x = Floats(40 * columns, columns, 4);
+    x[0] = -200;
+    x[1] = 1e30f;
+    x[2] = 0;
+    std::vector<float> out(40 * columns);
+    Gelu(x.data(), 40, columns, out.data());
+    for (int i = 0; i < 40 * columns; ++i) {
+      const double expected = 0.5 * x[i] * (1 + std::erf(x[i] / std::sqrt(2.0)));
+      EXPECT_NEAR(out[i], expected, 1e-6 * std::max(1.0, std::abs(expected))) << x[i];
+    }
+  }
+}
+
 TEST(RopeTable, IsCosineAndSineOfTheFp32Angle) {
   const int half = 20;
   std::vector<float> frequencies(half);

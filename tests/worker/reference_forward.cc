@@ -80,18 +80,17 @@ class Pass {
     for (int layer = 0; layer < config_.layers; ++layer) {
       const std::string prefix = absl::StrCat("model.layers.", layer, ".");
       Vector h = x;
-      Norm(h.data(), hidden, Tensor(prefix + "input_layernorm.weight"), config_.rms_norm_eps);
+      Norm(h.data(), hidden, Tensor(prefix + "input_layernorm.weight"), config_.norm_eps);
       AddTo(x, Product(Tensor(prefix + "self_attn.o_proj.weight"), Attend(layer, h), {}));
       h = x;
-      Norm(h.data(), hidden, Tensor(prefix + "post_attention_layernorm.weight"),
-           config_.rms_norm_eps);
+      Norm(h.data(), hidden, Tensor(prefix + "post_attention_layernorm.weight"), config_.norm_eps);
       Vector gate = Product(Tensor(prefix + "mlp.gate_proj.weight"), h, {});
       const Vector up = Product(Tensor(prefix + "mlp.up_proj.weight"), h, {});
       for (size_t i = 0; i < gate.size(); ++i) gate[i] *= up[i] / (1 + std::exp(-gate[i]));
       AddTo(x, Product(Tensor(prefix + "mlp.down_proj.weight"), gate, {}));
     }
     ++position_;
-    Norm(x.data(), hidden, Tensor("model.norm.weight"), config_.rms_norm_eps);
+    Norm(x.data(), hidden, Tensor("model.norm.weight"), config_.norm_eps);
     return Product(config_.tied_embeddings ? table : Tensor("lm_head.weight"), x, {});
   }
 
@@ -115,7 +114,7 @@ class Pass {
     if (which == "v") return out;
     for (double* head = out.data(); head != out.data() + out.size(); head += d) {
       if (config_.qk_norm) {
-        Norm(head, d, Tensor(prefix + which + "_norm.weight"), config_.rms_norm_eps);
+        Norm(head, d, Tensor(prefix + which + "_norm.weight"), config_.norm_eps);
       }
       for (size_t i = 0; i < d / 2; ++i) {
         const double angle = position_ * std::pow(config_.rope.theta, -2.0 * i / d);

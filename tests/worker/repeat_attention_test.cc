@@ -38,6 +38,7 @@ struct Lane {
       tile.group = group;
       tile.head_dim = tile.key_dims = tile.value_dims = kDim;
       tile.first_position = begin;
+      tile.slopes = slopes.empty() ? nullptr : slopes.data();
       tile.runs = runs;
       tile.out = out.data();
       std::vector<float> lse(tile.rows);
@@ -53,6 +54,7 @@ struct Lane {
   int group;
   std::vector<float> keys;
   std::vector<float> q;
+  std::vector<float> slopes;  // [group], of ALiBi; empty: none
 };
 
 // Every token of a copy has a direction of its own (two of 8 dimensions, by its place in the copy)
@@ -97,9 +99,10 @@ TEST(RepeatAttention, RowsOfTheFirstCopyDoNotCount) {
 }
 
 // Against softmax written out, in fp64, for a group of query heads.
-TEST(RepeatAttention, EqualsTheDefinition) {
+void ExpectTheDefinition(const std::vector<float>& slopes) {
   const int period = 7, copies = 5, group = 3, n = period * copies;
   Lane lane(n, group);
+  lane.slopes = slopes;
   std::mt19937 random(5);
   std::normal_distribution<float> normal;
   for (float& x : lane.keys) x = normal(random);
@@ -112,6 +115,7 @@ TEST(RepeatAttention, EqualsTheDefinition) {
       for (int j = 0; j <= m; ++j) {
         double dot = 0;
         for (int i = 0; i < kDim; ++i) dot += double{lane.query(m, head)[i]} * lane.key(j)[i];
+        if (!slopes.empty()) dot -= double{slopes[head]} * (m - j);
         sum += weights[j] = std::exp(dot);
       }
       for (int j = m - period; j >= 0; j -= period) {
@@ -126,6 +130,9 @@ TEST(RepeatAttention, EqualsTheDefinition) {
     EXPECT_NEAR(sums[head].induction, expected[head].induction, 1e-4);
   }
 }
+
+TEST(RepeatAttention, EqualsTheDefinition) { ExpectTheDefinition({}); }
+TEST(RepeatAttention, EqualsTheDefinitionWithAlibi) { ExpectTheDefinition({0.25f, 0.01f, 0.1f}); }
 
 }  // namespace
 }  // namespace headlong

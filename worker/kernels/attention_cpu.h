@@ -18,7 +18,8 @@ namespace headlong::cpu {
 using AttentionRun = KeyRun;
 
 // The compensation token: one more key and value in fp32, its logit q.k * scale + log_count. It is
-// visible to every row of the tile and is the initial state of the online softmax.
+// visible to every row of the tile and is the initial state of the online softmax. It has no
+// position, so that slopes do not bear on it.
 struct CompensationToken {
   const float* key = nullptr;    // [key_dims]; null: there is none
   const float* value = nullptr;  // [value_dims]
@@ -38,7 +39,8 @@ struct AttentionTile {
   Storage storage = Storage::kFloat32;  // of runs without scales
   Storage key_codes = Storage::kInt8;   // of runs with scales (cache/row_format.h)
   Storage value_codes = Storage::kInt8;
-  int64_t window = 0;  // not 0: nor is a key visible unless p > m - window
+  const float* slopes = nullptr;  // [group]: ALiBi, logits fall by slope * (m - p); null: none
+  int64_t window = 0;             // not 0: nor is a key visible unless p > m - window
   std::span<const AttentionRun> runs;
   CompensationToken compensation;
   float* out = nullptr;  // same addressing as q, with out_stride

@@ -176,6 +176,16 @@ void AddBlock(const AttentionTile& tile, const KeyBlock& block, const KeyBlock& 
   }
 }
 
+// The bias of ALiBi: nothing for the row's own position, less by the slope for each one before. Not
+// inline: models without it keep their registers.
+[[gnu::noinline]] void AddDistances(const KeyBlock& block, int32_t row_offset, float slope,
+                                    float* scores) {
+#pragma omp simd
+  for (int j = 0; j < block.count; ++j) {
+    scores[j] += slope * static_cast<float>(block.offset[j] - row_offset);
+  }
+}
+
 // Turns a row's scores into weights relative to its new maximum; returns what its earlier sum and
 // output shrink by. Scores past block.count are written over.
 float SoftmaxRow(const KeyBlock& block, int32_t row_offset, float* scores, float& row_max,
@@ -290,8 +300,12 @@ void AttendInOrder(const AttentionTile& tile, TileScratch& scratch) {
       ScoreAnyBlock<W>(tile, block, next, scratch);
     }
     for (int r = 0; r < tile.rows; ++r) {
-      const float shrink = SoftmaxRow(block, r / tile.group, scratch.scores + r * kScoreStride,
-                                      scratch.max[r], scratch.sum[r]);
+      float* scores = scratch.scores + r * kScoreStride;
+      if (tile.slopes != nullptr) {
+        AddDistances(block, r / tile.group, tile.slopes[r % tile.group], scores);
+      }
+      const float shrink =
+          SoftmaxRow(block, r / tile.group, scores, scratch.max[r], scratch.sum[r]);
       if (shrink != 1) Scale<W>(scratch.out + r * tile.value_dims, tile.value_dims, shrink);
     }
     if constexpr (kPairs) {

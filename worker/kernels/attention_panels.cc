@@ -18,6 +18,7 @@ struct Panel {
   float* max;
   float* sum;
   int32_t* row_offset;
+  float* slope;
 };
 
 // Keys and values of a block in fp32.
@@ -91,6 +92,22 @@ void AddPanelValues(const FloatBlock& block, int count, int i, const Float<kLane
   }
 }
 
+// The bias of ALiBi: nothing for a row's own position, less by its slope for each one before. Not
+// inline: models without it keep their registers.
+template <int V>
+[[gnu::noinline]] void AddDistances(const KeyBlock& block, int count, const Panel& panel,
+                                    float* scores) {
+  for (int v = 0; v < V; ++v) {
+    const Float<kLanes> slope = Load<kLanes>(panel.slope + v * kLanes);
+    const Int<kLanes> row = LoadInt<kLanes>(panel.row_offset + v * kLanes);
+    for (int j = 0; j < count; ++j) {
+      float* score = scores + (j * V + v) * kLanes;
+      const auto before = __builtin_convertvector(block.offset[j] - row, Float<kLanes>);
+      Store<kLanes>(score, Load<kLanes>(score) + slope * before);
+    }
+  }
+}
+
 template <int V>
 void HideKeys(const KeyBlock& block, int count, const int32_t* row_offset, float* scores) {
   const Float<kLanes> hidden = Splat<kLanes>(-kInfinity);
@@ -146,6 +163,7 @@ void AttendPanel(const AttentionTile& tile, const KeyBlock& block, const FloatBl
   for (int j = 0; j < count; j += kKeysAtOnce<V>) {
     ScorePanel<V>(floats.key + j, panel.q, tile.key_dims, scores + j * V * kLanes);
   }
+  if (tile.slopes != nullptr) AddDistances<V>(block, count, panel, scores);
   if (block.masked) HideKeys<V>(block, count, panel.row_offset, scores);
   Float<kLanes> shrink[V];
   SoftmaxPanel<V>(count, panel, scores, shrink);
@@ -171,6 +189,7 @@ void StartPanel(const AttentionTile& tile, int first_row, const Panel& panel) {
     const float* q = QueryRow(tile, row);
     const float scale = r < panel.rows ? tile.scale : 0;
     panel.row_offset[r] = row / tile.group;
+    if (tile.slopes != nullptr) panel.slope[r] = tile.slopes[row % tile.group];
     for (int i = 0; i < tile.key_dims; ++i) panel.q[i * kRows + r] = q[i] * scale;
   }
   for (int v = 0; v < V; ++v) {
@@ -266,7 +285,8 @@ void AttendPanels(const AttentionTile& tile, TileScratch& scratch) {
              .out = scratch.out + row * tile.head_dim,
              .max = scratch.max + row,
              .sum = scratch.sum + row,
-             .row_offset = scratch.row_offset + row};
+             .row_offset = scratch.row_offset + row,
+             .slope = scratch.slope + row};
     vectors[count] = v;
     v == 2 ? StartPanel<2>(tile, row, panel) : StartPanel<1>(tile, row, panel);
     row += v * kLanes;

@@ -38,6 +38,7 @@ struct alignas(64) TileScratch {
   float max[kMaxTileRows];
   float sum[kMaxTileRows];
   int32_t row_offset[kMaxTileRows];  // position of a row less the tile's first
+  float slope[kMaxTileRows];         // of a row, where the tile has slopes
   KeyBlock blocks[2];
 };
 

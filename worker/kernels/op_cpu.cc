@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numbers>
 
 #include "worker/kernels/op_rows.h"
 #include "worker/kernels/thread_team.h"
@@ -58,6 +59,16 @@ void RmsNormHeads(const HeadRows& rows, const float* weight, float eps) {
   });
 }
 
+void Center(const float* x, int rows, int columns, float* out) {
+  ForRows(rows, columns, [&](int64_t r) {
+    const float* row = x + r * columns;
+    double sum = 0;
+    for (int i = 0; i < columns; ++i) sum += row[i];
+    const auto mean = static_cast<float>(sum / columns);
+    for (int i = 0; i < columns; ++i) out[r * columns + i] = row[i] - mean;
+  });
+}
+
 void AddBias(float* x, const float* bias, int rows, int columns) {
   const RowKernels& kernels = Kernels();
   ForRows(rows, columns, [&](int64_t r) { kernels.add(x + r * columns, bias, columns); });
@@ -93,6 +104,15 @@ void SiluMul(const float* gate_up, int rows, int columns, float* out) {
   ForRows(rows, columns * kCostOfSilu, [&](int64_t r) {
     const float* gate = gate_up + r * 2 * columns;
     kernels.silu_mul(gate, gate + columns, columns, out + r * columns);
+  });
+}
+
+void Gelu(const float* x, int rows, int columns, float* out) {
+  constexpr int64_t kCostOfErf = 16;  // one element, in floats moved
+  ForRows(rows, columns * kCostOfErf, [&](int64_t r) {
+    for (int64_t i = r * columns; i < (r + 1) * columns; ++i) {
+      out[i] = 0.5f * x[i] * (1 + std::erf(x[i] * std::numbers::sqrt2_v<float> / 2));
+    }
   });
 }
 

@@ -24,6 +24,9 @@ struct HeadRows {
 };
 void RmsNormHeads(const HeadRows& rows, const float* weight, float eps);
 
+// out[r] = x[r] - mean(x[r]).   x, out: [rows][columns]; may be the same buffer.
+void Center(const float* x, int rows, int columns, float* out);
+
 // x[r] += bias.   x: [rows][columns], bias: [columns].
 void AddBias(float* x, const float* bias, int rows, int columns);
 
@@ -42,6 +45,9 @@ void MultiplyRow(const float* x, const float* weights, int outputs, int inputs, 
 
 // out = silu(gate) * up.   gate_up: [rows][2 * columns], gate first; out: [rows][columns].
 void SiluMul(const float* gate_up, int rows, int columns, float* out);
+
+// out = x * (1 + erf(x / sqrt 2)) / 2, the error function itself.   x, out: [rows][columns].
+void Gelu(const float* x, int rows, int columns, float* out);
 
 // x += y, n floats.
 void Add(float* x, const float* y, int64_t n);

@@ -80,6 +80,19 @@ __global__ void __launch_bounds__(kNormThreads) RmsNormKernel(RmsNormCall call) 
   }
 }
 
+// One block per row.
+__global__ void __launch_bounds__(kNormThreads)
+    CenterKernel(const float* x, int columns, float* out) {
+  LetNextBegin();
+  WaitForStream();
+  x += int64_t{blockIdx.x} * columns;
+  out += int64_t{blockIdx.x} * columns;
+  float sum = 0;
+  for (int i = threadIdx.x; i < columns; i += blockDim.x) sum += x[i];
+  const float mean = BlockSum(sum) / static_cast<float>(columns);
+  for (int i = threadIdx.x; i < columns; i += blockDim.x) out[i] = x[i] - mean;
+}
+
 // One warp per head of a row.
 __global__ void NormHeadsKernel(NormHeadsCall call) {
   LetNextBegin();
@@ -113,6 +126,15 @@ __global__ void SiluMulKernel(SiluMulCall call) {
       call.out[row * call.columns + column] = value;
     }
     if (call.rounded.rows != nullptr) call.rounded.rows[i] = RoundOne(value);
+  }
+}
+
+__global__ void GeluKernel(const float* x, int64_t count, float* out) {
+  LetNextBegin();
+  WaitForStream();
+  const int64_t step = int64_t{gridDim.x} * blockDim.x;
+  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < count; i += step) {
+    out[i] = 0.5f * x[i] * (1 + erff(x[i] * 0.70710678f));
   }
 }
 
@@ -221,6 +243,12 @@ void RmsNorm(const RmsNormCall& call, cudaStream_t stream) {
   Launch(few ? RmsNormKernel<kFew> : RmsNormKernel<kMostKept>, {call.rows, threads}, stream, call);
 }
 
+void Center(const float* x, int rows, int columns, float* out, cudaStream_t stream) {
+  if (rows == 0) return;
+  const int threads = std::clamp((columns + 31) / 32 * 32, 32, kNormThreads);
+  Launch(CenterKernel, {rows, threads}, stream, x, columns, out);
+}
+
 void NormHeads(const NormHeadsCall& call, cudaStream_t stream) {
   const int64_t warps = int64_t{call.q_heads + call.k_heads} * call.rows;
   if (warps == 0) return;
@@ -232,6 +260,11 @@ void SiluMul(const SiluMulCall& call, cudaStream_t stream) {
   const int64_t width = std::max<int64_t>(call.columns, call.rounded.pitch);
   if (width * call.rows == 0) return;
   Launch(SiluMulKernel, {BlocksFor(width * call.rows), kThreads}, stream, call);
+}
+
+void Gelu(const float* x, int64_t n, float* out, cudaStream_t stream) {
+  if (n == 0) return;
+  Launch(GeluKernel, {BlocksFor(n), kThreads}, stream, x, n, out);
 }
 
 void AddBias(float* x, const float* bias, int rows, int columns, cudaStream_t stream) {

@@ -56,8 +56,14 @@ struct SiluMulCall {
 };
 void SiluMul(const SiluMulCall& call, cudaStream_t stream);
 
+// out[r] = x[r] - mean(x[r]).   x, out: [rows][columns]; may be the same buffer.
+void Center(const float* x, int rows, int columns, float* out, cudaStream_t stream);
+
 // x[r] += bias.   x: [rows][columns], bias: [columns].
 void AddBias(float* x, const float* bias, int rows, int columns, cudaStream_t stream);
+
+// out = x * (1 + erf(x / sqrt 2)) / 2, n floats.
+void Gelu(const float* x, int64_t n, float* out, cudaStream_t stream);
 
 // x += y, n floats.
 void Add(float* x, const float* y, int64_t n, cudaStream_t stream);

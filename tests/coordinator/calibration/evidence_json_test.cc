@@ -19,6 +19,7 @@ Evidence Small() {
   evidence.element_bytes = 2;
   evidence.context = 8192;
   evidence.scores = {2, 1, {0.25, 0.5}, {0.125, 1.0}};
+  evidence.scopes = {80.5, 1e9};
   evidence.costs = {{0, 0, 4, 256, true, 0.1}, {1, 0, 0, 64, false, 1e-9}};
   evidence.plans = {{"paper's rule", Plan::Local(2, 1), 0.3, {{8192, 0.5, 40, 39}}},
                     {"full", Plan::Full(2, 1), 0, {}}};
@@ -31,6 +32,7 @@ TEST(EvidenceJson, IsReadAsItWasWritten) {
   ASSERT_TRUE(evidence.ok()) << evidence.status();
   EXPECT_EQ(EvidenceJson(*evidence), text);
   EXPECT_EQ(evidence->scores.induction, Small().scores.induction);
+  EXPECT_EQ(evidence->scopes, Small().scopes);
   EXPECT_EQ(evidence->costs[1].compensation, false);
   EXPECT_EQ(evidence->costs[1].kl, 1e-9);
   EXPECT_EQ(evidence->plans[0].needle[0].correct, 39);
@@ -57,6 +59,7 @@ TEST(EvidenceJson, WhatIsWrongIsNamed) {
     EXPECT_EQ(evidence.status().code(), absl::StatusCode::kInvalidArgument) << path;
     return std::string(evidence.status().message());
   };
+  EXPECT_THAT(refusal("/scopes", "[[1]]"), HasSubstr("e.json: scopes: must be an array of 2"));
   EXPECT_THAT(refusal("/version", "2"), HasSubstr("e.json: version"));
   EXPECT_THAT(refusal("/layers", "0"), HasSubstr("e.json: layers"));
   EXPECT_THAT(refusal("/extra", "1"), HasSubstr("unknown field \"extra\""));
