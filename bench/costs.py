@@ -1,7 +1,8 @@
 """What single heads cost, with a compensation token and without one, and whether costs add up.
+
 `headlong calibrate` measures every head within each of several windows, each with and without
-compensation, and groups of heads together; this prints the tables of docs/calibrate.md. With --curve the
-KL over bytes goes into an SVG, plans that were measured as points.
+compensation, and groups of heads together; this prints the tables of docs/calibrate.md. With
+--curve the KL over bytes goes into an SVG, plans that were measured as points.
 """
 import argparse
 import collections

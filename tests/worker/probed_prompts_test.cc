@@ -138,8 +138,12 @@ TEST_P(ProbedPrompts, CopiesAreOfTheHeadsThatCopy) {
     EXPECT_NEAR(copied, expected->heads(i).copied(), exact() ? 0 : 3) << head.ShortDebugString();
     EXPECT_EQ(head.echo(), 0);
     const double induction = recorded_["induction"][head.layer()][head.query_head()];
-    if (induction > 0.9) EXPECT_GE(copied, rows * 9 / 10) << head.ShortDebugString();
-    if (induction < 0.02) EXPECT_LE(copied, rows / 10) << head.ShortDebugString();
+    if (induction > 0.9) {
+      EXPECT_GE(copied, rows * 9 / 10) << head.ShortDebugString();
+    }
+    if (induction < 0.02) {
+      EXPECT_LE(copied, rows / 10) << head.ShortDebugString();
+    }
     all += induction > 0.9;
     none += induction < 0.02;
   }

@@ -51,7 +51,9 @@ TEST(LayerRule, ThreeMeansIsTheBestOfAllGroupings) {
     EXPECT_NEAR(Distances(values, groups), LeastOfAll(values), 1e-12);
     for (size_t i = 0; i < values.size(); ++i) {
       for (size_t j = 0; j < values.size(); ++j) {
-        if (groups[i] < groups[j]) EXPECT_LE(values[i], values[j]) << "groups are runs";
+        if (groups[i] < groups[j]) {
+          EXPECT_LE(values[i], values[j]) << "groups are runs";
+        }
       }
     }
   }
@@ -110,7 +112,9 @@ TEST_F(WindowsByLayer, OneWindowForAllFillsTheBytes) {
     const Plan local = LocalWithin(shape_, budget_, 4, bytes);
     const int64_t window = *local.policy(0, 0).window_tokens;
     EXPECT_EQ(window % 16, 0);
-    if (window > 16) EXPECT_LE(Bytes(local), bytes);
+    if (window > 16) {
+      EXPECT_LE(Bytes(local), bytes);
+    }
     if (window + 16 > budget_.context) continue;
     HeadPolicy wider = local.policy(0, 0);
     *wider.window_tokens += 16;

@@ -100,7 +100,9 @@ class ScoresCuda : public ::testing::Test {
           EXPECT_EQ(cpu.copied, expected);
           EXPECT_EQ(gpu.copied, expected) << Describe(c);
         }
-        if (!full) EXPECT_EQ(gpu.echo + gpu.induction + gpu.copied, 0) << "a local head";
+        if (!full) {
+          EXPECT_EQ(gpu.echo + gpu.induction + gpu.copied, 0) << "a local head";
+        }
         most = std::max(most, cpu.echo);
       }
     }
