@@ -130,7 +130,7 @@ absl::StatusOr<Plan> CalibrationRun::Run(const OnProgress& progress, const OnEvi
   RETURN_IF_ERROR(MeasureCosts());
   RETURN_IF_ERROR(MeasureGroups());
   ASSIGN_OR_RETURN(Plan chosen, Choose(options_.share));
-  ASSIGN_OR_RETURN(chosen, Refine(std::move(chosen)));
+  ASSIGN_OR_RETURN(chosen, Refine(std::move(chosen), options_.share));
 
   done_ = total_ - kJudgement;
   evidence_.plans.clear();
@@ -145,7 +145,7 @@ absl::StatusOr<Plan> CalibrationRun::Run(const OnProgress& progress, const OnEvi
       static_cast<double>(evidence_.BytesOf(paper)) / static_cast<double>(evidence_.FullBytes());
   const absl::StatusOr<Plan> least = Choose(share + kRounding);
   if (!least.ok()) return chosen;  // codes or ranks alone do not come down to those bytes
-  ASSIGN_OR_RETURN(const Plan equal, Refine(*least));
+  ASSIGN_OR_RETURN(const Plan equal, Refine(*least, share));
   RETURN_IF_ERROR(Judge("calibrated, the paper's bytes", equal));
   return chosen;
 }
@@ -267,11 +267,11 @@ absl::StatusOr<double> CalibrationRun::Measure(const Plan& plan) {
   return prober_.Measure(kChoosing, texts_.choosing, complete);
 }
 
-absl::StatusOr<Plan> CalibrationRun::Refine(Plan plan) {
+absl::StatusOr<Plan> CalibrationRun::Refine(Plan plan, double share) {
   RETURN_IF_ERROR(Step("the whole plan"));
   ASSIGN_OR_RETURN(double kl, Measure(plan));
   ASSIGN_OR_RETURN(plan, Exchange(std::move(plan), kl));
-  ASSIGN_OR_RETURN(plan, TakeSteps(std::move(plan), kl));
+  ASSIGN_OR_RETURN(plan, TakeSteps(std::move(plan), kl, share));
   return Complete(std::move(plan));
 }
 
@@ -302,10 +302,10 @@ absl::StatusOr<Plan> CalibrationRun::Exchange(Plan plan, double& kl) {
 
 // Steps along one or two heads' dials, as long as one makes the whole plan better: costs that were
 // added up are only about right.
-absl::StatusOr<Plan> CalibrationRun::TakeSteps(Plan plan, double kl) {
+absl::StatusOr<Plan> CalibrationRun::TakeSteps(Plan plan, double kl, double share) {
   const int64_t most_bytes =
       std::max(evidence_.BytesOf(plan),
-               static_cast<int64_t>(options_.share * static_cast<double>(evidence_.FullBytes())));
+               static_cast<int64_t>(share * static_cast<double>(evidence_.FullBytes())));
   int tries = options_.steps;
   bool better = true;
   while (better && tries > 0) {

@@ -70,9 +70,9 @@ class CalibrationRun {
   absl::StatusOr<double> Measure(const Plan& plan);
   absl::StatusOr<Plan> Complete(Plan plan);
   absl::StatusOr<Plan> Choose(double share) const;
-  absl::StatusOr<Plan> Refine(Plan plan);
+  absl::StatusOr<Plan> Refine(Plan plan, double share);
   absl::StatusOr<Plan> Exchange(Plan plan, double& kl);
-  absl::StatusOr<Plan> TakeSteps(Plan plan, double kl);
+  absl::StatusOr<Plan> TakeSteps(Plan plan, double kl, double share);
   absl::Status Judge(const std::string& name, const Plan& plan);
   absl::Status JudgeLayers(const Plan& paper);
   absl::Status Step(const std::string& what);

@@ -46,8 +46,7 @@ class ScoresCuda : public ::testing::Test {
     for (int m = 50; m < kTokens; m += 3) {
       double best = -1e30, second = -1e30;
       int where = 0;
-      const int seen = c.model_window > 0 ? std::max<int>(m + 1 - c.model_window, 0) : 0;
-      for (int j = seen; j <= m; ++j) {
+      for (int j = 0; j <= m; ++j) {
         double dot = 0;
         for (int i = 0; i < d; ++i) {
           dot += double{rotated[m * twins.columns() + query_head * d + i]} *
@@ -108,7 +107,7 @@ class ScoresCuda : public ::testing::Test {
     }
     EXPECT_EQ(on_gpu.size(), on_cpu.size());
     EXPECT_GT(expected, 5) << Describe(c);
-    EXPECT_GT(most, 10) << "the case is worth comparing";
+    EXPECT_GT(most, 2) << "the case is worth comparing";
     EXPECT_TRUE(twins.TakeSums().second.empty());
   }
 
@@ -125,16 +124,13 @@ TEST_F(ScoresCuda, EqualTheCpus) {
       c.full_heads = {{1}, {2}};
       Compare(c, 2e-3);
       c.storage = Storage::kBfloat16;  // of sums over 150 rows; the GPU rounds queries
-      Compare(c, 0.5);
+      Compare(c, 0.2);
     }
   }
 }
 
-TEST_F(ScoresCuda, WindowsOfTheModelAndCodes) {
+TEST_F(ScoresCuda, OfCodesAndTheirPlainFirstTokens) {
   TwinsCase c;
-  c.model_window = 60;
-  Compare(c, 2e-3);
-  c.model_window = 0;
   c.key_codes = "int8";
   c.value_codes = "int4";
   Compare(c, 0.1);
