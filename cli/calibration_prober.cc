@@ -101,6 +101,46 @@ absl::StatusOr<HeadScores> CalibrationProber::Scores(const RepeatParams& params)
   return scores;
 }
 
+absl::Status CalibrationProber::AddNeedleScores(const std::vector<CopyingPrompt>& prompts,
+                                                HeadScores& scores) {
+  RETURN_IF_ERROR(Apply(Plan::Full(shape_.layers, shape_.kv_heads)));
+  const auto heads = static_cast<size_t>(shape_.layers) * static_cast<size_t>(shape_.kv_heads);
+  std::vector<uint32_t> copied(heads * static_cast<size_t>(group_), 0);  // by query head
+  std::vector<double> cosines(static_cast<size_t>(shape_.layers), 0);
+  double rows = 0, tokens = 0;
+  for (const CopyingPrompt& prompt : prompts) {
+    v1::Probe probe;
+    probe.set_similarity(true);
+    for (const CopiedToken& copy : prompt.copies) {
+      probe.add_copying_rows(static_cast<uint32_t>(copy.row));
+      probe.add_copied_positions(static_cast<uint32_t>(copy.position));
+    }
+    ASSIGN_OR_RETURN(const v1::ProbeResult result, Run(prompt.ids, probe));
+    if (result.similarities_size() != shape_.layers ||
+        static_cast<size_t>(result.heads_size()) != copied.size()) {
+      return Incomplete(static_cast<uint64_t>(result.heads_size()), copied.size());
+    }
+    for (const v1::HeadAttention& head : result.heads()) {
+      const size_t at = head.layer() * copied.size() / cosines.size() + head.query_head();
+      if (at >= copied.size()) return absl::InternalError("scores of a head that is not there");
+      copied[at] += head.copied();
+    }
+    for (size_t layer = 0; layer < cosines.size(); ++layer) {
+      cosines[layer] += result.similarities(static_cast<int>(layer));
+    }
+    rows += prompt.rows;
+    tokens += static_cast<double>(prompt.ids.size());
+  }
+  scores.needle.assign(heads, 0);
+  for (size_t i = 0; i < copied.size(); ++i) {
+    double& score = scores.needle[i / static_cast<size_t>(group_)];
+    score = std::max(score, copied[i] / std::max(rows, 1.0));
+  }
+  for (double& cosine : cosines) cosine /= std::max(tokens, 1.0);
+  scores.similarity = std::move(cosines);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::vector<HeadSpectra>> CalibrationProber::Spectra(
     const std::vector<MeasuredSequence>& sequences, int head_dim) {
   RETURN_IF_ERROR(Apply(Plan::Full(shape_.layers, shape_.kv_heads)));

@@ -30,6 +30,9 @@ class CalibrationProber {
   // each score by itself.
   absl::StatusOr<HeadScores> Scores(const RepeatParams& params);
 
+  // Adds what the prompts tell, with the cache in full: scores.needle and scores.similarity.
+  absl::Status AddNeedleScores(const std::vector<CopyingPrompt>& prompts, HeadScores& scores);
+
   // What every head makes of the sequences, with the cache in full: sums over all of them. By layer
   // * kv_heads + head.
   absl::StatusOr<std::vector<HeadSpectra>> Spectra(const std::vector<MeasuredSequence>& sequences,

@@ -14,6 +14,7 @@
 #include "cli/svg.h"
 #include "cli/table.h"
 #include "common/status.h"
+#include "coordinator/calibration/layer_rule.h"
 
 namespace headlong {
 namespace {
@@ -126,15 +127,56 @@ std::string PlanTable(const Evidence& evidence) {
                 rows));
 }
 
+// Scores that were measured, with their names.
+std::vector<std::pair<std::string, const std::vector<double>*>> ScoresOf(const HeadScores& scores) {
+  std::vector<std::pair<std::string, const std::vector<double>*>> named;
+  if (!scores.induction.empty()) named.emplace_back("induction score", &scores.induction);
+  if (!scores.echo.empty()) named.emplace_back("echo score", &scores.echo);
+  if (!scores.needle.empty()) named.emplace_back("needle score", &scores.needle);
+  return named;
+}
+
 std::string ScoreFigures(const Evidence& evidence) {
+  std::string figures;
+  for (const auto& [name, scores] : ScoresOf(evidence.scores)) {
+    figures += Figure(HeatMapSvg(ScoreMap(*scores, evidence.shape, name)));
+  }
   return absl::StrCat(
       Heading("Scores",
               "On repeated random tokens: how much a head looks at the token after earlier "
-              "copies of the current one (induction), and at the copies themselves (echo)."),
-      Row(absl::StrCat(
-          Figure(
-              HeatMapSvg(ScoreMap(evidence.scores.induction, evidence.shape, "induction score"))),
-          Figure(HeatMapSvg(ScoreMap(evidence.scores.echo, evidence.shape, "echo score"))))));
+              "copies of the current one (induction), and at the copies themselves (echo). On "
+              "planted facts: how often what a head looks at most is the very token of the fact "
+              "that the answer repeats (needle)."),
+      Row(figures));
+}
+
+std::string LayerTable(const std::vector<double>& similarity) {
+  const std::vector<int> groups = ThreeMeans(similarity);
+  std::vector<std::vector<std::string>> rows;
+  for (size_t layer = 0; layer < similarity.size(); ++layer) {
+    rows.push_back({absl::StrCat(layer), absl::StrFormat("%.4f", similarity[layer]),
+                    absl::StrCat(groups[layer] + 1)});
+  }
+  return absl::StrCat(Heading("Layers",
+                              "The cosine between the residual stream before and after attention, "
+                              "its mean over texts with planted facts, and groups by it."),
+                      HtmlTable({"layer", "cosine", "group"}, rows));
+}
+
+std::string GroupTable(const Evidence& evidence) {
+  std::vector<std::vector<std::string>> rows;
+  for (const GroupCost& group : evidence.groups) {
+    std::string heads;
+    for (const auto& [layer, head] : group.heads) {
+      absl::StrAppend(&heads, heads.empty() ? "" : " ", layer, ".", head);
+    }
+    rows.push_back({heads, FormatCount(group.window_tokens), absl::StrFormat("%.4g", group.kl),
+                    absl::StrFormat("%.4g", group.sum)});
+  }
+  return absl::StrCat(Heading("Groups",
+                              "Heads (layer.head) that were made local together, and the sum of "
+                              "what each of them costs alone."),
+                      HtmlTable({"heads", "window", "KL", "sum of heads"}, rows));
 }
 
 std::string ScopeFigures(const Evidence& evidence) {
@@ -234,19 +276,18 @@ absl::StatusOr<std::string> ReportHtml(const Evidence& evidence) {
   html += RecallFigures(evidence);
   if (!evidence.plans.empty()) html += PlanFigures(evidence);
   if (!evidence.costs.empty()) html += CostFigures(evidence);
+  if (!evidence.groups.empty()) html += GroupTable(evidence);
   if (!evidence.scores.echo.empty()) html += ScoreFigures(evidence);
+  if (!evidence.scores.similarity.empty()) html += LayerTable(evidence.scores.similarity);
   if (!evidence.scopes.empty()) html += ScopeFigures(evidence);
   return html + "</body></html>\n";
 }
 
 std::string ReportText(const Evidence& evidence, const MapStyle& style) {
   std::string text = absl::StrCat(evidence.model, ": ", Subtitle(evidence), "\n");
-  if (!evidence.scores.echo.empty()) {
-    absl::StrAppend(
-        &text, "\n",
-        DrawHeatMap(ScoreMap(evidence.scores.induction, evidence.shape, "induction score, %"),
-                    style),
-        "\n", DrawHeatMap(ScoreMap(evidence.scores.echo, evidence.shape, "echo score, %"), style));
+  for (const auto& [name, scores] : ScoresOf(evidence.scores)) {
+    absl::StrAppend(&text, "\n",
+                    DrawHeatMap(ScoreMap(*scores, evidence.shape, name + ", %"), style));
   }
   if (!evidence.scopes.empty()) {
     absl::StrAppend(&text, "\n", DrawHeatMap(ScopeMap(evidence), style));

@@ -29,6 +29,9 @@ struct CalibrationOptions {
   std::vector<int64_t> windows = {64, 256};
   std::vector<CodeChoice> codes = {};
   std::vector<LaneRank> ranks = {};
+  std::vector<bool> compensations = {true};  // windows with a compensation token, without
+  int groups = 0;  // of heads made local together, to see whether their costs add up
+  uint64_t seed = 1;
   int refinements = 12;  // exchanges of two heads' policies that are tried on the whole plan,
   int steps = 12;        // and, after them, changes of one or two heads' choices
   RepeatParams repeats;
@@ -37,6 +40,7 @@ struct CalibrationOptions {
 
 // Sequences to choose by, and longer ones to judge the choice by.
 struct CalibrationTexts {
+  std::vector<CopyingPrompt> copying;  // none: no needle scores
   std::vector<MeasuredSequence> choosing;
   std::vector<MeasuredSequence> judging;
 };
@@ -59,15 +63,18 @@ class CalibrationRun {
                            const std::function<bool()>& stop);
 
  private:
+  absl::Status MeasureScores();
   void DropOthers();
   absl::Status MeasureCosts();
+  absl::Status MeasureGroups();
   absl::StatusOr<double> Measure(const Plan& plan);
   absl::StatusOr<Plan> Complete(Plan plan);
   absl::StatusOr<Plan> Choose(double share) const;
-  absl::StatusOr<Plan> Refine(Plan plan);
+  absl::StatusOr<Plan> Refine(Plan plan, double share);
   absl::StatusOr<Plan> Exchange(Plan plan, double& kl);
-  absl::StatusOr<Plan> TakeSteps(Plan plan, double kl);
+  absl::StatusOr<Plan> TakeSteps(Plan plan, double kl, double share);
   absl::Status Judge(const std::string& name, const Plan& plan);
+  absl::Status JudgeLayers(const Plan& paper);
   absl::Status Step(const std::string& what);
 
   CalibrationProber& prober_;

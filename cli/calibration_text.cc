@@ -1,6 +1,7 @@
 #include "cli/calibration_text.h"
 
 #include <algorithm>
+#include <numeric>
 #include <random>
 #include <utility>
 
@@ -53,31 +54,55 @@ std::vector<NeedleCase> DrawFacts(const TextParams& params) {
   return facts;
 }
 
-// A prompt that asks for what it planted, fact after fact, and the answers: their tokens count.
+// A prompt that asks for what it planted, fact after fact, with the answers.
+struct AskedFacts {
+  std::vector<uint32_t> ids;
+  std::vector<uint32_t> rows;      // positions before the tokens of answers
+  std::vector<size_t> facts;       // of each row, which fact it answers
+  std::vector<int64_t> positions;  // of the first token of each fact
+};
+
+absl::StatusOr<AskedFacts> AskFacts(const Hay& text, const std::vector<NeedleCase>& facts,
+                                    int64_t length, const EncodeText& encode) {
+  std::vector<size_t> order(facts.size());  // of the facts by depth
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return facts[a].plants.front().depth < facts[b].plants.front().depth;
+  });
+  NeedleCase all = facts.front();
+  all.plants.clear();
+  for (const size_t fact : order) all.plants.push_back(facts[fact].plants.front());
+  ASSIGN_OR_RETURN(NeedlePrompt prompt, BuildNeedlePrompt(text, all, length, encode));
+  AskedFacts asked;
+  asked.ids = std::move(prompt.ids);
+  asked.positions.resize(facts.size());
+  for (size_t i = 0; i < order.size(); ++i) asked.positions[order[i]] = prompt.positions[i];
+  for (size_t fact = 0; fact < facts.size(); ++fact) {
+    if (fact > 0) {
+      ASSIGN_OR_RETURN(const std::vector<uint32_t> question, encode(facts[fact].question, false));
+      asked.ids.insert(asked.ids.end(), question.begin(), question.end());
+    }
+    ASSIGN_OR_RETURN(const std::vector<uint32_t> answer,
+                     encode(facts[fact].answers.front(), false));
+    for (const uint32_t id : answer) {
+      asked.rows.push_back(static_cast<uint32_t>(asked.ids.size() - 1));
+      asked.facts.push_back(fact);
+      asked.ids.push_back(id);
+    }
+  }
+  return asked;
+}
+
+// The answers' tokens count.
 absl::StatusOr<MeasuredSequence> AnsweredNeedles(const Hay& text, const TextParams& params,
                                                  const ProbeDensity& density,
                                                  const EncodeText& encode) {
-  const std::vector<NeedleCase> facts = DrawFacts(params);
-  NeedleCase all = facts.front();
-  for (size_t i = 1; i < facts.size(); ++i) all.plants.push_back(facts[i].plants.front());
-  std::stable_sort(all.plants.begin(), all.plants.end(),
-                   [](const Plant& a, const Plant& b) { return a.depth < b.depth; });
-  ASSIGN_OR_RETURN(NeedlePrompt prompt, BuildNeedlePrompt(text, all, params.length, encode));
+  ASSIGN_OR_RETURN(AskedFacts asked, AskFacts(text, DrawFacts(params), params.length, encode));
   MeasuredSequence sequence;
-  sequence.ids = std::move(prompt.ids);
-  for (const NeedleCase& fact : facts) {
-    if (&fact != &facts.front()) {
-      ASSIGN_OR_RETURN(const std::vector<uint32_t> question, encode(fact.question, false));
-      sequence.ids.insert(sequence.ids.end(), question.begin(), question.end());
-    }
-    ASSIGN_OR_RETURN(const std::vector<uint32_t> answer, encode(fact.answers.front(), false));
-    for (const uint32_t id : answer) {
-      if (std::ssize(sequence.positions) < density.rows) {
-        sequence.positions.push_back(static_cast<uint32_t>(sequence.ids.size() - 1));
-      }
-      sequence.ids.push_back(id);
-    }
-  }
+  sequence.ids = std::move(asked.ids);
+  sequence.positions = std::move(asked.rows);
+  const auto most = static_cast<size_t>(density.rows);
+  sequence.positions.resize(std::min(sequence.positions.size(), most));
   return sequence;
 }
 
@@ -97,6 +122,32 @@ absl::StatusOr<std::vector<MeasuredSequence>> MakeMeasuredText(const Hay& text,
   ASSIGN_OR_RETURN(sequences[0], RepeatedText(text, params, density));
   ASSIGN_OR_RETURN(sequences[1], AnsweredNeedles(text, params, density, encode));
   return sequences;
+}
+
+absl::StatusOr<std::vector<CopyingPrompt>> MakeCopyingPrompts(const Hay& text, uint64_t seed,
+                                                              const std::vector<int64_t>& lengths,
+                                                              const std::vector<double>& depths,
+                                                              const EncodeText& encode) {
+  std::vector<CopyingPrompt> prompts;
+  for (const int64_t length : lengths) {
+    std::vector<NeedleCase> facts = DrawFacts({seed, length, static_cast<int>(depths.size())});
+    for (size_t i = 0; i < facts.size(); ++i) facts[i].plants.front().depth = depths[i];
+    ASSIGN_OR_RETURN(const AskedFacts asked, AskFacts(text, facts, length, encode));
+    CopyingPrompt& prompt = prompts.emplace_back();
+    prompt.ids = asked.ids;
+    for (size_t i = 0; i < asked.rows.size(); ++i) {
+      const std::string& planted = facts[asked.facts[i]].plants.front().text;
+      ASSIGN_OR_RETURN(const std::vector<uint32_t> fact, encode(planted, false));
+      const int64_t begin = asked.positions[asked.facts[i]];
+      const size_t before = prompt.copies.size();
+      for (int64_t at = begin; at < begin + std::ssize(fact); ++at) {
+        const bool same = asked.ids[static_cast<size_t>(at)] == asked.ids[asked.rows[i] + 1];
+        if (same) prompt.copies.push_back({asked.rows[i], at});
+      }
+      prompt.rows += prompt.copies.size() > before;
+    }
+  }
+  return prompts;
 }
 
 std::vector<uint32_t> DrawIds(uint64_t seed, int64_t count, int64_t vocab_size) {

@@ -15,9 +15,22 @@
 
 namespace headlong {
 
+struct CopiedToken {
+  int64_t row = 0;
+  int64_t position = 0;
+};
+
 struct MeasuredSequence {
   std::vector<uint32_t> ids;
   std::vector<uint32_t> positions;  // ascending
+};
+
+// A prompt that asks for what it planted, the answers following; and of every token of an answer
+// the position before it and those of the same token in its fact.
+struct CopyingPrompt {
+  std::vector<uint32_t> ids;
+  std::vector<CopiedToken> copies;  // rising rows
+  int rows = 0;                     // different ones
 };
 
 // How densely positions may stand: at most `rows` in any `tokens`, as a server takes them.
@@ -41,6 +54,13 @@ absl::StatusOr<std::vector<MeasuredSequence>> MakeMeasuredText(const Hay& text,
                                                                const TextParams& params,
                                                                const ProbeDensity& density,
                                                                const EncodeText& encode);
+
+// Prompts of about so many tokens each, with a fact at each of the depths, in [0, 1], and questions
+// for all of them. Errors as of BuildNeedlePrompt.
+absl::StatusOr<std::vector<CopyingPrompt>> MakeCopyingPrompts(const Hay& text, uint64_t seed,
+                                                              const std::vector<int64_t>& lengths,
+                                                              const std::vector<double>& depths,
+                                                              const EncodeText& encode);
 
 // `start`, then `period` ids, drawn from the middle half of the vocabulary, `copies` times
 // (RazorAttention: 2,500 ids, 4 times).

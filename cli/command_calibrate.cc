@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
+#include "cli/calibration_choices.h"
 #include "cli/calibration_report.h"
 #include "cli/calibration_run.h"
 #include "cli/commands.h"
@@ -29,9 +29,10 @@ namespace headlong {
 namespace {
 
 constexpr ProbeDensity kDensity{32, 512};  // what the cluster is started for
-constexpr int kLengthOfWindow = 4;         // a text is at least so many times as long
 constexpr int kFacts = 3;                  // planted and asked for
 constexpr int kPaperIds = 2500;
+const std::vector<int64_t> kNeedleLengths = {1024, 2048, 4096};  // of prompts for needle scores
+const std::vector<double> kNeedleDepths = {0.1, 0.5, 0.9};
 constexpr int kRoom = 128;  // tokens of questions and answers beyond a sequence's length
 
 struct CalibrateFlags {
@@ -44,10 +45,9 @@ struct CalibrateFlags {
   std::string ids;
   int64_t period = 0;
   int copies = 4;
-  std::string windows = "64,256";
+  ChoiceFlags choices;
   bool windows_given = false, budget_given = false;
-  std::string storage;
-  std::string rank;
+  int groups = 0;
   int64_t length = 1024;
   uint64_t seed = 1;
   bool scores_only = false;
@@ -178,35 +178,6 @@ std::filesystem::path ProjectionsPath(const std::string& out) {
   return std::filesystem::path(out).replace_extension(".projections.safetensors");
 }
 
-absl::StatusOr<std::vector<CodeChoice>> ParseCodes(const std::string& names) {
-  constexpr std::string_view kTurned = "+hadamard";
-  std::vector<CodeChoice> choices;
-  for (const absl::string_view each : absl::StrSplit(names, ',', absl::SkipEmpty())) {
-    std::string_view name(each.data(), each.size());
-    const bool turned = name.ends_with(kTurned);
-    if (turned) name.remove_suffix(kTurned.size());
-    const absl::StatusOr<LaneStorage> storage = LaneStorageFromName(name);
-    if (!storage.ok()) return Annotate(storage.status(), "--storage");
-    choices.push_back({*storage, turned ? Rotation::kHadamard : Rotation::kNone});
-  }
-  return choices;
-}
-
-absl::StatusOr<std::vector<LaneRank>> ParseRanks(const std::string& names, uint32_t head_dim) {
-  std::vector<LaneRank> ranks;
-  for (const absl::string_view name : absl::StrSplit(names, ',', absl::SkipEmpty())) {
-    const absl::StatusOr<LaneRank> rank =
-        LaneRankFromName(std::string_view(name.data(), name.size()));
-    if (!rank.ok()) return Annotate(rank.status(), "--rank");
-    if (static_cast<uint32_t>(std::max(rank->keys, rank->values)) > head_dim) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--rank: ", name, " is more than head_dim ", head_dim));
-    }
-    ranks.push_back(*rank);
-  }
-  return ranks;
-}
-
 absl::Status WriteResults(const CalibrateFlags& flags, const Plan& plan, const Evidence& evidence) {
   if (plan.projections() != nullptr) {
     RETURN_IF_ERROR(
@@ -231,11 +202,11 @@ absl::Status PrintResults(const CalibrateFlags& flags, const Evidence& evidence,
 
 absl::Status CalibrateAlibi(const CalibrateFlags& flags, const Hay& hay, const EncodeText& encode,
                             Client& client, Terminal& terminal) {
-  const std::string others = flags.storage + flags.rank + flags.ids + flags.costs;
-  if (flags.budget_given || flags.max_kl > 0 || !others.empty()) {
+  const std::string others = flags.choices.storage + flags.choices.rank + flags.ids + flags.costs;
+  if (flags.budget_given || flags.max_kl > 0 || flags.groups > 0 || !others.empty()) {
     return absl::InvalidArgumentError(
-        "--budget, --max-kl, --storage, --rank, --ids, --costs: the plan of a model with ALiBi "
-        "follows from how far its heads see (docs/calibrate.md)");
+        "--budget, --max-kl, --storage, --rank, --groups, --ids, --costs: the plan of a model with "
+        "ALiBi follows from how far its heads see (docs/calibrate.md)");
   }
   ASSIGN_OR_RETURN(const v1::GetModelResponse model, client.GetModel());
   Evidence evidence = EmptyEvidence(flags, model);
@@ -244,10 +215,19 @@ absl::Status CalibrateAlibi(const CalibrateFlags& flags, const Hay& hay, const E
                    MakeMeasuredText(Halves(hay).second, {flags.seed, flags.context - kRoom, kFacts},
                                     kDensity, encode));
   RETURN_IF_ERROR(CalibrateByScopes(
-      {flags.target.engine.model, flags.windows_given ? flags.windows : "", flags.out,
+      {flags.target.engine.model, flags.windows_given ? flags.choices.windows : "", flags.out,
        flags.evidence, flags.report, flags.scores_only, flags.target.engine.load_format == "dummy"},
       judging, prober, evidence));
   return PrintResults(flags, evidence, terminal);
+}
+
+// Those that the context holds, from both halves of the text.
+absl::StatusOr<std::vector<CopyingPrompt>> NeedlePrompts(const CalibrateFlags& flags,
+                                                         int64_t max_context, const Hay& hay,
+                                                         const EncodeText& encode) {
+  std::vector<int64_t> lengths = kNeedleLengths;
+  std::erase_if(lengths, [&](int64_t length) { return length + kRoom > max_context; });
+  return MakeCopyingPrompts(hay, flags.seed, lengths, kNeedleDepths, encode);
 }
 
 absl::Status Calibrate(const CalibrateFlags& flags, Client& client, Terminal& terminal) {
@@ -263,31 +243,21 @@ absl::Status Calibrate(const CalibrateFlags& flags, Client& client, Terminal& te
   CalibrationOptions options;
   options.share = flags.max_kl > 0 ? 0 : flags.budget;
   options.max_kl = flags.max_kl;
-  options.windows.clear();
-  if (!flags.windows.empty()) {
-    ASSIGN_OR_RETURN(options.windows, ParseIntegerList(flags.windows, 1, INT32_MAX));
-    const int64_t widest = *std::max_element(options.windows.begin(), options.windows.end());
-    if (widest * kLengthOfWindow > flags.length) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "--windows: ", widest, " tokens hold too much of texts of --length ", flags.length,
-          " to be told from everything; give --length ", widest * kLengthOfWindow, " or more"));
-    }
-  }
-  ASSIGN_OR_RETURN(options.codes, ParseCodes(flags.storage));
-  ASSIGN_OR_RETURN(options.ranks, ParseRanks(flags.rank, model.shape().head_dim()));
-  if (options.windows.empty() && options.codes.empty() && options.ranks.empty()) {
-    return absl::InvalidArgumentError("--windows, --storage, --rank: nothing to choose from");
-  }
+  RETURN_IF_ERROR(SetChoices(flags.choices, flags.length, model.shape().head_dim(), options));
+  options.groups = flags.groups;
+  options.seed = flags.seed;
   options.projections_file = ProjectionsPath(flags.out).filename();
   ASSIGN_OR_RETURN(options.repeats, Repeats(flags, model, hay));
   Evidence evidence = EmptyEvidence(flags, model);
   CalibrationProber prober(client, evidence.shape, static_cast<int>(model.shape().q_heads()));
+  CalibrationTexts texts;
+  ASSIGN_OR_RETURN(texts.copying, NeedlePrompts(flags, model.max_context(), hay, encode));
   if (flags.scores_only) {
     ASSIGN_OR_RETURN(evidence.scores, prober.Scores(options.repeats));
+    RETURN_IF_ERROR(prober.AddNeedleScores(texts.copying, evidence.scores));
     RETURN_IF_ERROR(WriteText(flags.out, EvidenceJson(evidence) + "\n", "--out"));
     return PrintResults(flags, evidence, terminal);
   }
-  CalibrationTexts texts;
   const auto [first, second] = Halves(hay);
   ASSIGN_OR_RETURN(texts.choosing,
                    MakeMeasuredText(first, {flags.seed, flags.length, kFacts}, kDensity, encode));
@@ -360,15 +330,13 @@ void AddCalibrateCommand(CommandLine& cli) {
   command->add_option("--length", flags->length, "Tokens of the texts that heads are measured on")
       ->check(CLI::Range(int64_t{832}, int64_t{1} << 30))
       ->capture_default_str();
-  command->add_option("--windows", flags->windows, "Windows to choose from, in tokens; '': none")
-      ->capture_default_str();
-  command->add_option("--storage", flags->storage,
-                      "Codes to choose from for keys and values: int8, int4, fp8, or one for each "
-                      "as in int8/int4, with +hadamard after Hadamard's rotation; "
-                      "comma-separated");
-  command->add_option("--rank", flags->rank,
-                      "How many numbers of keys and values to choose from, multiples of 16: 48, or "
-                      "one for each as in 48/64; all: as many as the model has; comma-separated");
+  AddChoiceFlags(command, &flags->choices);
+  command
+      ->add_option(
+          "--groups", flags->groups,
+          "So many groups of heads are made local together, too: evidence of whether costs "
+          "add up")
+      ->check(CLI::Range(0, 10000));
   command->add_option("--seed", flags->seed, "The same seed, the same plan")->capture_default_str();
   command->add_option("--ids", flags->ids,
                       "Ids to repeat for the scores, instead of random ones: "

@@ -19,6 +19,7 @@ constexpr double kLeft = 70;
 constexpr double kTop = 36;
 constexpr double kWidth = 620;
 constexpr double kHeight = 320;
+constexpr double kSeen = 0.5;
 constexpr char kLineColour[] = "#3b82c4";
 constexpr std::array<const char*, 6> kPointColours{"#d9480f", "#2b8a3e", "#9c36b5",
                                                    "#c2a50a", "#0b7285", "#c2255c"};
@@ -46,8 +47,13 @@ class Plot {
   std::string Draw() {
     canvas_.Text({8, 18}, plot_.title, {.size = 13, .bold = true});
     Axes();
-    std::vector<SvgPoint> line;
-    for (const CurvePoint& point : plot_.curve) line.push_back({X(point.bytes), Y(point.kl)});
+    std::vector<SvgPoint> line;  // points of which something can be seen
+    for (const CurvePoint& point : plot_.curve) {
+      const SvgPoint at{X(point.bytes), Y(point.kl)};
+      const bool same = !line.empty() && std::abs(at.x - line.back().x) < kSeen &&
+                        std::abs(at.y - line.back().y) < kSeen;
+      if (!same || &point == &plot_.curve.back()) line.push_back(at);
+    }
     if (line.size() > 1) canvas_.Polyline(line, kLineColour);
     Points();
     return canvas_.Document(kLeft + kWidth + 30, kTop + kHeight + 66);

@@ -131,7 +131,7 @@ void Engine::Submit(Request request, std::shared_ptr<ClientPort> client,
         absl::StrCat("request_id: \"", request.id, "\" is in use by a request in flight")));
   }
   if (request.probe) {
-    const absl::Status fits = CheckProbe(*request.probe, requests_, *plan_, cluster_);
+    const absl::Status fits = CheckProbe(requests_, *plan_);
     if (!fits.ok()) return client->Failed(fits);
   }
   if (scheduler_.waiting() >= options_.max_waiting) {

@@ -67,6 +67,11 @@ void LiveRequest::TakeProbe(const v1::ProbeResult& result) {
     }
     held->set_echo(held->echo() + head.echo());
     held->set_induction(held->induction() + head.induction());
+    held->set_copied(held->copied() + head.copied());
+  }
+  for (int layer = 0; layer < result.similarities_size(); ++layer) {
+    if (layer == probed.similarities_size()) probed.add_similarities(0);
+    probed.set_similarities(layer, probed.similarities(layer) + result.similarities(layer));
   }
 }
 

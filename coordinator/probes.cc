@@ -24,24 +24,12 @@ std::vector<std::pair<uint64_t, absl::Status>> TakeProbes(const v1::StepDone& do
   return failures;
 }
 
-absl::Status CheckProbe(const v1::Probe& probe, const LiveRequests& requests, const Plan& plan,
-                        const Cluster& cluster) {
+absl::Status CheckProbe(const LiveRequests& requests, const Plan& plan) {
   if (!ProbesIn(requests).empty()) {
     return absl::FailedPreconditionError("probe: another one runs, and one runs at a time");
   }
   if (plan.prefill() == PrefillMode::kExact) {
     return absl::UnimplementedError("probe: a plan with `prefill: exact` is not measured");
-  }
-  for (const auto& [id, worker] : cluster.workers()) {
-    if (worker.registration.device() == "cpu") continue;
-    if (probe.period() > 0) {
-      return absl::UnimplementedError(
-          "probe.period: attention is summed up by workers on CPUs: start them with --device cpu");
-    }
-    if (probe.spectra()) {
-      return absl::UnimplementedError(
-          "probe.spectra: measured by workers on CPUs: start them with --device cpu");
-    }
   }
   return absl::OkStatus();
 }

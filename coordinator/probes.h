@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "coordinator/cluster.h"
 #include "coordinator/live_request.h"
 
 namespace headlong {
@@ -20,9 +19,7 @@ std::vector<uint64_t> ProbesIn(const LiveRequests& requests);
 std::vector<std::pair<uint64_t, absl::Status>> TakeProbes(const v1::StepDone& done,
                                                           LiveRequests& requests);
 
-// FAILED_PRECONDITION while another one lives; UNIMPLEMENTED when the plan or a worker cannot be
-// measured so.
-absl::Status CheckProbe(const v1::Probe& probe, const LiveRequests& requests, const Plan& plan,
-                        const Cluster& cluster);
+// FAILED_PRECONDITION while another one lives; UNIMPLEMENTED when the plan cannot be measured.
+absl::Status CheckProbe(const LiveRequests& requests, const Plan& plan);
 
 }  // namespace headlong

@@ -114,6 +114,21 @@ absl::Status CheckProbe(const v1::Probe& probe, int64_t prompt, const RequestLim
     }
   }
   if (probe.period() == 1) return Refuse("probe.period", "1", "0, or at least 2");
+  const auto& rows = probe.copying_rows();
+  if (rows.size() != probe.copied_positions().size()) {
+    return Refuse("probe.copied_positions", absl::StrCat(probe.copied_positions().size()),
+                  absl::StrCat("as many as copying_rows, ", rows.size()));
+  }
+  for (int i = 0; i < rows.size(); ++i) {
+    if (rows[i] >= prompt || (i > 0 && rows[i] < rows[i - 1])) {
+      return Refuse("probe.copying_rows", absl::StrCat(rows[i]),
+                    absl::StrCat("rising and below ", prompt, ", the prompt's length"));
+    }
+    if (probe.copied_positions(i) > rows[i]) {
+      return Refuse("probe.copied_positions", absl::StrCat(probe.copied_positions(i)),
+                    absl::StrCat("at most ", rows[i], ", the row that copies"));
+    }
+  }
   return absl::OkStatus();
 }
 

@@ -178,7 +178,7 @@ void AttentionCpu::GatherTiles(int lanes) {
   }
   partial_.Resize(results, shape_.head_dim);
   const bool scored = std::any_of(batch_->chunks.begin(), batch_->chunks.end(),
-                                  [](const Chunk& chunk) { return chunk.period > 0; });
+                                  [](const Chunk& chunk) { return chunk.scores_attention(); });
   tile_sums_.assign(scored ? tiles_.size() * shape_.group : 0, RepeatSums());
 }
 
@@ -191,6 +191,7 @@ void AttentionCpu::AddSums(int layer) {
       RepeatSums& sum = sums_[{layer, head * shape_.group + g}];
       sum.echo += tile_sums_[i * shape_.group + g].echo;
       sum.induction += tile_sums_[i * shape_.group + g].induction;
+      sum.copied += tile_sums_[i * shape_.group + g].copied;
     }
   }
 }
@@ -198,7 +199,7 @@ void AttentionCpu::AddSums(int layer) {
 std::vector<AttentionSums> AttentionCpu::TakeSums() {
   std::vector<AttentionSums> result;
   for (const auto& [place, sum] : std::exchange(sums_, {})) {
-    result.push_back({place.first, place.second, sum.echo, sum.induction});
+    result.push_back({place.first, place.second, sum.echo, sum.induction, sum.copied});
   }
   return result;
 }
@@ -302,7 +303,7 @@ void AttentionCpu::AddGroup(LaneWork& work, int64_t begin, int64_t end, int64_t 
 void AttentionCpu::AddTiles(LaneWork& work, Tile tile, int64_t end) {
   const int64_t most = std::max(1, cpu::kMaxTileRows / shape_.group);
   const bool few = (end - tile.position) * shape_.group <= kMostCutRows;
-  if (few && work.chunk->period == 0) {  // what is scored needs the whole row's log-sum-exp
+  if (few && !work.chunk->scores_attention()) {  // which needs whole rows
     const auto runs = std::span(work.runs).first(tile.run_end);
     const size_t first = work.tiles.size();
     tile.count = static_cast<int>(end - tile.position);
@@ -361,13 +362,14 @@ void AttentionCpu::AttendOne(size_t index, const float* qkv, float* out) {
   const LaneWork& work = works_[tile.work];
   cpu::AttentionTile kernel = KernelTile(tile, qkv, out);
   if (tile.parts > 1) partial_.Redirect(tile.result, kernel);
-  const bool scored = work.chunk->period > 0 && before(work).rule().full && lse_.empty();
+  const bool scored = work.chunk->scores_attention() && before(work).rule().full && lse_.empty();
   float lse[cpu::kMaxTileRows];
   if (scored) kernel.lse = lse;
   cpu::AttendTile(kernel);
   if (!scored) return;
-  AddRepeatAttention(kernel, work.chunk->period, work.chunk->first_scored,
-                     std::span(tile_sums_).subspan(index * shape_.group, shape_.group));
+  const auto sums = std::span(tile_sums_).subspan(index * shape_.group, shape_.group);
+  AddRepeatAttention(kernel, work.chunk->period, work.chunk->first_scored, sums);
+  CountCopies(kernel, work.chunk->copies, sums);
 }
 
 // After all reads of the lane: the sums and what the window keeps.

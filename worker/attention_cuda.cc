@@ -13,6 +13,8 @@
 #include "worker/attention_memory_cuda.h"
 #include "worker/kernels/prefill_cuda.h"
 #include "worker/projection_cuda.h"
+#include "worker/repeat_attention_cuda.h"
+#include "worker/spectra_cuda.h"
 
 namespace headlong {
 namespace {
@@ -41,7 +43,11 @@ struct LayerKind {
 struct AttentionCuda::State {
   State(const AttentionShape& attention, const CacheShape& cache,
         const AttentionMemory::Kernels& kernels, cudaStream_t the_stream)
-      : shape(attention), stream(the_stream), memory(attention, cache, kernels) {}
+      : shape(attention),
+        stream(the_stream),
+        memory(attention, cache, kernels),
+        scores(attention),
+        spectra(attention) {}
 
   void FindKinds();
   LayerHeads Heads(int layer) const;
@@ -55,6 +61,8 @@ struct AttentionCuda::State {
   const cudaStream_t stream;
   AttentionMemory memory;
   ProjectionCuda projection;
+  RepeatAttentionCuda scores;
+  SpectraCuda spectra;
   Upload upload;
 
   // The batch: lists on the host, and where they are on the device.
@@ -223,6 +231,9 @@ absl::StatusOr<std::unique_ptr<AttentionCuda>> AttentionCuda::Create(
   return std::unique_ptr<AttentionCuda>(new AttentionCuda(std::move(state)));
 }
 
+std::vector<AttentionSums> AttentionCuda::TakeSums() { return state_->scores.Take(state_->stream); }
+std::vector<HeadMoments> AttentionCuda::TakeSpectra() { return state_->spectra.Take(); }
+
 int64_t AttentionCuda::bytes() const { return state_->memory.bytes() + state_->projection.bytes(); }
 
 StripeRows AttentionCuda::Stripes(int layer, int rows) const {
@@ -252,6 +263,8 @@ AttentionCuda::OnDevice AttentionCuda::BeginBatch(const Batch& batch, const Lane
   State& state = *state_;
   AttentionStep& step = state.step;
   PlanAttention(batch, tables, state.memory.kernels.tile_positions, step);
+  state.scores.BeginBatch(batch);
+  state.spectra.BeginBatch(batch);
   OnDevice result;
   result.padded = rows > 0 && PadDecodeStep(rows, state.memory.block_tokens(), step);
   state.upload.Begin();
@@ -300,7 +313,7 @@ void AttentionCuda::Prepare() {
 }
 
 void AttentionCuda::Run(int layer, float* qkv, float* out) {
-  const State& state = *state_;
+  State& state = *state_;
   const AttentionStep& step = state.step;
   const cuda::LayerLanes lanes = state.Lanes(layer);
   if (lanes.heads == 0) return;
@@ -312,6 +325,7 @@ void AttentionCuda::Run(int layer, float* qkv, float* out) {
   rows.rows = static_cast<int32_t>(step.positions.size());
   rows.q = state.memory.q;
   rows.rotated = state.projection.any(layer);
+  state.spectra.Add(layer, qkv, rows.cos_sin, state.stream);
   state.projection.Project(layer, qkv, rows.rows, rows.cos_sin, state.stream);
   CheckCuda(cuda::LaunchStore(lanes, rows, state.stream), "storing keys and values");
   CheckCuda(cuda::LaunchFold(lanes, state.folds, state.stream), "sums of what leaves");
@@ -330,6 +344,12 @@ void AttentionCuda::Run(int layer, float* qkv, float* out) {
   CheckCuda(cuda::LaunchKeep(lanes, state.keeps, static_cast<int>(step.keeps.size()), state.stream),
             "writing what windows keep");
   if (!step.decode_rows.empty()) state.AttendDecodeRows(layer, out);
+  cuda::ScoredChunk scored;
+  scored.lanes = lanes;
+  scored.scale = prefill.scale;
+  scored.q = state.memory.q;
+  scored.lse = state.memory.lse;
+  state.scores.Add(layer, scored, state.stream);
   state.projection.Restore(layer, out, rows.rows, state.stream);
 }
 

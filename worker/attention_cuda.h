@@ -8,9 +8,11 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "worker/backend.h"
+#include "worker/probe.h"
 
 namespace headlong {
 
@@ -58,6 +60,10 @@ class AttentionCuda {
   void Run(int layer, float* qkv, float* out);
   // What Run left of the layer's split heads: log-sum-exps of each one's own part. On the device.
   StripeRows Stripes(int layer, int rows) const;
+
+  // What chunks that ask saw and computed since the last call. The first waits for the stream.
+  std::vector<AttentionSums> TakeSums();
+  std::vector<HeadMoments> TakeSpectra();
 
   int64_t bytes() const;  // device memory taken
 

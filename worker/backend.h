@@ -79,9 +79,10 @@ class Backend {
   // RmsNorm of each head of the batch's q and k.   q_norm, k_norm: [head_dim]
   virtual void NormHeads(int layer, Activations qkv, const DeviceVector& q_norm,
                          const DeviceVector& k_norm, float eps) = 0;
-  // What chunks with a period or `spectra` measured since the last call; empty: not done here.
-  virtual std::vector<AttentionSums> TakeAttentionSums() { return {}; }
-  virtual std::vector<HeadMoments> TakeSpectra() { return {}; }
+  // What chunks whose attention is scored saw since the last call, and moments of what chunks with
+  // `spectra` computed.
+  virtual std::vector<AttentionSums> TakeAttentionSums() = 0;
+  virtual std::vector<HeadMoments> TakeSpectra() = 0;
   // Rotates q and k unless there is ALiBi, attends as each head's policy says, writes what is kept.
   // qkv: [rows][q of held heads | k | v], out: [rows][q of held heads]
   virtual void Attend(int layer, Activations qkv, Activations out) = 0;

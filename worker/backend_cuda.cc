@@ -54,24 +54,20 @@ class CudaBackend final : public Backend {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<std::unique_ptr<DeviceMatrix>> LoadMatrix(const float* weights, int outputs,
-                                                           int inputs) override {
+  LoadedMatrix LoadMatrix(const float* weights, int outputs, int inputs) override {
     TensorView tensor;
     return LoadStoredMatrix(SourceOf(weights, outputs, inputs, tensor));
   }
 
-  absl::StatusOr<std::unique_ptr<DeviceMatrix>> LoadEmbedding(const float* rows, int row_count,
-                                                              int hidden) override {
+  LoadedMatrix LoadEmbedding(const float* rows, int row_count, int hidden) override {
     TensorView tensor;
     return LoadStoredEmbedding(SourceOf(rows, row_count, hidden, tensor));
   }
 
-  absl::StatusOr<std::unique_ptr<DeviceMatrix>> LoadStoredMatrix(
-      const MatrixSource& source) override {
+  LoadedMatrix LoadStoredMatrix(const MatrixSource& source) override {
     return Load(source, Pitch(source.inputs));
   }
-  absl::StatusOr<std::unique_ptr<DeviceMatrix>> LoadStoredEmbedding(
-      const MatrixSource& source) override {
+  LoadedMatrix LoadStoredEmbedding(const MatrixSource& source) override {
     return Load(source, source.inputs);
   }
 
@@ -107,6 +103,8 @@ class CudaBackend final : public Backend {
     Activate();
     attention_->ResetSums(slot);
   }
+  std::vector<AttentionSums> TakeAttentionSums() override { return attention_->TakeSums(); }
+  std::vector<HeadMoments> TakeSpectra() override { return attention_->TakeSpectra(); }
   void CopyLane(const LaneCopy& copy, CopyWay way) override {
     Activate();
     attention_->CopyLane(copy, way);
@@ -306,7 +304,7 @@ class CudaBackend final : public Backend {
     return {rows, columns, false, {{&tensor, 0, rows, 0, columns}}};
   }
 
-  absl::StatusOr<std::unique_ptr<DeviceMatrix>> Load(const MatrixSource& source, int64_t pitch) {
+  LoadedMatrix Load(const MatrixSource& source, int64_t pitch) {
     Activate();
     auto matrix = std::make_unique<CudaMatrix>();
     matrix->outputs = source.outputs;

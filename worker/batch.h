@@ -8,6 +8,12 @@
 
 namespace headlong {
 
+// A row and a position before it of which is asked whether that row attends to it most.
+struct CopiedPosition {
+  int64_t row = 0;  // as a position of the sequence
+  int64_t position = 0;
+};
+
 // New tokens of one sequence: rows [first_row, first_row + count) of the batch hold its positions
 // [position, position + count).
 struct Chunk {
@@ -21,8 +27,12 @@ struct Chunk {
   int64_t period = 0;                // not 0: attention on earlier copies is summed up,
   int64_t first_scored = 0;          // of positions from here on
   bool spectra = false;              // moments of queries, keys and values are summed up
+  std::vector<CopiedPosition> copies = {};  // of its rows
+  bool similarity = false;                  // of the residual stream around every attention
 
   int64_t end() const { return position + count; }
+  bool scores_attention() const { return period > 0 || !copies.empty(); }
+  bool measured() const { return scores_attention() || spectra || similarity || !probed.empty(); }
 };
 
 // What comes to the leader's host of the sampled rows.

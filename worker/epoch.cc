@@ -277,13 +277,19 @@ absl::Status Epoch::AddProbe(const Sequence& sequence, Chunk& chunk) const {
        at != positions.end() && *at < chunk.end(); ++at) {
     chunk.probed.push_back(static_cast<int32_t>(*at - chunk.position));
   }
-  const bool sums = sequence.probe.period() > 0 || sequence.probe.spectra();
-  if (chunk.exact && (!chunk.probed.empty() || sums)) {
-    return absl::UnimplementedError("an exact prefill is not probed");
+  const auto& rows = sequence.probe.copying_rows();
+  for (auto at = std::lower_bound(rows.begin(), rows.end(), chunk.position);
+       at != rows.end() && *at < chunk.end(); ++at) {
+    const int index = static_cast<int>(at - rows.begin());
+    chunk.copies.push_back({*at, sequence.probe.copied_positions(index)});
   }
   chunk.period = sequence.probe.period();
   chunk.first_scored = sequence.probe.first_row();
   chunk.spectra = sequence.probe.spectra();
+  chunk.similarity = sequence.probe.similarity();
+  if (chunk.exact && chunk.measured()) {
+    return absl::UnimplementedError("an exact prefill is not probed");
+  }
   return absl::OkStatus();
 }
 

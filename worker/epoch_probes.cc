@@ -1,5 +1,7 @@
 // What an epoch answers of what calibration asked of its prompts.
 #include <algorithm>
+#include <span>
+#include <vector>
 
 #include "worker/epoch.h"
 
@@ -10,15 +12,19 @@ namespace headlong {
 void Epoch::ReadProbes(const Batch& batch, v1::StepDone& done) {
   size_t row = 0;
   for (const Chunk& chunk : batch.chunks) {
-    if (chunk.probed.empty() && chunk.period == 0 && !chunk.spectra) {
+    if (!chunk.measured()) {
       row += chunk.sample ? 1 : 0;
       continue;
     }
     v1::ProbeResult result;
     if (share_.leader()) ReadDistributions(chunk, row, result);
     row += chunk.probed.size() + (chunk.sample ? 1 : 0);
-    if (chunk.period > 0) ReadAttention(chunk, result);
+    if (chunk.scores_attention()) ReadAttention(chunk, result);
     if (chunk.spectra) ReadSpectra(chunk, result);
+    if (chunk.similarity && share_.leader()) {
+      const std::vector<double>& sums = forward_->similarities();
+      result.mutable_similarities()->Add(sums.begin(), sums.end());
+    }
     if (result.ByteSizeLong() == 0) continue;
     v1::SequenceProbe& out = *done.add_probes();
     out.set_sequence_id(chunk.sequence_id);
@@ -32,18 +38,24 @@ void Epoch::ReadDistributions(const Chunk& chunk, size_t row, v1::ProbeResult& r
   const auto& positions = probe.positions();
   const size_t vocab = resources_.config->vocab_size;
   KeptDistributions& kept = resources_.device->kept();
-  for (const int32_t probed : chunk.probed) {
-    const std::span<const float> logits(&sampled_.logits[row++ * vocab], vocab);
-    const auto at = std::lower_bound(positions.begin(), positions.end(), chunk.position + probed);
-    const size_t number = static_cast<size_t>(at - positions.begin());
-    result.set_rows(result.rows() + 1);
-    if (probe.keep_as() != 0) {
-      if (const absl::Status status = kept.Keep(probe.keep_as(), logits); !status.ok()) {
-        return result.set_error(std::string(status.message()));
-      }
+  const auto logits = [&](size_t i) {
+    return std::span(&sampled_.logits[(row + i) * vocab], vocab);
+  };
+  const auto first = std::lower_bound(positions.begin(), positions.end(), chunk.position);
+  result.set_rows(result.rows() + chunk.probed.size());
+  for (size_t i = 0; probe.keep_as() != 0 && i < chunk.probed.size(); ++i) {
+    if (const absl::Status status = kept.Keep(probe.keep_as(), logits(i)); !status.ok()) {
+      return result.set_error(std::string(status.message()));
     }
-    if (probe.compare_with() == 0) continue;
-    const absl::StatusOr<double> kl = kept.Compare(probe.compare_with(), number, logits);
+  }
+  if (probe.compare_with() == 0) return;
+  std::vector<absl::StatusOr<double>> kls(chunk.probed.size());
+#pragma omp parallel for schedule(dynamic)
+  for (size_t i = 0; i < kls.size(); ++i) {
+    const size_t number = static_cast<size_t>(first - positions.begin()) + i;
+    kls[i] = kept.Compare(probe.compare_with(), number, logits(i));
+  }
+  for (const absl::StatusOr<double>& kl : kls) {
     if (!kl.ok()) return result.set_error(std::string(kl.status().message()));
     result.set_kl(result.kl() + *kl);
   }
@@ -51,7 +63,7 @@ void Epoch::ReadDistributions(const Chunk& chunk, size_t row, v1::ProbeResult& r
 
 void Epoch::ReadAttention(const Chunk& chunk, v1::ProbeResult& result) {
   const int64_t first = std::max(chunk.position, chunk.first_scored);
-  if (share_.leader()) {  // counted once, whoever holds the heads
+  if (chunk.period > 0 && share_.leader()) {  // counted once, whoever holds the heads
     result.set_scored_rows(static_cast<uint64_t>(std::max<int64_t>(chunk.end() - first, 0)));
   }
   for (const AttentionSums& sums : resources_.device->backend().TakeAttentionSums()) {
@@ -60,6 +72,7 @@ void Epoch::ReadAttention(const Chunk& chunk, v1::ProbeResult& result) {
     head.set_query_head(static_cast<uint32_t>(sums.query_head));
     head.set_echo(sums.echo);
     head.set_induction(sums.induction);
+    head.set_copied(static_cast<uint32_t>(sums.copied));
   }
 }
 

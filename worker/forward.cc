@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "common/status.h"
+#include "worker/probe.h"
 
 namespace headlong {
 
@@ -91,7 +92,7 @@ absl::Status Forward::ShareTokens(std::vector<uint32_t>& tokens) {
 bool Forward::Recordable(const Batch& batch) const {
   return collective_.recordable() && batch.layer_begin == 0 && Samples(batch) &&
          std::all_of(batch.chunks.begin(), batch.chunks.end(), [](const Chunk& chunk) {
-           return chunk.count == 1 && !chunk.exact && chunk.probed.empty();
+           return chunk.count == 1 && !chunk.exact && !chunk.measured();
          });
 }
 
@@ -102,6 +103,10 @@ bool Forward::Samples(const Batch& batch) const {
 }
 
 absl::Status Forward::Compute(const Batch& batch, const BatchCalls& calls) {
+  measures_similarity_ =
+      options_.share->leader() && std::any_of(batch.chunks.begin(), batch.chunks.end(),
+                                              [](const Chunk& chunk) { return chunk.similarity; });
+  similarities_.clear();
   RETURN_IF_ERROR(Enter(batch, calls.rows));
   for (int layer = batch.layer_begin; layer < batch.layer_end; ++layer) {
     RETURN_IF_ERROR(RunLayer(layer, layer == batch.layer_begin, calls.rows));
@@ -146,6 +151,7 @@ absl::Status Forward::RunLayer(int layer, bool first, int rows) {
   if (options_.share->split(layer)) RETURN_IF_ERROR(CombineStripes(layer, rows));
   backend_.MatMul(*weights.out, heads_, rows, y_);
   RETURN_IF_ERROR(Sum(y_, int64_t{rows} * hidden));
+  if (measures_similarity_) MeasureSimilarity(rows);
 
   AddNorm(x_, y_, *weights.mlp_norm, rows, normed_);
   backend_.MatMul(*weights.up, normed_, rows, up_);
@@ -177,6 +183,15 @@ void Forward::AddNorm(Activations x, Activations y, const DeviceVector& weight, 
   }
   backend_.Add(x, y, rows, config.hidden_size);
   Norm(x, weight, rows, out);
+}
+
+// x_ is the residual stream, y_ what attention adds to it.
+void Forward::MeasureSimilarity(int rows) {
+  const int hidden = options_.config->hidden_size;
+  std::vector<float> before(static_cast<size_t>(rows) * hidden), added(before.size());
+  backend_.ReadFloats(x_, std::ssize(before), before.data());
+  backend_.ReadFloats(y_, std::ssize(added), added.data());
+  similarities_.push_back(SumOfCosines(before, added, rows));
 }
 
 // Owners of a split head's stripes have each attended to their own keys. They exchange the

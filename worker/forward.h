@@ -53,6 +53,10 @@ class Forward {
   // As the function of that name, over the residual stream: before the first Run.
   absl::StatusOr<SumProfile> MeasureSums();
 
+  // By layer: the cosine between the residual stream before and after attention, summed over the
+  // rows of the last batch, where a chunk asked for it.
+  const std::vector<double>& similarities() const { return similarities_; }
+
   // Time spent in collectives since the object was made.
   double collective_ms() const { return collective_ms_; }
 
@@ -68,6 +72,7 @@ class Forward {
   absl::Status RunLayer(int layer, bool first, int rows);
   void Norm(Activations x, const DeviceVector& weight, int rows, Activations out);
   void AddNorm(Activations x, Activations y, const DeviceVector& weight, int rows, Activations out);
+  void MeasureSimilarity(int rows);
   absl::Status CombineStripes(int layer, int rows);
   absl::Status Leave(const Batch& batch, int samples);
   absl::Status Sum(Activations x, int64_t count);
@@ -79,6 +84,8 @@ class Forward {
   Backend& backend_;
   Collective& collective_;
   double collective_ms_ = 0;
+  bool measures_similarity_ = false;  // of the batch
+  std::vector<double> similarities_;
   std::vector<int> vocab_columns_;  // by rank
   std::vector<int> best_columns_;   // by rank: 2 each
   std::vector<float> best_tokens_;  // leader: [rows][rank]{logit, token}

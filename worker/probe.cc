@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "absl/strings/str_cat.h"
 #include "common/status.h"
@@ -17,6 +18,24 @@ std::vector<float> LogProbabilities(std::span<const float> logits) {
   std::transform(logits.begin(), logits.end(), result.begin(),
                  [shift](float logit) { return static_cast<float>(logit - shift); });
   return result;
+}
+
+double SumOfCosines(std::span<const float> x, std::span<const float> added, int rows) {
+  const size_t width = x.size() / static_cast<size_t>(rows);
+  std::vector<double> cosines(static_cast<size_t>(rows));
+#pragma omp parallel for
+  for (size_t row = 0; row < cosines.size(); ++row) {
+    double dot = 0, before = 0, after = 0;
+    for (size_t i = row * width; i < (row + 1) * width; ++i) {
+      const double a = x[i], b = a + added[i];
+      dot += a * b;
+      before += a * a;
+      after += b * b;
+    }
+    const double norms = std::sqrt(before * after);
+    cosines[row] = norms > 0 ? dot / norms : 1;
+  }
+  return std::accumulate(cosines.begin(), cosines.end(), 0.0);
 }
 
 int64_t KeptDistributions::bytes() const {

@@ -32,6 +32,9 @@ class KeptDistributions {
 // log softmax, in fp64. Pure.
 std::vector<float> LogProbabilities(std::span<const float> logits);
 
+// Over rows, the cosine between x and x + added, summed; a row of zeros counts 1. Both: [rows][..].
+double SumOfCosines(std::span<const float> x, std::span<const float> added, int rows);
+
 // Second moments of what one head computed: sums of x x^T over tokens, the lower triangle by rows.
 struct HeadMoments {
   int layer = 0;
@@ -47,6 +50,7 @@ struct AttentionSums {
   int query_head = 0;  // of the model
   double echo = 0;
   double induction = 0;
+  int64_t copied = 0;  // rows whose largest weight is where their token is copied from
 };
 
 }  // namespace headlong

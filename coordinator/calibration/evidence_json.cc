@@ -107,6 +107,52 @@ absl::StatusOr<HeadCost> ParseCost(const Json& json, const PlanShape& shape,
   return cost;
 }
 
+absl::StatusOr<GroupCost> ParseGroup(const Json& json, const PlanShape& shape,
+                                     std::string_view what) {
+  RETURN_IF_ERROR(JsonOnlyFields(json, {"heads", "window_tokens", "kl", "sum"}, what));
+  GroupCost group;
+  ASSIGN_OR_RETURN(const std::vector<const Json*> heads, Elements(json, "heads", what));
+  for (const Json* head : heads) {
+    const auto within = [&](size_t i, int end) {
+      return (*head)[i].is_number_unsigned() &&
+             (*head)[i].get<uint64_t>() < static_cast<uint64_t>(end);
+    };
+    if (!head->is_array() || head->size() != 2 || !within(0, shape.layers) ||
+        !within(1, shape.kv_heads)) {
+      return Refuse(what, absl::StrCat("heads: must be pairs of a layer and a head, has ",
+                                       JsonExcerpt(*head)));
+    }
+    group.heads.emplace_back((*head)[0].get<int>(), (*head)[1].get<int>());
+  }
+  if (group.heads.empty()) return Refuse(what, "heads: is missing or empty");
+  ASSIGN_OR_RETURN(group.window_tokens, JsonInt(json, "window_tokens", 1, INT32_MAX, what));
+  ASSIGN_OR_RETURN(group.kl, JsonNumber(json, "kl", what));
+  ASSIGN_OR_RETURN(group.sum, JsonNumber(json, "sum", what));
+  return group;
+}
+
+absl::StatusOr<HeadScores> ParseAllScores(const Json& json, const PlanShape& shape,
+                                          const std::string& what) {
+  RETURN_IF_ERROR(JsonOnlyFields(json, {"echo", "induction", "needle", "similarity"}, what));
+  HeadScores scores;
+  scores.layers = shape.layers;
+  scores.kv_heads = shape.kv_heads;
+  ASSIGN_OR_RETURN(scores.echo, ParseScores(json, "echo", shape, what));
+  ASSIGN_OR_RETURN(scores.induction, ParseScores(json, "induction", shape, what));
+  if (json.contains("needle")) {
+    ASSIGN_OR_RETURN(scores.needle, ParseScores(json, "needle", shape, what));
+  }
+  if (!json.contains("similarity")) return scores;
+  ASSIGN_OR_RETURN(const std::vector<const Json*> layers, Elements(json, "similarity", what));
+  for (const Json* layer : layers) {
+    if (layer->is_number()) scores.similarity.push_back(layer->get<double>());
+  }
+  if (std::ssize(scores.similarity) != shape.layers || std::ssize(layers) != shape.layers) {
+    return Refuse(what, absl::StrCat("similarity: must be ", shape.layers, " numbers"));
+  }
+  return scores;
+}
+
 absl::StatusOr<RecallCell> ParseRecall(const Json& json, std::string_view what) {
   RecallCell cell;
   ASSIGN_OR_RETURN(cell.length, JsonInt(json, "length", 1, kMost, what));
@@ -167,6 +213,17 @@ OrderedJson CostJson(const HeadCost& cost) {
   return json;
 }
 
+OrderedJson GroupJson(const GroupCost& group) {
+  OrderedJson json;
+  for (const auto& [layer, head] : group.heads) {
+    json["heads"].push_back(OrderedJson::array({layer, head}));
+  }
+  json["window_tokens"] = group.window_tokens;
+  json["kl"] = group.kl;
+  json["sum"] = group.sum;
+  return json;
+}
+
 OrderedJson PlanJson(const MeasuredPlan& measured) {
   OrderedJson json;
   json["name"] = measured.name;
@@ -201,12 +258,19 @@ std::string EvidenceJson(const Evidence& evidence) {
     root["scores"]["echo"] = ScoresJson(evidence.scores.echo, shape.layers, shape.kv_heads);
     root["scores"]["induction"] =
         ScoresJson(evidence.scores.induction, shape.layers, shape.kv_heads);
+    if (!evidence.scores.needle.empty()) {
+      root["scores"]["needle"] = ScoresJson(evidence.scores.needle, shape.layers, shape.kv_heads);
+    }
+    if (!evidence.scores.similarity.empty()) {
+      root["scores"]["similarity"] = evidence.scores.similarity;
+    }
   }
   if (!evidence.scopes.empty()) {
     root["scopes"] = ScoresJson(evidence.scopes, shape.layers, shape.kv_heads);
   }
   root["costs"] = OrderedJson::array();
   for (const HeadCost& cost : evidence.costs) root["costs"].push_back(CostJson(cost));
+  for (const GroupCost& group : evidence.groups) root["groups"].push_back(GroupJson(group));
   root["plans"] = OrderedJson::array();
   for (const MeasuredPlan& plan : evidence.plans) root["plans"].push_back(PlanJson(plan));
   return root.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
@@ -217,20 +281,15 @@ absl::StatusOr<Evidence> ParseEvidence(std::string_view text, std::string_view s
   RETURN_IF_ERROR(
       JsonOnlyFields(root,
                      {"version", "model", "model_fingerprint", "layers", "kv_heads", "head_dim",
-                      "element_bytes", "context", "scores", "scopes", "costs", "plans"},
+                      "element_bytes", "context", "scores", "scopes", "costs", "groups", "plans"},
                      source));
   RETURN_IF_ERROR(JsonInt(root, "version", 1, 1, source).status());
   Evidence evidence;
   ASSIGN_OR_RETURN(evidence.model, JsonString(root, "model", source));
   RETURN_IF_ERROR(ParseShape(root, source, evidence));
   if (const auto scores = root.find("scores"); scores != root.end()) {
-    const std::string what = absl::StrCat(Av(source), ": scores");
-    evidence.scores.layers = evidence.shape.layers;
-    evidence.scores.kv_heads = evidence.shape.kv_heads;
-    RETURN_IF_ERROR(JsonOnlyFields(*scores, {"echo", "induction"}, what));
-    ASSIGN_OR_RETURN(evidence.scores.echo, ParseScores(*scores, "echo", evidence.shape, what));
-    ASSIGN_OR_RETURN(evidence.scores.induction,
-                     ParseScores(*scores, "induction", evidence.shape, what));
+    ASSIGN_OR_RETURN(evidence.scores,
+                     ParseAllScores(*scores, evidence.shape, absl::StrCat(Av(source), ": scores")));
   }
   if (root.contains("scopes")) {
     ASSIGN_OR_RETURN(evidence.scopes,
@@ -241,6 +300,12 @@ absl::StatusOr<Evidence> ParseEvidence(std::string_view text, std::string_view s
     ASSIGN_OR_RETURN(const HeadCost cost, ParseCost(*costs[i], evidence.shape,
                                                     absl::StrCat(Av(source), ": costs[", i, "]")));
     evidence.costs.push_back(cost);
+  }
+  ASSIGN_OR_RETURN(const std::vector<const Json*> groups, Elements(root, "groups", source));
+  for (size_t i = 0; i < groups.size(); ++i) {
+    ASSIGN_OR_RETURN(GroupCost group, ParseGroup(*groups[i], evidence.shape,
+                                                 absl::StrCat(Av(source), ": groups[", i, "]")));
+    evidence.groups.push_back(std::move(group));
   }
   ASSIGN_OR_RETURN(const std::vector<const Json*> plans, Elements(root, "plans", source));
   for (size_t i = 0; i < plans.size(); ++i) {

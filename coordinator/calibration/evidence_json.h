@@ -2,11 +2,14 @@
 //
 // {"version":1,"model":"needle-10m","model_fingerprint":"..","layers":8,"kv_heads":4,"head_dim":64,
 //  "element_bytes":2,"context":8192,
-//  "scores":{"echo":[[a number per KV head] per layer],"induction":[..]},"scopes":[[..],..],
+//  "scores":{"echo":[[a number per KV head] per layer],"induction":[..],"needle":[..],
+//            "similarity":[a number per layer]},"scopes":[[..],..],
 //  "costs":[{"layer":0,"head":0,"sinks":4,"window_tokens":256,"compensation":"mean","kl":0.01},..],
+//  "groups":[{"heads":[[6,1],[2,1]],"window_tokens":64,"kl":0.5,"sum":0.4},..],
 //  "plans":[{"name":"paper's rule","kl":0.2,"plan":{plan.json},
 //            "needle":[{"length":8192,"depth":0.5,"trials":40,"correct":40},..]},..]}
-// model_fingerprint, scores, scopes, costs, plans and needle may be absent.
+// model_fingerprint, scores and their needle and similarity, scopes, costs, groups, plans and their
+// needle may be absent.
 #pragma once
 
 #include <cstdint>
@@ -46,6 +49,7 @@ struct Evidence {
   HeadScores scores;           // empty vectors: not measured
   std::vector<double> scopes;  // of a model with ALiBi: tokens, by layer * kv_heads + head
   std::vector<HeadCost> costs;
+  std::vector<GroupCost> groups;
   std::vector<MeasuredPlan> plans;
 
   Budget budget() const { return {context, head_dim, element_bytes, 1.0}; }

@@ -1,7 +1,9 @@
 #include "cli/calibration_text.h"
 
 #include <algorithm>
+#include <map>
 #include <string>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -109,6 +111,44 @@ TEST(CalibrationText, IdsAreOfTheMiddleOfTheVocabulary) {
   EXPECT_GE(*std::min_element(ids.begin(), ids.end()), 100u);
   EXPECT_LT(*std::max_element(ids.begin(), ids.end()), 300u);
   EXPECT_EQ(RepeatedIds({9}, {1, 2}, 3), (std::vector<uint32_t>{9, 1, 2, 1, 2, 1, 2}));
+}
+
+// A row's next token stands at each of its positions, within the fact, and at no other place of it.
+TEST(CalibrationText, AnswersAreCopiedFromTheirFacts) {
+  const std::vector<double> depths = {0.9, 0.1, 0.5};
+  const auto prompts = MakeCopyingPrompts(LongHay(), 3, {1400, 2500}, depths, EncodeBytes);
+  ASSERT_TRUE(prompts.ok()) << prompts.status();
+  ASSERT_EQ(prompts->size(), 2u);
+  for (const CopyingPrompt& prompt : *prompts) {
+    EXPECT_EQ(prompt.rows, 7 * 3);
+    const std::string text = Decode(prompt.ids, 0, prompt.ids.size());
+    std::map<int64_t, std::vector<int64_t>> positions;
+    int64_t last = 0;
+    for (const CopiedToken& copy : prompt.copies) {
+      EXPECT_GE(copy.row, last) << "rows rise";
+      last = copy.row;
+      positions[copy.row].push_back(copy.position);
+    }
+    ASSERT_EQ(positions.size(), 21u);
+    for (auto row = positions.begin(); row != positions.end();) {
+      const int64_t answer = row->first + 1;  // seven digits
+      const std::string digits = text.substr(answer, 7);
+      const size_t end = text.find(" is " + digits + ".") + 5 + 7;
+      const size_t begin = text.rfind(" The pass key", end);
+      ASSERT_LT(end, static_cast<size_t>(answer));
+      for (int i = 0; i < 7; ++i, ++row) {
+        std::vector<int64_t> same;
+        for (size_t at = begin; at < end; ++at) {
+          if (text[at] == digits[i]) same.push_back(static_cast<int64_t>(at));
+        }
+        EXPECT_EQ(row->first, answer + i - 1);
+        EXPECT_EQ(row->second, same);
+      }
+    }
+    // Depths in the order of the questions.
+    const int64_t first = prompt.copies.front().position, later = prompt.copies.back().position;
+    EXPECT_GT(first, later) << "the first fact is planted at 0.9, the last at 0.5";
+  }
 }
 
 }  // namespace

@@ -63,6 +63,13 @@ v1::Probe ProbeAt(const std::vector<uint32_t>& positions) {
   return probe;
 }
 
+v1::Probe ProbeOfCopies(const std::vector<uint32_t>& rows, const std::vector<uint32_t>& positions) {
+  v1::Probe probe;
+  probe.mutable_copying_rows()->Add(rows.begin(), rows.end());
+  probe.mutable_copied_positions()->Add(positions.begin(), positions.end());
+  return probe;
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Probes, Refused,
     testing::Values(Refusal{"probe.positions: must be ascending and below 10",
@@ -75,12 +82,29 @@ INSTANTIATE_TEST_SUITE_P(
                             [](RequestInput& in) {
                               in.probe = ProbeAt({3, 4, 6});
                             }},
-                    Refusal{"probe.period", [](RequestInput& in) {
+                    Refusal{"probe.period",
+                            [](RequestInput& in) {
                               in.probe = ProbeAt({});
                               in.probe->set_period(1);
-                            }}));
+                            }},
+                    Refusal{"probe.copied_positions: must be as many as copying_rows, 2",
+                            [](RequestInput& in) {
+                              in.probe = ProbeOfCopies({5, 6}, {1});
+                            }},
+                    Refusal{"probe.copying_rows: must be rising and below 10",
+                            [](RequestInput& in) {
+                              in.probe = ProbeOfCopies({6, 5}, {1, 1});
+                            }},
+                    Refusal{"probe.copying_rows",
+                            [](RequestInput& in) { in.probe = ProbeOfCopies({10}, {1}); }},
+                    Refusal{"probe.copied_positions: must be at most 5",
+                            [](RequestInput& in) { in.probe = ProbeOfCopies({5}, {6}); }}));
 
 TEST(Request, AProbeThatFitsIsTaken) {
+  const auto copies = Make([](RequestInput& in) {
+    in.probe = ProbeOfCopies({5, 5, 9}, {1, 5, 2});
+  });
+  EXPECT_TRUE(copies.ok()) << copies.status();
   const auto made = Make([](RequestInput& in) { in.probe = ProbeAt({2, 3, 6, 7}); });
   ASSERT_TRUE(made.ok()) << made.status();
   EXPECT_EQ(made->probe->positions_size(), 4);

@@ -26,6 +26,10 @@ def test_scores_equal_the_recorded_ones(sandbox, tmp_path, workers):
             for head, score in enumerate(found):
                 group = recorded[2 * head:2 * head + 2]
                 assert score == pytest.approx(max(group), abs=0.03), (kind, layer, head)
+    scores = json.loads(out.read_text())["scores"]
+    assert scores["needle"][6][1] >= 0.9, "the one head that finds needles"
+    assert all(score < 0.5 for layer in (0, 1, 2, 3, 4, 5, 7) for score in scores["needle"][layer])
+    assert len(scores["similarity"]) == 8 and all(0 < cosine < 1 for cosine in scores["similarity"])
 
 
 def fast(out, *more):
@@ -34,7 +38,7 @@ def fast(out, *more):
             "--context", "2048", "--max-context", "4096", "--period", "128", *more]
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_the_plan_keeps_the_head_that_finds(sandbox, tmp_path):
     out, evidence, report = (tmp_path / name for name in ("plan.json", "e.json", "r.html"))
     stopped = sandbox.spawn(*fast(out))
@@ -56,7 +60,17 @@ def test_the_plan_keeps_the_head_that_finds(sandbox, tmp_path):
     assert summary["calibrated"]["share"] <= 0.1
     paper, equal = summary["paper's rule"], summary["calibrated, the paper's bytes"]
     assert equal["cache_bytes"] <= paper["cache_bytes"] and equal["kl"] <= paper["kl"] * 1.05
+    by_layer = summary["paper's rule, windows by layer"]
+    assert by_layer["retrieval_heads"] == paper["retrieval_heads"]
+    assert by_layer["cache_bytes"] <= paper["cache_bytes"]
     assert "<svg" in report.read_text() and json.loads(evidence.read_text())["costs"]
+    # With more bytes than the rule takes: the plan that is held against it still has no more.
+    more = sandbox.run(*fast(tmp_path / "more.json", "--budget", "0.5", "--costs", evidence, "-o",
+                             "json"), timeout=150)
+    plans = {entry["name"]: entry for entry in more.json()["plans"]}
+    assert plans["calibrated"]["share"] > plans["paper's rule"]["share"]
+    equal, paper = plans["calibrated, the paper's bytes"], plans["paper's rule"]
+    assert equal["cache_bytes"] <= paper["cache_bytes"]
     found = sandbox.run("bench", "needle", "--model", MODEL, "--plan", out, "--lengths", "2048",
                         "--trials", "10", "-o", "json", timeout=100).json()
     assert found["recall"]["2048"] >= 0.9
@@ -102,6 +116,8 @@ def test_wrong_files_are_named(sandbox, tmp_path):
     ids.write_text("[1]")
     refused = sandbox.run(*fast(tmp_path / "p.json", "--ids", ids))
     assert refused.code == 1 and str(ids) in refused.err
+    unknown = sandbox.run(*fast(tmp_path / "p.json", "--compensation", "mean,median"))
+    assert unknown.code == 1 and "--compensation" in unknown.err and "median" in unknown.err
     absent = sandbox.run(*fast(tmp_path / "p.json", "--text", tmp_path / "none.txt"))
     assert absent.code == 3 and "none.txt" in absent.err
 

@@ -204,7 +204,8 @@ Seeds EvidenceSeeds() {
   return {shape + costs + R"(,"plans":[{"name":"p","kl":0.1,"plan":)" + plan +
               R"(,"needle":[{"length":4096,"depth":0.5,"trials":2,"correct":1}]}]})",
           R"({"version":1,"model":"m","layers":1,"kv_heads":2,"head_dim":8,"element_bytes":2,)"
-          R"("context":64,"scores":{"echo":[[0,1]],"induction":[[0.5,1e-9]]}})"};
+          R"("context":64,"scores":{"echo":[[0,1]],"induction":[[0.5,1e-9]],"needle":[[0,1]],)"
+          R"("similarity":[0.5]},"groups":[{"heads":[[0,1]],"window_tokens":64,"kl":1,"sum":2}]})"};
 }
 
 Seeds ContextsSeeds() {

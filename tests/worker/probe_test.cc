@@ -16,6 +16,15 @@ TEST(Probe, LogProbabilitiesSumToOne) {
   EXPECT_NEAR(sum, 1, 1e-6);
 }
 
+TEST(Probe, CosinesAreOfARowBeforeAndAfter) {
+  // The same direction; a right angle; the opposite; a row of zeros.
+  const std::vector<float> x = {3, 4, 1, 0, 2, 0, 0, 0};
+  const std::vector<float> added = {6, 8, -1, 5, -3, 0, 0, 0};
+  EXPECT_NEAR(SumOfCosines(x, added, 4), 1 + 0 - 1 + 1, 1e-12);
+  EXPECT_NEAR(SumOfCosines(std::vector<float>{1, 0}, std::vector<float>{0, 1}, 1), std::sqrt(0.5),
+              1e-12);
+}
+
 TEST(Probe, KlIsOfTheKeptRow) {
   KeptDistributions kept;
   kept.Begin(3);

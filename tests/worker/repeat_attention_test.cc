@@ -1,6 +1,7 @@
 // Attention on earlier copies, with attention that is planted.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 #include <vector>
@@ -22,7 +23,8 @@ struct Lane {
   int positions() const { return static_cast<int>(keys.size()) / kDim; }
 
   // Sums over all rows from `first` on, by query head; the attention itself by the real kernel.
-  std::vector<RepeatSums> Score(int64_t period, int64_t first) {
+  std::vector<RepeatSums> Score(int64_t period, int64_t first, int64_t window = 0,
+                                const std::vector<CopiedPosition>& copies = {}) {
     std::vector<RepeatSums> sums(group);
     std::vector<KeyRun> runs;  // in two, to be found
     const int cut = positions() / 3;
@@ -39,12 +41,14 @@ struct Lane {
       tile.head_dim = tile.key_dims = tile.value_dims = kDim;
       tile.first_position = begin;
       tile.slopes = slopes.empty() ? nullptr : slopes.data();
+      tile.window = window;
       tile.runs = runs;
       tile.out = out.data();
       std::vector<float> lse(tile.rows);
       tile.lse = lse.data();
       cpu::AttendTile(tile);
       AddRepeatAttention(tile, period, first, sums);
+      CountCopies(tile, copies, sums);
     }
     return sums;
   }
@@ -98,8 +102,7 @@ TEST(RepeatAttention, RowsOfTheFirstCopyDoNotCount) {
   EXPECT_NEAR(all - last, period / 2.0, 0.01) << "the second copy's rows: half on the first";
 }
 
-// Against softmax written out, in fp64, for a group of query heads.
-void ExpectTheDefinition(const std::vector<float>& slopes) {
+void ExpectDefinition(int window, const std::vector<float>& slopes) {
   const int period = 7, copies = 5, group = 3, n = period * copies;
   Lane lane(n, group);
   lane.slopes = slopes;
@@ -110,9 +113,10 @@ void ExpectTheDefinition(const std::vector<float>& slopes) {
   std::vector<RepeatSums> expected(group);
   for (int m = period; m < n; ++m) {
     for (int head = 0; head < group; ++head) {
-      std::vector<double> weights(m + 1);
+      std::vector<double> weights(m + 1, 0);
+      const int seen = window > 0 ? std::max(m + 1 - window, 0) : 0;
       double sum = 0;
-      for (int j = 0; j <= m; ++j) {
+      for (int j = seen; j <= m; ++j) {
         double dot = 0;
         for (int i = 0; i < kDim; ++i) dot += double{lane.query(m, head)[i]} * lane.key(j)[i];
         if (!slopes.empty()) dot -= double{slopes[head]} * (m - j);
@@ -124,15 +128,35 @@ void ExpectTheDefinition(const std::vector<float>& slopes) {
       }
     }
   }
-  const auto sums = lane.Score(period, period);
+  const auto sums = lane.Score(period, period, window);
   for (int head = 0; head < group; ++head) {
-    EXPECT_NEAR(sums[head].echo, expected[head].echo, 1e-4);
-    EXPECT_NEAR(sums[head].induction, expected[head].induction, 1e-4);
+    EXPECT_NEAR(sums[head].echo, expected[head].echo, 1e-4) << window;
+    EXPECT_NEAR(sums[head].induction, expected[head].induction, 1e-4) << window;
   }
 }
 
-TEST(RepeatAttention, EqualsTheDefinition) { ExpectTheDefinition({}); }
-TEST(RepeatAttention, EqualsTheDefinitionWithAlibi) { ExpectTheDefinition({0.25f, 0.01f, 0.1f}); }
+// Against softmax written out, in fp64, for a group of query heads; all keys, and those that a
+// window of the model lets a row see, which begins at a copy, behind one, or at what follows one.
+TEST(RepeatAttention, EqualsTheDefinition) {
+  for (const int window : {0, 5, 7, 8, 15, 20}) ExpectDefinition(window, {});
+}
+
+TEST(RepeatAttention, EqualsTheDefinitionWithAlibi) { ExpectDefinition(0, {0.25f, 0.01f, 0.1f}); }
+
+TEST(RepeatAttention, TheLargestWeightIsTheFirstOfEquals) {
+  const int period = kDim;
+  Lane lane = Planted(period, 3, 1);
+  // Row 17, second of the third copy, looks for the third of a copy: 2 and 10 are equally good.
+  const auto copied = [&](int64_t row, int64_t position, int64_t window = 0) {
+    return lane.Score(0, 0, window, {{row, position}})[0].copied;
+  };
+  EXPECT_EQ(copied(17, 2), 1);
+  EXPECT_EQ(copied(17, 10), 0);
+  EXPECT_EQ(copied(17, 10, 12), 1) << "2 is behind the window";
+  EXPECT_EQ(copied(17, 1), 0);
+  EXPECT_EQ(lane.Score(0, 0, 0, {{17, 2}, {17, 10}, {18, 3}})[0].copied, 2);
+  EXPECT_EQ(lane.Score(0, 0, 0, {{17, 2}})[0].echo, 0);
+}
 
 }  // namespace
 }  // namespace headlong

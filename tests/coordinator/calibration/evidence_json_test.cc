@@ -18,8 +18,9 @@ Evidence Small() {
   evidence.head_dim = 64;
   evidence.element_bytes = 2;
   evidence.context = 8192;
-  evidence.scores = {2, 1, {0.25, 0.5}, {0.125, 1.0}};
+  evidence.scores = {2, 1, {0.25, 0.5}, {0.125, 1.0}, {0, 0.75}, {0.5, 0.96875}};
   evidence.scopes = {80.5, 1e9};
+  evidence.groups = {{{{1, 0}, {0, 0}}, 64, 0.5, 0.25}};
   evidence.costs = {{0, 0, 4, 256, true, 0.1}, {1, 0, 0, 64, false, 1e-9}};
   evidence.plans = {{"paper's rule", Plan::Local(2, 1), 0.3, {{8192, 0.5, 40, 39}}},
                     {"full", Plan::Full(2, 1), 0, {}}};
@@ -33,6 +34,10 @@ TEST(EvidenceJson, IsReadAsItWasWritten) {
   EXPECT_EQ(EvidenceJson(*evidence), text);
   EXPECT_EQ(evidence->scores.induction, Small().scores.induction);
   EXPECT_EQ(evidence->scopes, Small().scopes);
+  EXPECT_EQ(evidence->scores.needle, Small().scores.needle);
+  EXPECT_EQ(evidence->scores.similarity, Small().scores.similarity);
+  EXPECT_EQ(evidence->groups[0].heads, Small().groups[0].heads);
+  EXPECT_EQ(evidence->groups[0].sum, 0.25);
   EXPECT_EQ(evidence->costs[1].compensation, false);
   EXPECT_EQ(evidence->costs[1].kl, 1e-9);
   EXPECT_EQ(evidence->plans[0].needle[0].correct, 39);
@@ -66,6 +71,12 @@ TEST(EvidenceJson, WhatIsWrongIsNamed) {
   EXPECT_THAT(refusal("/scores/echo", "[[1]]"), HasSubstr("echo: must be an array of 2 layers"));
   EXPECT_THAT(refusal("/scores/echo/0", "[1,2]"), HasSubstr("an array of 1 numbers"));
   EXPECT_THAT(refusal("/scores/echo/0/0", "\"x\""), HasSubstr("must be numbers, has \"x\""));
+  EXPECT_THAT(refusal("/scores/needle", "[[1]]"), HasSubstr("needle: must be an array of 2"));
+  EXPECT_THAT(refusal("/scores/similarity", "[1]"), HasSubstr("similarity: must be 2 numbers"));
+  EXPECT_THAT(refusal("/scores/similarity/1", "null"), HasSubstr("must be 2 numbers"));
+  EXPECT_THAT(refusal("/groups/0/heads", "[[0,1]]"), HasSubstr("groups[0]: heads: must be pairs"));
+  EXPECT_THAT(refusal("/groups/0/heads", "[]"), HasSubstr("groups[0]: heads: is missing"));
+  EXPECT_THAT(refusal("/groups/0/sum", "true"), HasSubstr("groups[0]: sum"));
   EXPECT_THAT(refusal("/costs", "{}"), HasSubstr("costs: must be an array"));
   EXPECT_THAT(refusal("/costs/1/layer", "2"), HasSubstr("costs[1]: layer"));
   EXPECT_THAT(refusal("/costs/0/window_tokens", "0"), HasSubstr("costs[0]: window_tokens"));

@@ -6,6 +6,7 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cache/plan.h"
@@ -61,6 +62,11 @@ class Twins {
   double difference() const { return difference_; }
   // What the GPU gave for chunk i of the last Run: [layer][count][heads * group * head_dim].
   const std::vector<std::vector<float>>& out(size_t i) const { return out_[i]; }
+
+  // What chunks that ask paid attention to since the last call, on the CPU and on the GPU.
+  std::pair<std::vector<AttentionSums>, std::vector<AttentionSums>> TakeSums() {
+    return {cpu_->TakeSums(), cuda_->TakeSums()};
+  }
 
   // k, v and q of `rows`, rotated, before they are stored. [positions][columns]
   std::vector<float> Rotated(const SequenceRows& rows, int layer) const;
