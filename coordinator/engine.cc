@@ -31,6 +31,12 @@ constexpr std::chrono::milliseconds kBeforeDeadline{150};
 
 TimePoint Now() { return std::chrono::steady_clock::now(); }
 
+// Why no epoch serves.
+std::string WhyNot(const Cluster& cluster) {
+  const std::string& why = cluster.reason_for_clients();
+  return why.empty() ? "waiting for workers" : why;
+}
+
 SchedulerLimits LimitsOf(const EngineOptions& options, const ModelConfig& config,
                          const Plan& plan) {
   SchedulerLimits limits;
@@ -149,6 +155,7 @@ void Engine::Submit(Request request, std::shared_ptr<ClientPort> client,
   LiveRequest& live = entry->second;
   live.deadline = deadline;
   request_ids_[request_id] = id;
+  traces_.Begin(id, live.request, serving_ ? "" : WhyNot(cluster_), Now());
   live.client->Accepted(live.request.prompt_length, live.request.sampling.seed);
   if (live.finished()) return Finish(id);  // resumed where nothing was left to do
   v1::SequenceStart start;
@@ -169,7 +176,10 @@ absl::Status Engine::Cancel(const std::string& request_id, bool dry_run) {
 
 void Engine::Finish(uint64_t id) {
   LiveRequest& live = requests_.at(id);
-  live.client->Finished(live.Summary(*plan_, config_, options_.cache_element_bytes, Now()));
+  const FinishedRequest summary =
+      live.Summary(*plan_, config_, options_.cache_element_bytes, Now());
+  traces_.End(id, FinishReasonName(summary.reason), Now());
+  live.client->Finished(summary);
   scheduler_.Remove(id);
   request_ids_.erase(live.request.id);
   requests_.erase(id);
@@ -177,6 +187,7 @@ void Engine::Finish(uint64_t id) {
 
 void Engine::Fail(uint64_t id, const absl::Status& status) {
   LiveRequest& live = requests_.at(id);
+  traces_.End(id, status.ToString(), Now());
   live.client->Failed(status);
   scheduler_.Remove(id);
   request_ids_.erase(live.request.id);
@@ -191,10 +202,7 @@ void Engine::ExpireWaiting() {
   for (const auto& [id, live] : requests_) {
     if (live.deadline && *live.deadline < soon) expired.push_back(id);
   }
-  const std::string& why = cluster_.reason_for_clients();
-  for (uint64_t id : expired) {
-    Fail(id, absl::UnavailableError(why.empty() ? "waiting for workers" : why));
-  }
+  for (uint64_t id : expired) Fail(id, absl::UnavailableError(WhyNot(cluster_)));
 }
 
 // ---- workers ----
@@ -325,6 +333,7 @@ void Engine::MaybeStep() {
     if (entry.sample()) step_.sampling.push_back(entry.sequence_id());
     step_.total_tokens += static_cast<uint64_t>(entry.tokens_size());
   }
+  traces_.StepSent(*step, scheduler_, step_.sent);
   v1::WorkerCommand command;
   *command.mutable_step() = *std::move(step);
   cluster_.StepSent(step_.sent);
@@ -344,11 +353,11 @@ void Engine::StepDone(LinkId link, const v1::StepDone& done) {
     member->compute_ms += done.compute_ms();
     member->collective_ms += done.collective_ms();
   }
+  step_.slowest_ms = std::max(step_.slowest_ms, done.compute_ms() + done.collective_ms());
   for (const auto& [id, why] : TakeProbes(done, requests_)) Fail(id, why);
   if (link == cluster_.members().front()) step_.leader_done = done;
   if (step_.open()) return;
-  step_.last_ms = MillisBetween(step_.sent, Now());
-  step_.total_ms += step_.last_ms;
+  step_.Answered(Now());
   if (!Answers(step_.leader_done, step_.sampling, static_cast<uint32_t>(config_.vocab_size))) {
     v1::Fault fault;
     fault.set_epoch(cluster_.epoch());
@@ -360,9 +369,13 @@ void Engine::StepDone(LinkId link, const v1::StepDone& done) {
 
 void Engine::Deliver(const v1::StepDone& done) {
   const TimePoint now = Now();
+  traces_.StepDone(now);
   const std::vector<uint64_t> scheduled = scheduler_.Scheduled();
   scheduler_.Finished();
-  ReportProgress(scheduled);
+  for (uint64_t id : scheduled) {
+    const auto live = requests_.find(id);
+    if (live != requests_.end()) live->second.ReportProgress(scheduler_.progress(id));
+  }
   for (const v1::Sample& sample : done.samples()) {
     const auto live = requests_.find(sample.sequence_id());
     if (live == requests_.end()) continue;  // cancelled while the step ran
@@ -375,16 +388,6 @@ void Engine::Deliver(const v1::StepDone& done) {
     } else {
       scheduler_.Append(sample.sequence_id(), sample.token_id());
     }
-  }
-}
-
-void Engine::ReportProgress(const std::vector<uint64_t>& scheduled) {
-  for (uint64_t id : scheduled) {
-    const auto live = requests_.find(id);
-    if (live == requests_.end() || !live->second.request.report_progress) continue;
-    const int64_t prompt = live->second.request.prompt_length;
-    const int64_t done = scheduler_.progress(id);
-    if (done < prompt) live->second.client->Progress(done, prompt);
   }
 }
 

@@ -4,8 +4,7 @@
 // Order: the one token of every sequence that decodes, then chunks of prompts, then admissions,
 // each oldest first. A sequence is admitted when its whole log fits. Where pages run short later,
 // the youngest running sequence is preempted for an older one: its state on the workers is dropped
-// and it is computed again from its token log. The youngest itself waits. Nothing is lost by
-// either.
+// and it is computed again from its token log. The youngest itself waits.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +14,7 @@
 #include <vector>
 
 #include "coordinator/page_budget.h"
+#include "coordinator/wait_cause.h"
 #include "headlong/v1/worker.pb.h"
 #include "model/tokenizer.h"
 
@@ -67,8 +67,8 @@ class Scheduler {
   // Null before the first epoch.
   const PageBudget* budget() const { return budget_ ? &*budget_ : nullptr; }
   uint64_t preemptions() const { return preemptions_; }  // of all epochs
-  // Ids in the step in flight.
-  std::vector<uint64_t> Scheduled() const;
+  std::vector<uint64_t> Scheduled() const;               // ids in the step in flight
+  std::optional<WaitCause> Waits(uint64_t id) const;     // why it is not in it, if it is not
 
  private:
   struct Sequence {
@@ -98,7 +98,7 @@ class Scheduler {
   void PlanDecodes();
   void PlanPrompts();
   void Admit();
-  bool MayStart(const Sequence& sequence) const;
+  std::optional<WaitCause> Hindrance(const Sequence& sequence) const;  // to be admitted
   bool Plan(uint64_t id, bool starts);
   bool MakeRoom(uint64_t id, const std::vector<int64_t>& demand, bool may_preempt);
   void Preempt(uint64_t id);
