@@ -63,6 +63,7 @@ absl::StatusOr<std::unique_ptr<Epoch>> Epoch::Begin(const v1::Configure& configu
                                         device.backend(), progress));
   RETURN_IF_ERROR(epoch->TakeCaches(configure));
   RETURN_IF_ERROR(epoch->Connect());
+  if (configure.measure()) RETURN_IF_ERROR(epoch->MeasureSteps());
   return epoch;
 }
 

@@ -49,6 +49,12 @@ class Forward {
   // As the function of that name, over the residual stream: before the first Run.
   absl::StatusOr<SumProfile> MeasureSums();
 
+  // All products of a step of one row, over whatever the activations hold, and nothing between
+  // them. After a Run.
+  void MultiplyWeights();
+  // The sum over the workers of one number of each. UNAVAILABLE when a peer vanished.
+  absl::StatusOr<float> Total(float number);
+
   // Time spent in collectives since the object was made.
   double collective_ms() const { return collective_ms_; }
 
