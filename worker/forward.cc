@@ -66,6 +66,7 @@ void Forward::MultiplyWeights() {
     backend_.MatMul(*weights.out, heads_, 1, y_);
     backend_.MatMul(*weights.gate_up, normed_, 1, gate_up_);
     backend_.MatMul(*weights.down, mlp_, 1, y_);
+    options_.progress->fetch_add(1, std::memory_order_relaxed);
   }
   backend_.MatMul(weights_.output(), last_, 1, logits_);
   backend_.Wait();
