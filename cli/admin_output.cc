@@ -84,6 +84,7 @@ OutputJson ClusterJson(const v1::GetClusterResponse& cluster) {
   json["weights_bytes_total"] = cluster.weights_bytes_total();
   json["steps"] = cluster.steps();
   json["last_step_ms"] = cluster.last_step_ms();
+  json["step_seconds"] = cluster.step_seconds();
   json["step_tokens"] = cluster.step_tokens();
   json["tokens_sampled"] = cluster.tokens_sampled();
   json["preemptions"] = cluster.preemptions();

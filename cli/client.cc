@@ -190,8 +190,9 @@ absl::StatusOr<v1::ListWorkersResponse> Client::ListWorkers() {
   return Call(*admin_, &v1::Admin::Stub::ListWorkers, v1::ListWorkersRequest());
 }
 
-absl::StatusOr<v1::GetPlacementResponse> Client::GetPlacement() {
-  return Call(*admin_, &v1::Admin::Stub::GetPlacement, v1::GetPlacementRequest());
+absl::StatusOr<v1::GetPlacementResponse> Client::GetPlacement(
+    const v1::GetPlacementRequest& request) {
+  return Call(*admin_, &v1::Admin::Stub::GetPlacement, request);
 }
 
 absl::StatusOr<v1::ApplyPlacementResponse> Client::ApplyPlacement(
@@ -218,6 +219,12 @@ absl::StatusOr<v1::ListEpochsResponse> Client::ListEpochs() {
 
 absl::Status Client::DrainWorker(const v1::DrainWorkerRequest& request) {
   return Call(*admin_, &v1::Admin::Stub::DrainWorker, request).status();
+}
+
+absl::StatusOr<v1::TraceRequestResponse> Client::TraceRequest(const std::string& request_id) {
+  v1::TraceRequestRequest request;
+  request.set_request_id(request_id);
+  return Call(*admin_, &v1::Admin::Stub::TraceRequest, request);
 }
 
 absl::Status Client::CancelRequest(const std::string& request_id, bool dry_run) {

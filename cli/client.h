@@ -74,13 +74,15 @@ class Client {
   absl::StatusOr<v1::ListWorkersResponse> ListWorkers();
   // Takes a worker out of service, or lets it back in. Does not wait for it.
   absl::Status DrainWorker(const v1::DrainWorkerRequest& request);
-  absl::StatusOr<v1::GetPlacementResponse> GetPlacement();
+  absl::StatusOr<v1::GetPlacementResponse> GetPlacement(
+      const v1::GetPlacementRequest& request = {});
   absl::StatusOr<v1::ApplyPlacementResponse> ApplyPlacement(
       const v1::ApplyPlacementRequest& request);
   absl::StatusOr<v1::ApplyPlanResponse> ApplyPlan(const v1::ApplyPlanRequest& request);
   absl::StatusOr<v1::PlanPlacementResponse> PlanPlacement(const v1::PlanPlacementRequest& request);
   absl::StatusOr<v1::ListRequestsResponse> ListRequests();
   absl::StatusOr<v1::ListEpochsResponse> ListEpochs();
+  absl::StatusOr<v1::TraceRequestResponse> TraceRequest(const std::string& request_id);
   absl::Status CancelRequest(const std::string& request_id, bool dry_run);
 
   // What a failed call means to a user of this server.

@@ -138,7 +138,7 @@ void AddGenerateCommand(CommandLine& cli) {
   AddPromptFlags(command, &flags->prompt);
   AddSamplingFlags(command, &flags->sampling);
   command->add_option("--request-id", flags->request_id,
-                      "Name of the request, for `requests list` and `requests cancel`");
+                      "Name of the request, for `requests list`, `trace` and `cancel`");
   command->add_option("--deadline", flags->deadline_s, "Give up after so many seconds")
       ->check(CLI::PositiveNumber);
   command

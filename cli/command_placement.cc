@@ -31,6 +31,8 @@ struct PictureFlags {
 struct RunningFlags {
   ServerFlags server;
   PictureFlags picture;
+  int64_t context = 0;
+  double concurrency = 0;
   std::vector<std::string> exclude;
   std::string objective;
 };
@@ -86,7 +88,10 @@ PlacementView ViewOf(const Response& response) {
 
 absl::Status Show(const RunningFlags& flags, const Terminal& terminal) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, ConnectTo(flags.server));
-  ASSIGN_OR_RETURN(const v1::GetPlacementResponse response, client->GetPlacement());
+  v1::GetPlacementRequest request;
+  request.set_context(static_cast<uint64_t>(flags.context));
+  request.set_concurrency(flags.concurrency);
+  ASSIGN_OR_RETURN(const v1::GetPlacementResponse response, client->GetPlacement(request));
   return Print(ViewOf(response), flags.picture, terminal);
 }
 
@@ -214,6 +219,12 @@ void AddPlacementCommand(CommandLine& cli) {
   auto shown = std::make_shared<RunningFlags>();
   CLI::App* show = noun->add_subcommand("show", "The placement in force");
   AddServerFlags(show, &shown->server);
+  show->add_option("--for-context", shown->context,
+                   "Model its step for sequences of so many tokens (default: the server's most)")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
+  show->add_option("--for-concurrency", shown->concurrency,
+                   "Model its step for so many sequences (default: as many as fit)")
+      ->check(CLI::Range(1.0, 65536.0));
   AddPictureFlags(show, &shown->picture);
   SetAction(cli, show, shown, Show);
 

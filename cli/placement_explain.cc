@@ -90,10 +90,10 @@ std::string Summary(const v1::GetPlacementResponse& placed) {
   const v1::PlacementReport& report = placed.report();
   std::string text = absl::StrFormat(
       "epoch %u: a decode step of %.4g sequences of %s tokens is modelled to take %.3f ms: "
-      "attention %.3f, MLP %.3f, vocabulary %.3f, sums %.3f, exchange %.3f\n",
+      "attention %.3f, MLP %.3f, vocabulary %.3f, sums %.3f, exchange %.3f, fixed %.3f\n",
       placement.epoch(), report.concurrency(), FormatCount(report.context()), placement.step_ms(),
       report.attention_ms(), report.mlp_ms(), report.vocabulary_ms(), report.sums_ms(),
-      report.exchange_ms());
+      report.exchange_ms(), report.fixed_ms());
   absl::StrAppend(&text, absl::StrFormat("no placement of this model and plan takes less than "
                                          "%.3f ms on these workers (gap %.1f %%)\n",
                                          placement.lower_bound_ms(), 100 * placement.gap()));

@@ -72,6 +72,7 @@ void AddReport(const v1::PlacementReport& report, OutputJson& json) {
   json["exchange_ms"] = report.exchange_ms();
   json["mlp_ms"] = report.mlp_ms();
   json["vocabulary_ms"] = report.vocabulary_ms();
+  json["fixed_ms"] = report.fixed_ms();
   json["sums_ms"] = report.sums_ms();
   json["striped_heads"] = report.striped_heads();
 }
@@ -153,9 +154,10 @@ std::string PlacementText(const v1::Placement& placement, const v1::PlacementRep
   absl::StrAppend(
       &text,
       absl::StrFormat("\nattention %.3f ms, exchange %.3f ms, MLP %.3f ms, vocabulary %.3f ms, "
-                      "sums %.3f ms; %u heads are split\n",
+                      "sums %.3f ms, fixed %.3f ms; %u heads are split\n",
                       report.attention_ms(), report.exchange_ms(), report.mlp_ms(),
-                      report.vocabulary_ms(), report.sums_ms(), report.striped_heads()),
+                      report.vocabulary_ms(), report.sums_ms(), report.fixed_ms(),
+                      report.striped_heads()),
       absl::StrFormat("holds %.2f sequences of %s tokens", report.sequences(),
                       FormatCount(report.max_context())));
   if (report.largest_context() > 0) {

@@ -25,6 +25,7 @@ constexpr std::pair<std::string_view, Scope> kMethods[] = {
     {"/headlong.v1.Admin/PlanPlacement", Scope::kRead},
     {"/headlong.v1.Admin/ListEpochs", Scope::kRead},
     {"/headlong.v1.Admin/ListRequests", Scope::kRead},
+    {"/headlong.v1.Admin/TraceRequest", Scope::kRead},
     {"/headlong.v1.Admin/CancelRequest", Scope::kAdmin},
     {"/headlong.v1.Admin/DrainWorker", Scope::kAdmin},
     {"/headlong.v1.Admin/ApplyPlacement", Scope::kAdmin},

@@ -104,12 +104,12 @@ grpc::ServerUnaryReactor* AdminService::DrainWorker(grpc::CallbackServerContext*
 }
 
 grpc::ServerUnaryReactor* AdminService::GetPlacement(grpc::CallbackServerContext* context,
-                                                     const v1::GetPlacementRequest*,
+                                                     const v1::GetPlacementRequest* request,
                                                      v1::GetPlacementResponse* response) {
-  return OffEngine(context, [this, response]() -> absl::StatusOr<LongWork> {
-    ASSIGN_OR_RETURN(const PlacementProblem problem, engine_.Describe(*response));
+  return OffEngine(context, [this, request, response]() -> absl::StatusOr<LongWork> {
+    ASSIGN_OR_RETURN(const PlacementProblem problem, engine_.Describe(*request, *response));
     return LongWork([problem, response] {
-      *response->mutable_report() = FullReport(problem, response->placement());
+      *response->mutable_report() = Recount(problem, *response->mutable_placement());
       return absl::OkStatus();
     });
   });
@@ -168,6 +168,16 @@ grpc::ServerUnaryReactor* AdminService::ListRequests(grpc::CallbackServerContext
                                                      v1::ListRequestsResponse* response) {
   return OnEngine(engine_, context, [this, response] {
     engine_.Describe(*response);
+    return absl::OkStatus();
+  });
+}
+
+grpc::ServerUnaryReactor* AdminService::TraceRequest(grpc::CallbackServerContext* context,
+                                                     const v1::TraceRequestRequest* request,
+                                                     v1::TraceRequestResponse* response) {
+  return OnEngine(engine_, context, [this, request, response] {
+    const TimePoint now = std::chrono::steady_clock::now();
+    ASSIGN_OR_RETURN(*response->mutable_trace(), engine_.traces().Find(request->request_id(), now));
     return absl::OkStatus();
   });
 }

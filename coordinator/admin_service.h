@@ -50,6 +50,9 @@ class AdminService final : public v1::Admin::CallbackService {
   grpc::ServerUnaryReactor* ListRequests(grpc::CallbackServerContext* context,
                                          const v1::ListRequestsRequest* request,
                                          v1::ListRequestsResponse* response) override;
+  grpc::ServerUnaryReactor* TraceRequest(grpc::CallbackServerContext* context,
+                                         const v1::TraceRequestRequest* request,
+                                         v1::TraceRequestResponse* response) override;
   grpc::ServerUnaryReactor* CancelRequest(grpc::CallbackServerContext* context,
                                           const v1::CancelRequestRequest* request,
                                           v1::CancelRequestResponse* response) override;

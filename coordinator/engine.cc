@@ -31,6 +31,12 @@ constexpr std::chrono::milliseconds kBeforeDeadline{150};
 
 TimePoint Now() { return std::chrono::steady_clock::now(); }
 
+// Why no epoch serves.
+std::string WhyNot(const Cluster& cluster) {
+  const std::string& why = cluster.reason_for_clients();
+  return why.empty() ? "waiting for workers" : why;
+}
+
 SchedulerLimits LimitsOf(const EngineOptions& options, const ModelConfig& config,
                          const Plan& plan) {
   SchedulerLimits limits;
@@ -149,6 +155,7 @@ void Engine::Submit(Request request, std::shared_ptr<ClientPort> client,
   LiveRequest& live = entry->second;
   live.deadline = deadline;
   request_ids_[request_id] = id;
+  traces_.Begin(id, live.request, serving_ ? "" : WhyNot(cluster_), Now());
   live.client->Accepted(live.request.prompt_length, live.request.sampling.seed);
   if (live.finished()) return Finish(id);  // resumed where nothing was left to do
   v1::SequenceStart start;
@@ -171,7 +178,10 @@ absl::Status Engine::Cancel(const std::string& request_id, bool dry_run) {
 
 void Engine::Finish(uint64_t id) {
   LiveRequest& live = requests_.at(id);
-  live.client->Finished(live.Summary(*plan_, config_, options_.cache_element_bytes, Now()));
+  const FinishedRequest summary =
+      live.Summary(*plan_, config_, options_.cache_element_bytes, Now());
+  traces_.End(id, FinishReasonName(summary.reason), Now());
+  live.client->Finished(summary);
   scheduler_.Remove(id);
   request_ids_.erase(live.request.id);
   requests_.erase(id);
@@ -179,6 +189,7 @@ void Engine::Finish(uint64_t id) {
 
 void Engine::Fail(uint64_t id, const absl::Status& status) {
   LiveRequest& live = requests_.at(id);
+  traces_.End(id, status.ToString(), Now());
   live.client->Failed(status);
   scheduler_.Remove(id);
   request_ids_.erase(live.request.id);
@@ -193,10 +204,7 @@ void Engine::ExpireWaiting() {
   for (const auto& [id, live] : requests_) {
     if (live.deadline && *live.deadline < soon) expired.push_back(id);
   }
-  const std::string& why = cluster_.reason_for_clients();
-  for (uint64_t id : expired) {
-    Fail(id, absl::UnavailableError(why.empty() ? "waiting for workers" : why));
-  }
+  for (uint64_t id : expired) Fail(id, absl::UnavailableError(WhyNot(cluster_)));
 }
 
 // ---- workers ----
@@ -328,6 +336,7 @@ void Engine::Send(std::optional<v1::Step> step) {
     LiveRequest& live = requests_.at(id);
     if (!live.scheduled) live.scheduled = now;
   }
+  traces_.StepSent(*step, scheduler_, now);
   v1::WorkerCommand command;
   *command.mutable_step() = *std::move(step);
   cluster_.StepSent(now);
@@ -345,6 +354,7 @@ void Engine::StepDone(LinkId link, const v1::StepDone& done) {
     member->compute_ms += done.compute_ms();
     member->collective_ms += done.collective_ms();
   }
+  step->slowest_ms = std::max(step->slowest_ms, done.compute_ms() + done.collective_ms());
   for (const auto& [id, why] : TakeProbes(done, requests_)) Fail(id, why);
   if (link == cluster_.members().front()) step->leader_done = done;
   while (steps_.open() && steps_.in_flight.front().awaited.empty()) {
@@ -362,9 +372,13 @@ void Engine::StepDone(LinkId link, const v1::StepDone& done) {
 
 void Engine::Deliver(const v1::StepDone& done) {
   const TimePoint now = Now();
+  traces_.StepDone(now);
   const std::vector<uint64_t> scheduled = scheduler_.Scheduled();
   scheduler_.Finished();
-  ReportProgress(scheduled);
+  for (uint64_t id : scheduled) {
+    const auto live = requests_.find(id);
+    if (live != requests_.end()) live->second.ReportProgress(scheduler_.progress(id));
+  }
   for (const v1::Sample& sample : done.samples()) {
     const auto live = requests_.find(sample.sequence_id());
     if (live == requests_.end()) continue;  // cancelled while the step ran
@@ -377,16 +391,6 @@ void Engine::Deliver(const v1::StepDone& done) {
     } else {
       scheduler_.Append(sample.sequence_id(), sample.token_id());
     }
-  }
-}
-
-void Engine::ReportProgress(const std::vector<uint64_t>& scheduled) {
-  for (uint64_t id : scheduled) {
-    const auto live = requests_.find(id);
-    if (live == requests_.end() || !live->second.request.report_progress) continue;
-    const int64_t prompt = live->second.request.prompt_length;
-    const int64_t done = scheduler_.progress(id);
-    if (done < prompt) live->second.client->Progress(done, prompt);
   }
 }
 

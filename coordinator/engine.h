@@ -17,10 +17,10 @@
 #include "coordinator/moves.h"
 #include "coordinator/placement.h"
 #include "coordinator/ports.h"
+#include "coordinator/request_traces.h"
 #include "coordinator/scheduler.h"
 #include "coordinator/step_in_flight.h"
 #include "headlong/v1/admin.pb.h"
-#include "model/config.h"
 
 namespace headlong {
 
@@ -38,8 +38,7 @@ class Engine {
   bool joined() const { return joining_; }                                   // or about to be
   void Post(std::function<void()> call) { mailbox_.Post(std::move(call)); }  // from any thread
   void OnServing(std::function<void(bool)> callback) { on_serving_ = std::move(callback); }
-  // ---- engine thread only ----
-  // The port hears of everything that follows, refusals included.
+  // ---- engine thread only; a request's port hears of all that follows, refusals included ----
   void Submit(Request request, std::shared_ptr<ClientPort> client,
               std::chrono::system_clock::time_point deadline);
   absl::Status Cancel(const std::string& request_id, bool dry_run = false);  // or NOT_FOUND
@@ -51,18 +50,19 @@ class Engine {
   void WorkerClosed(LinkId link);
   absl::Status PutKey(uint64_t epoch, const std::string& key, const std::string& value);
   absl::StatusOr<std::string> GetKey(uint64_t epoch, const std::string& key) const;
-  // What operators ask (admin.proto has the errors): a new epoch once the step in flight is done,
-  // where requests go on. Placement and plan answer the epoch that ends.
+  // What operators ask: a new epoch once no step is in flight. Errors are admin.proto's.
   absl::Status Drain(const v1::DrainWorkerRequest& ask);
   absl::StatusOr<uint64_t> ApplyPlacement(const v1::ApplyPlacementRequest& ask);
   absl::StatusOr<uint64_t> ApplyPlan(const v1::ApplyPlanRequest& ask);
   const Plan& plan() const { return *plan_; }
   const History& history() const { return history_; }
+  const RequestTraces& traces() const { return traces_; }
   void Describe(v1::GetClusterResponse& out) const;
   void Describe(v1::ListWorkersResponse& out) const;
   void Describe(v1::ListRequestsResponse& out) const;
   // Without what takes time: placing and figures, for which the problem is all that is needed.
-  absl::StatusOr<PlacementProblem> Describe(v1::GetPlacementResponse& out) const;
+  absl::StatusOr<PlacementProblem> Describe(const v1::GetPlacementRequest& ask,
+                                            v1::GetPlacementResponse& out) const;
   absl::StatusOr<PlacementProblem> ProblemNow(const v1::PlanPlacementRequest& ask,
                                               v1::PlanPlacementResponse& out) const;
   std::string dtype() const { return bf16_ ? "bf16" : "fp32"; }
@@ -87,7 +87,6 @@ class Engine {
   void Send(std::optional<v1::Step> step);
   void StepDone(LinkId link, const v1::StepDone& done);
   void Deliver(const v1::StepDone& done);
-  void ReportProgress(const std::vector<uint64_t>& scheduled);
   void Finish(uint64_t id);
   void Fail(uint64_t id, const absl::Status& status);
   void ExpireWaiting();
@@ -114,6 +113,7 @@ class Engine {
   Steps steps_;
   Moves moves_;
   History history_;
+  RequestTraces traces_;
   bool serving_ = false, bf16_ = false;  // bf16_: chosen once, later tokens must not change
 };
 

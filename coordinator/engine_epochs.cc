@@ -26,6 +26,12 @@ bool ChooseBf16(const std::string& dtype, const Cluster& cluster) {
                      [&](LinkId link) { return cluster.find(link)->registration.native_bf16(); });
 }
 
+bool AllOnCpus(const Cluster& cluster) {
+  return std::all_of(cluster.members().begin(), cluster.members().end(), [&](LinkId link) {
+    return cluster.find(link)->registration.device() == "cpu";
+  });
+}
+
 // As it was given, where it was. A later epoch may have other workers than that one names: then the
 // model is placed anew.
 absl::StatusOr<v1::Placement> PlaceOrReserve(const PlacementProblem& problem,
@@ -109,6 +115,7 @@ void Engine::Apply(const ClusterActions& actions, bool blame_requests) {
 void Engine::StopWork(bool blame_requests) {
   spdlog::warn("epoch {} is over: {}", cluster_.epoch(), cluster_.reason());
   history_.Ended(cluster_.reason());
+  traces_.EpochEnded(cluster_.epoch(), cluster_.reason(), std::chrono::steady_clock::now());
   SetServing(false);
   std::vector<uint64_t> poisonous;
   if (steps_.open() && blame_requests) {
@@ -171,6 +178,7 @@ void Engine::SendEpoch() {
   configure.set_max_sequences(options_.max_sequences);
   configure.set_max_context(static_cast<uint32_t>(options_.max_context));
   configure.set_max_batch_tokens(options_.max_batch_tokens);
+  configure.set_measure(requests_.empty() && AllOnCpus(cluster_));  // streams do not wait for it
   if (!moves_.transfer.sequences().empty()) *configure.mutable_transfer() = moves_.transfer;
   for (size_t rank = 0; rank < cluster_.members().size(); ++rank) {
     configure.set_rank(static_cast<uint32_t>(rank));
@@ -332,6 +340,7 @@ void Engine::Configured(LinkId link, const v1::ConfigureDone& done) {
     // The leader's figures hold for all: a sum ends for every worker when it ends for one.
     const bool leads = !members.empty() && link == members.front();
     if (leads && done.sum_latency_s() > 0) link_ = {done.sum_latency_s(), done.sum_bytes_per_s()};
+    if (done.has_shared()) cluster_.find(link)->shared = done.shared();
     moves_.lanes_kept = moves_.lanes_kept && done.lanes_kept();
     const bool peer_lost = done.code() == static_cast<int>(absl::StatusCode::kUnavailable);
     if (done.code() != 0 && !peer_lost && !moves_.given.workers().empty()) {
@@ -354,7 +363,9 @@ void Engine::BeginServing() {
   const auto moved = static_cast<uint64_t>(scheduler_.running());
   moves_.sequences_moved += moved;
   moves_.sequences_replayed += begun - moved;
-  history_.Serves(moved, begun - moved, std::chrono::steady_clock::now());
+  const TimePoint now = std::chrono::steady_clock::now();
+  history_.Serves(moved, begun - moved, now);
+  traces_.EpochServes(scheduler_, now);
   spdlog::info("epoch {} serves; {} requests go on, {} of them where they were", cluster_.epoch(),
                requests_.size(), moved);
   SetServing(true);

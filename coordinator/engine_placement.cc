@@ -1,5 +1,6 @@
 // What the engine asks of `placement`, and what operators see of it.
 #include <algorithm>
+#include <limits>
 #include <string_view>
 #include <vector>
 
@@ -28,6 +29,24 @@ double WeightBytesPerSecond(const v1::Register& worker) {
   return worker.matmul_flops_one_row() / 2 * kFloatBytes;
 }
 
+// Where all workers were measured while they computed together, what they reached then.
+void UseShared(const std::vector<const Member*>& members, PlacementProblem& problem) {
+  const bool all = std::all_of(members.begin(), members.end(),
+                               [](const Member* member) { return member->shared.has_value(); });
+  if (!all || members.empty()) return;
+  // Of a sum's time most is waiting, but for the worker that comes last.
+  double sum_s = std::numeric_limits<double>::infinity();
+  for (size_t i = 0; i < members.size(); ++i) {
+    const v1::SharedProfile& shared = *members[i]->shared;
+    PlacementWorker& worker = problem.workers[i];
+    if (shared.read_bytes_per_s() > 0) worker.read_bytes_per_s = shared.read_bytes_per_s();
+    worker.weight_bytes_per_s = shared.weights_per_s() * problem.weight_element_bytes;
+    worker.layer_s = shared.layer_s();
+    sum_s = std::min(sum_s, shared.sum_s());
+  }
+  if (sum_s > 0) problem.link.sum_latency_s = sum_s;
+}
+
 }  // namespace
 
 PlacementProblem Engine::Problem(const std::vector<LinkId>& members) const {
@@ -40,18 +59,31 @@ PlacementProblem Engine::Problem(const std::vector<LinkId>& members) const {
   problem.stripes = options_.stripes;
   problem.objective = options_.objective;
   problem.link = link_;
+  problem.link.step_s = steps_.wire_ms / 1e3;
+  std::vector<const Member*> measured;
   for (LinkId link : members) {
-    const v1::Register& worker = cluster_.find(link)->registration;
+    measured.push_back(cluster_.find(link));
+    const v1::Register& worker = measured.back()->registration;
     problem.workers.push_back(
         {worker.worker_id(), worker.device(), static_cast<int64_t>(worker.memory_bytes()),
          worker.read_bytes_per_s(), WeightBytesPerSecond(worker), worker.matmul_flops()});
   }
   problem.cache_element_bytes = options_.cache_element_bytes;
   SetWeightBytes(bf16_, options_.stored_in_bf16, problem);
+  UseShared(measured, problem);
   return problem;
 }
 
-absl::StatusOr<PlacementProblem> Engine::Describe(v1::GetPlacementResponse& out) const {
+absl::StatusOr<PlacementProblem> Engine::Describe(const v1::GetPlacementRequest& ask,
+                                                  v1::GetPlacementResponse& out) const {
+  if (ask.context() > static_cast<uint64_t>(options_.max_context)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("context: must be at most ", options_.max_context, ", is ", ask.context()));
+  }
+  if (!(ask.concurrency() >= 0) || ask.concurrency() > options_.max_sequences) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "concurrency: must be at most ", options_.max_sequences, ", is ", ask.concurrency()));
+  }
   if (placement_.workers().empty()) {
     return absl::FailedPreconditionError(cluster_.reason().empty()
                                              ? "no placement yet: workers are still missing"
@@ -65,7 +97,10 @@ absl::StatusOr<PlacementProblem> Engine::Describe(v1::GetPlacementResponse& out)
   for (const v1::WorkerShare& share : placement_.workers()) {
     members.push_back(cluster_.workers().at(share.worker_id()).link);
   }
-  return Problem(members);
+  PlacementProblem problem = Problem(members);
+  problem.level_speeds = false;  // levels are for placing alike, not for foretelling
+  problem.workload = {static_cast<int64_t>(ask.context()), ask.concurrency(), 0};
+  return problem;
 }
 
 absl::StatusOr<PlacementProblem> Engine::ProblemNow(const v1::PlanPlacementRequest& ask,

@@ -1,6 +1,7 @@
 #include "coordinator/inference_service.h"
 
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <random>
 #include <utility>
@@ -95,13 +96,13 @@ class ClientStream final : public ClientPort {
     v1::GenerateResponse response = Response();
     response.mutable_accepted()->set_prompt_tokens(static_cast<uint32_t>(prompt_tokens));
     response.mutable_accepted()->set_seed(seed);
-    queue.Send(ToRaw(response));
+    Send(response);
   }
   void Progress(int64_t prefilled, int64_t prompt_tokens) override {
     v1::GenerateResponse response = Response();
     response.mutable_progress()->set_prefilled_tokens(static_cast<uint32_t>(prefilled));
     response.mutable_progress()->set_prompt_tokens(static_cast<uint32_t>(prompt_tokens));
-    queue.Send(ToRaw(response));
+    Send(response);
   }
   void Token(const DeliveredToken& token) override {
     v1::GenerateResponse response = Response();
@@ -119,13 +120,13 @@ class ClientStream final : public ClientPort {
         top.set_logprob(logprob);
       }
     }
-    queue.Send(ToRaw(response));
+    Send(response);
   }
   void Finished(const FinishedRequest& finished) override {
     accepted = false;
     v1::GenerateResponse response = Response();
     FillFinished(finished, *response.mutable_finished());
-    queue.Send(ToRaw(response));
+    Send(response);
     queue.End(absl::OkStatus());
   }
   void Failed(const absl::Status& status) override {
@@ -135,8 +136,13 @@ class ClientStream final : public ClientPort {
 
   StreamQueue<GenerateReactor, grpc::ByteBuffer> queue;
   std::atomic<bool> accepted{false};  // the engine has it: a cancel is for this request
+  const std::shared_ptr<SendTimes> times = std::make_shared<SendTimes>();
 
  private:
+  void Send(const v1::GenerateResponse& response) {
+    times->Queued(std::chrono::steady_clock::now());
+    queue.Send(ToRaw(response));
+  }
   v1::GenerateResponse Response() const {
     v1::GenerateResponse response;
     response.set_request_id(request_id_);
@@ -159,7 +165,10 @@ class GenerateReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer> 
     Begin(context, request);
   }
 
-  void OnWriteDone(bool ok) override { stream_->queue.Written(ok); }
+  void OnWriteDone(bool ok) override {
+    if (ok) stream_->times->Sent(std::chrono::steady_clock::now());
+    stream_->queue.Written(ok);
+  }
   void OnCancel() override {
     engine_.Post([engine = &engine_, stream = stream_] {
       if (stream->accepted) engine->Cancel(stream->request_id()).IgnoreError();
@@ -167,6 +176,7 @@ class GenerateReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer> 
     });
   }
   void OnDone() override {
+    stream_->times->Closed(std::chrono::steady_clock::now());
     stream_->queue.Detach();
     delete this;
   }
@@ -177,6 +187,7 @@ class GenerateReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer> 
 
  private:
   void Begin(const InferenceContext& context, const grpc::ByteBuffer& request) {
+    const TimePoint received = std::chrono::steady_clock::now();
     const CallTags tags = TagsOf(call_->client_metadata());
     LoggedRequest logged{tags.request_id, tags.trace_id, ""};
     std::shared_ptr<ClientPort> port = stream_;
@@ -192,6 +203,7 @@ class GenerateReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer> 
     absl::StatusOr<Request> made = Make(context, tags, request);
     if (!made.ok()) return refuse(made.status());
     made->caller = *std::move(caller);
+    made->origin = {received, tags.trace_id, stream_->times};
     logged.request_id = made->id;
     stream_->set_request_id(made->id);
     engine_.Post([engine = &engine_, port = LogTo(port, logged), deadline = call_->deadline(),

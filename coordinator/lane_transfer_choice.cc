@@ -11,8 +11,8 @@
 namespace headlong {
 namespace {
 
-// Lanes go through host memory and sockets also between GPUs, whose sums may be a hundred times
-// faster than this.
+// Where no sum over sockets was measured: lanes go through them also between GPUs, whose sums do
+// not.
 constexpr double kSocketBytesPerS = 1e9;
 constexpr double kStagingBytesPerS = 2e9;  // out of caches and into them, first touch included
 constexpr double kConnectS = 0.1;
@@ -50,6 +50,17 @@ void AddThoseThatFit(const PlacementChange& change, const std::vector<v1::LiveSe
   }
 }
 
+// Sums between CPUs go over the same sockets, as a ring: of n bytes each of p workers sends, and
+// receives, 2 (p - 1) / p n.
+double SocketBytesPerSecond(const PlacementProblem& problem, int workers) {
+  const double sums = problem.link.bytes_per_s;
+  const bool sockets =
+      std::all_of(problem.workers.begin(), problem.workers.end(),
+                  [](const PlacementWorker& worker) { return worker.device == "cpu"; });
+  if (sums <= 0) return kSocketBytesPerS;
+  return sockets ? sums * 2 * (workers - 1) / workers : std::min(sums, kSocketBytesPerS);
+}
+
 // The slowest worker's part, one after the other: copying out, sending or receiving, copying in.
 void CountSending(const PlacementChange& change, TransferChoice& choice) {
   const PlacementProblem& problem = *change.problem;
@@ -73,8 +84,7 @@ void CountSending(const PlacementChange& change, TransferChoice& choice) {
       choice.bytes += bytes;
     }
   }
-  const double known = problem.link.bytes_per_s;
-  const double rate = known > 0 ? std::min(known, kSocketBytesPerS) : kSocketBytesPerS;
+  const double rate = SocketBytesPerSecond(problem, transfer.workers_size());
   for (const Traffic& worker : traffic) {
     const double seconds =
         worker.staged / kStagingBytesPerS + std::max(worker.out, worker.in) / rate;

@@ -51,6 +51,11 @@ void LiveRequest::Deliver(const v1::Sample& sample, TimePoint now) {
   client->Token(token);
 }
 
+void LiveRequest::ReportProgress(int64_t computed) {
+  if (!request.report_progress || computed >= request.prompt_length) return;
+  client->Progress(computed, request.prompt_length);
+}
+
 void LiveRequest::TakeProbe(const v1::ProbeResult& result) {
   probed.set_rows(probed.rows() + result.rows());
   probed.set_kl(probed.kl() + result.kl());

@@ -22,6 +22,8 @@ struct LiveRequest {
 
   // A sampled token: logged, delivered. finished() tells whether it was the last.
   void Deliver(const v1::Sample& sample, TimePoint now);
+  // Tells a client that wants to know how far its prompt is.
+  void ReportProgress(int64_t computed);
   std::optional<FinishReason> finished() const { return delivery.finished(); }
   // Adds what a worker measured of a step.
   void TakeProbe(const v1::ProbeResult& result);

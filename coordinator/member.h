@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "coordinator/clock.h"
@@ -26,6 +27,7 @@ enum class WorkerState { kRegistered, kLoading, kReady, kGone };
 struct Member {
   LinkId link = 0;
   v1::Register registration;
+  std::optional<v1::SharedProfile> shared;  // measured last; none where it states its speeds
   WorkerState state = WorkerState::kRegistered;
   TimePoint last_beat;
   uint64_t progress = 0;

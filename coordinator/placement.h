@@ -24,12 +24,14 @@ struct PlacementWorker {
   double read_bytes_per_s = 0;
   double weight_bytes_per_s = 0;  // of products with one row; 0: as read_bytes_per_s
   double matmul_flops = 0;        // with many rows; 0: products cost no more than their bytes
+  double layer_s = 0;             // of a layer, whatever it reads
 };
 
 // What the sums over workers cost, as measured or as stated.
 struct PlacementLink {
   double sum_latency_s = 30e-6;  // of a few numbers, over all workers
   double bytes_per_s = 0;        // of a long sum; 0: not known, costs nothing
+  double step_s = 0;             // of a step: its messages to the workers and their answers
 };
 
 // What the step time is modelled for.

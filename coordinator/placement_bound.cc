@@ -140,7 +140,7 @@ double LowerBoundSeconds(const PlacementModel& model, bool stripes) {
   const FluidPart& rows = model.rows();
   split +=
       static_cast<double>(columns.units * columns.unit_read + rows.units * rows.unit_read) / rate;
-  return std::max(split, MemoryBound(model)) + model.SumsSeconds();
+  return std::max(split, MemoryBound(model)) + model.SumsSeconds() + model.FixedSeconds();
 }
 
 }  // namespace headlong

@@ -48,12 +48,13 @@ class Reader {
       : config_(config), plan_(plan), source_(source), columns_(config.layers, 0) {}
 
   absl::StatusOr<v1::Placement> Read(const Json& root) {
-    RETURN_IF_ERROR(JsonOnlyFields(
-        root,
-        {"epoch", "step_ms", "lower_bound_ms", "gap", "workload", "max_context", "sequences",
-         "required_sequences", "largest_context", "largest_concurrency", "attention_ms",
-         "exchange_ms", "mlp_ms", "vocabulary_ms", "sums_ms", "striped_heads", "workers"},
-        source_));
+    RETURN_IF_ERROR(
+        JsonOnlyFields(root,
+                       {"epoch", "step_ms", "lower_bound_ms", "gap", "workload", "max_context",
+                        "sequences", "required_sequences", "largest_context", "largest_concurrency",
+                        "attention_ms", "exchange_ms", "mlp_ms", "vocabulary_ms", "fixed_ms",
+                        "sums_ms", "striped_heads", "workers"},
+                       source_));
     ASSIGN_OR_RETURN(const Json* workers, List(root, "workers", source_));
     v1::Placement placement;
     std::set<std::string> ids;

@@ -232,6 +232,14 @@ double PlacementModel::SumsSeconds() const {
   return (2.0 * layers() + 1) * SumSeconds(rows * problem_->config->hidden_size * 4);
 }
 
+double PlacementModel::FixedSeconds() const {
+  double slowest = 0;
+  for (const PlacementWorker& worker : problem_->workers) {
+    slowest = std::max(slowest, worker.layer_s);
+  }
+  return layers() * slowest + problem_->link.step_s;
+}
+
 double PlacementModel::FluidStepSeconds(std::span<const int64_t> left) const {
   std::vector<double> speeds;
   for (double seconds : weight_s_) speeds.push_back(1 / seconds);

@@ -74,7 +74,8 @@ class PlacementModel {
   // Slowest worker of a layer, with the exchange where heads are split.
   double LayerSeconds(const LayerParts& parts) const;
   double ExchangeSeconds(int split_heads) const;
-  double SumsSeconds() const;  // of a whole step
+  double SumsSeconds() const;   // of a whole step
+  double FixedSeconds() const;  // of a whole step, wherever things are
 
   // Fluid optimum of columns and rows in the memory that is left; infinite when they do not fit.
   double FluidStepSeconds(std::span<const int64_t> left) const;

@@ -6,6 +6,7 @@
 
 #include "cache/lane_class.h"
 #include "coordinator/held_lanes.h"
+#include "coordinator/placement_bound.h"
 #include "coordinator/placement_model.h"
 
 namespace headlong {
@@ -38,7 +39,7 @@ double SequencesHeld(const PlacementProblem& problem, const v1::WorkerShare& sha
 
 double StepMillis(const v1::PlacementReport& report) {
   return report.attention_ms() + report.exchange_ms() + report.mlp_ms() + report.vocabulary_ms() +
-         report.sums_ms();
+         report.sums_ms() + report.fixed_ms();
 }
 
 v1::PlacementReport ReportOf(const PlacementProblem& problem, const v1::Placement& placement) {
@@ -83,6 +84,7 @@ v1::PlacementReport ReportOf(const PlacementProblem& problem, const v1::Placemen
   }
   report.set_vocabulary_ms(vocabulary * 1e3);
   report.set_sums_ms(model.SumsSeconds() * 1e3);
+  report.set_fixed_ms(model.FixedSeconds() * 1e3);
   report.set_context(problem.workload.context > 0 ? problem.workload.context : problem.max_context);
   report.set_concurrency(model.concurrency());
   report.set_prefill_share(problem.workload.prefill_share);
@@ -96,6 +98,17 @@ v1::PlacementReport FullReport(const PlacementProblem& problem, const v1::Placem
   v1::PlacementReport report = ReportOf(problem, placement);
   report.set_largest_context(LargestContext(problem));
   report.set_largest_concurrency(LargestConcurrency(problem));
+  return report;
+}
+
+v1::PlacementReport Recount(const PlacementProblem& problem, v1::Placement& placement) {
+  v1::PlacementReport report = FullReport(problem, placement);
+  const PlacementModel model(problem, problem.required_sequences);
+  const double step_ms = StepMillis(report);
+  const double bound_ms = std::min(LowerBoundSeconds(model, problem.stripes) * 1e3, step_ms);
+  placement.set_step_ms(step_ms);
+  placement.set_lower_bound_ms(bound_ms);
+  placement.set_gap(step_ms / bound_ms - 1);
   return report;
 }
 

@@ -13,6 +13,10 @@ v1::PlacementReport ReportOf(const PlacementProblem& problem, const v1::Placemen
 // With the largest context and the largest concurrency that fit: they take as long as placing.
 v1::PlacementReport FullReport(const PlacementProblem& problem, const v1::Placement& placement);
 
+// As FullReport, and gives the placement's own figures anew: what is known of the workers, or the
+// workload, may be other than when it was made.
+v1::PlacementReport Recount(const PlacementProblem& problem, v1::Placement& placement);
+
 // Sum of the report's parts: the modelled step.
 double StepMillis(const v1::PlacementReport& report);
 

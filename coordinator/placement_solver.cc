@@ -59,7 +59,7 @@ class State {
     if (!fluid) return std::nullopt;
     Solution solution;
     solution.seconds = std::accumulate(seconds_.begin(), seconds_.end(), 0.0) +
-                       FluidSeconds(model_, *fluid) + model_.SumsSeconds();
+                       FluidSeconds(model_, *fluid) + model_.SumsSeconds() + model_.FixedSeconds();
     solution.layers = std::move(layers_);
     solution.left = std::move(left_);
     solution.fluid = *std::move(fluid);

@@ -3,12 +3,15 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "coordinator/caller.h"
+#include "coordinator/clock.h"
+#include "coordinator/send_times.h"
 #include "headlong/v1/inference.pb.h"
 #include "model/tokenizer.h"
 
@@ -50,9 +53,17 @@ struct Sampling {
   bool ignore_eos = false;
 };
 
+// Where a request came from, as far as its trace tells.
+struct RequestOrigin {
+  std::optional<TimePoint> received;
+  std::string trace_id;                    // W3C's; empty: the caller has none
+  std::shared_ptr<const SendTimes> sends;  // of its stream; null where nobody counts
+};
+
 struct Request {
   std::string id;
   Caller caller;
+  RequestOrigin origin;
   std::vector<TokenId> tokens;         // the prompt, then what was generated: the token log
   int64_t prompt_length = 0;           // tokens[prompt_length] is the first generated one
   int64_t original_prompt_tokens = 0;  // N of `prefill: exact`

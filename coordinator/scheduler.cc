@@ -198,7 +198,7 @@ void Scheduler::Admit() {
   while (!waiting_.empty() && running() < limits_.max_sequences && rows_left_ > 0) {
     const uint64_t id = waiting_.front();
     // Strictly in order of arrival: who cannot start keeps those behind waiting.
-    if (!MayStart(sequences_.at(id)) || !Plan(id, /*starts=*/true)) return;
+    if (Hindrance(sequences_.at(id)) || !Plan(id, /*starts=*/true)) return;
     waiting_.pop_front();
     running_.push_back(id);
   }
@@ -206,18 +206,33 @@ void Scheduler::Admit() {
 
 bool Scheduler::OneMayStart() const {
   return !waiting_.empty() && running() < limits_.max_sequences &&
-         MayStart(sequences_.at(waiting_.front()));
+         !Hindrance(sequences_.at(waiting_.front()));
 }
 
-bool Scheduler::MayStart(const Sequence& sequence) const {
+std::optional<WaitCause> Scheduler::Hindrance(const Sequence& sequence) const {
   for (uint64_t id : running_) {
     const Sequence& other = sequences_.at(id);
-    if (NeedsExact(sequence) && NeedsExact(other)) return false;
-    if (sequence.suspect && other.suspect) return false;
+    if (NeedsExact(sequence) && NeedsExact(other)) return WaitCause::kExact;
+    if (sequence.suspect && other.suspect) return WaitCause::kSuspect;
   }
   const auto length = static_cast<int64_t>(sequence.log.size());
   const std::vector<int64_t> demand = budget_->Demand(length, sequence.prompt_tokens);
-  return budget_->Fits(demand, std::vector<int64_t>(demand.size(), 0));
+  if (budget_->Fits(demand, std::vector<int64_t>(demand.size(), 0))) return std::nullopt;
+  return WaitCause::kPages;
+}
+
+std::optional<WaitCause> Scheduler::Waits(uint64_t id) const {
+  if (planned_.entries.contains(id)) return std::nullopt;
+  const Sequence& sequence = sequences_.at(id);
+  if (!budget_) return WaitCause::kCluster;
+  if (phase(id) != SequencePhase::kWaiting) {
+    if (rows_left_ <= 0) return WaitCause::kRows;
+    return NeedsExact(sequence) ? WaitCause::kExact : WaitCause::kPages;
+  }
+  if (waiting_.front() != id) return WaitCause::kOlder;
+  if (running() >= limits_.max_sequences) return WaitCause::kSequences;
+  if (rows_left_ <= 0) return WaitCause::kRows;
+  return Hindrance(sequence).value_or(WaitCause::kNextStep);
 }
 
 // Gives the sequence as many of the rows left as it can use. False when it gets none.

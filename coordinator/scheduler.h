@@ -4,8 +4,7 @@
 // Order: the one token of every sequence that decodes, then chunks of prompts, then admissions,
 // each oldest first. A sequence is admitted when its whole log fits. Where pages run short later,
 // the youngest running sequence is preempted for an older one: its state on the workers is dropped
-// and it is computed again from its token log. The youngest itself waits. Nothing is lost by
-// either.
+// and it is computed again from its token log. The youngest itself waits.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +15,7 @@
 
 #include "coordinator/page_budget.h"
 #include "coordinator/step_plan.h"
+#include "coordinator/wait_cause.h"
 #include "headlong/v1/worker.pb.h"
 #include "model/tokenizer.h"
 
@@ -74,6 +74,7 @@ class Scheduler {
   uint64_t preemptions() const { return preemptions_; }  // of all epochs
   // Ids in the oldest step in flight; one ahead of its time has no others.
   std::vector<uint64_t> Scheduled() const;
+  std::optional<WaitCause> Waits(uint64_t id) const;  // why it is not in it, if it is not
 
  private:
   struct Sequence {
@@ -94,7 +95,7 @@ class Scheduler {
   void PlanDecodes();
   void PlanPrompts();
   void Admit();
-  bool MayStart(const Sequence& sequence) const;
+  std::optional<WaitCause> Hindrance(const Sequence& sequence) const;  // to be admitted
   bool OneMayStart() const;
   bool GoesOnAhead(uint64_t id, const Sequence& sequence) const;
   v1::Step TakeEnded();

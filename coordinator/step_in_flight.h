@@ -21,6 +21,7 @@ struct StepInFlight {
   std::set<LinkId> awaited;        // workers that have not answered
   v1::StepDone leader_done;
   TimePoint sent;
+  double slowest_ms = 0;  // of those that answered: what the worker spent of it
 };
 
 struct Steps {
@@ -28,6 +29,7 @@ struct Steps {
   uint64_t number = 0;                 // of the newest one, in the current epoch
   uint64_t total = 0;                  // of all epochs
   double last_ms = 0;                  // what the last one took
+  double wire_ms = 0;  // what steps take beside the workers' own time, over the last thirty or so
   double total_ms = 0;
   uint64_t total_tokens = 0;
   uint64_t total_samples = 0;  // drawn for requests that still ran
@@ -63,6 +65,8 @@ struct Steps {
     last_ms = MillisBetween(std::max(oldest.sent, last_done), now);
     total_ms += last_ms;
     last_done = now;
+    const double wire = std::max(last_ms - oldest.slowest_ms, 0.0);
+    wire_ms += (wire - wire_ms) / (wire_ms > 0 ? 32 : 1);
     return oldest;
   }
 };

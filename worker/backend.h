@@ -79,8 +79,7 @@ class Backend {
   // RmsNorm of each head of the batch's q and k.   q_norm, k_norm: [head_dim]
   virtual void NormHeads(int layer, Activations qkv, const DeviceVector& q_norm,
                          const DeviceVector& k_norm, float eps) = 0;
-  // What chunks whose attention is scored saw since the last call, and moments of what chunks with
-  // `spectra` computed.
+  // What chunks with a period, copied positions or `spectra` measured since the last call.
   virtual std::vector<AttentionSums> TakeAttentionSums() = 0;
   virtual std::vector<HeadMoments> TakeSpectra() = 0;
   // Rotates q and k unless there is ALiBi, attends as each head's policy says, writes what is kept.

@@ -24,6 +24,8 @@ using cuda::CheckCuda;
 using cuda::DeviceArray;
 using cuda::ElementType;
 
+using LoadedMatrix = absl::StatusOr<std::unique_ptr<DeviceMatrix>>;
+
 template <typename T>
 absl::Status Take(int64_t size, const std::string& what, DeviceArray<T>& out) {
   if (DeviceArray<T>::Take(size, out)) return absl::OkStatus();

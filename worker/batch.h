@@ -74,4 +74,10 @@ struct Batch {
   }
 };
 
+// What a step sampled.
+struct LastSamples {
+  std::vector<uint64_t> ids;     // of the sequences, in order
+  std::vector<uint32_t> tokens;  // which the leader alone knows until the next step asks for them
+};
+
 }  // namespace headlong

@@ -39,6 +39,20 @@ absl::Status CheckLimits(const v1::Configure& configure, const ModelConfig& conf
   return absl::OkStatus();
 }
 
+// Appends the tokens of an entry. False: there are none such.
+bool AddTokens(const v1::BatchEntry& entry, const LastSamples& last, int vocab,
+               std::vector<uint32_t>& tokens) {
+  if (entry.sampled_before()) {
+    const auto id = std::find(last.ids.begin(), last.ids.end(), entry.sequence_id());
+    if (id == last.ids.end() || entry.tokens_size() > 0) return false;
+    tokens.push_back(last.tokens[id - last.ids.begin()]);
+    return true;
+  }
+  tokens.insert(tokens.end(), entry.tokens().begin(), entry.tokens().end());
+  return std::all_of(entry.tokens().begin(), entry.tokens().end(),
+                     [vocab](uint32_t token) { return token < static_cast<uint32_t>(vocab); });
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Epoch>> Epoch::Begin(const v1::Configure& configure,
@@ -69,6 +83,7 @@ absl::StatusOr<std::unique_ptr<Epoch>> Epoch::Begin(const v1::Configure& configu
                                         device.backend(), progress));
   RETURN_IF_ERROR(epoch->TakeCaches(configure));
   RETURN_IF_ERROR(epoch->Connect());
+  if (configure.measure()) RETURN_IF_ERROR(epoch->MeasureSteps());
   return epoch;
 }
 
@@ -155,8 +170,7 @@ absl::StatusOr<v1::StepDone> Epoch::Run(const v1::Step& step) {
     unit.layer_end = static_cast<int>(entry.layer_end());
     RETURN_IF_ERROR(AddEntry(entry, unit));
   }
-  sampled_ids_.clear();
-  sampled_tokens_.clear();
+  last_ = {};
   if (main.rows() > 0) RETURN_IF_ERROR(RunBatch(std::move(main), done));
   for (Batch& unit : units) RETURN_IF_ERROR(RunBatch(std::move(unit), done));
   done.set_cache_bytes_used(
@@ -211,12 +225,8 @@ absl::Status Epoch::ShareSampled(const v1::Step& step) {
   const bool asked = std::any_of(step.entries().begin(), step.entries().end(),
                                  [](const auto& entry) { return entry.sampled_before(); });
   if (!asked || share_.world == 1) return absl::OkStatus();
-  sampled_tokens_.resize(sampled_ids_.size());
-  return forward_->ShareTokens(sampled_tokens_);
-}
-
-bool Epoch::Exact(const Sequence& sequence, const v1::BatchEntry& entry) const {
-  return exact_prefill_ && int64_t{entry.position()} < sequence.prompt_tokens;
+  last_.tokens.resize(last_.ids.size());
+  return forward_->ShareTokens(last_.tokens);
 }
 
 absl::Status Epoch::AddEntry(const v1::BatchEntry& entry, Batch& batch) const {
@@ -232,7 +242,7 @@ absl::Status Epoch::AddEntry(const v1::BatchEntry& entry, Batch& batch) const {
   chunk.count = entry.sampled_before() ? 1 : entry.tokens_size();
   chunk.position = entry.position();
   chunk.sample = entry.sample();
-  chunk.exact = Exact(sequence->second, entry);
+  chunk.exact = exact_prefill_ && chunk.position < sequence->second.prompt_tokens;
   if (chunk.count == 0) return refuse("no tokens");
   if (chunk.end() > max_context_) return refuse("beyond the context");
   if (batch.rows() + chunk.count > max_batch_tokens_) return refuse("more rows than a batch holds");
@@ -248,27 +258,15 @@ absl::Status Epoch::AddEntry(const v1::BatchEntry& entry, Batch& batch) const {
   for (const Chunk& other : batch.chunks) {
     if (other.sequence_id == chunk.sequence_id) return refuse("stands twice in the step");
   }
-  if (!TokensOf(entry, batch.tokens)) return refuse("a token outside the vocabulary, or none");
+  if (!AddTokens(entry, last_, resources_.config->vocab_size, batch.tokens)) {
+    return refuse("a token outside the vocabulary, or none");
+  }
   for (int i = 0; i < chunk.count; ++i) {
     batch.positions.push_back(static_cast<int32_t>(chunk.position + i));
   }
   RETURN_IF_ERROR(AddProbe(sequence->second, chunk));
   batch.chunks.push_back(std::move(chunk));
   return absl::OkStatus();
-}
-
-// Appends them. False: there are none such.
-bool Epoch::TokensOf(const v1::BatchEntry& entry, std::vector<uint32_t>& tokens) const {
-  if (entry.sampled_before()) {
-    const auto id = std::find(sampled_ids_.begin(), sampled_ids_.end(), entry.sequence_id());
-    if (id == sampled_ids_.end() || entry.tokens_size() > 0) return false;
-    tokens.push_back(sampled_tokens_[id - sampled_ids_.begin()]);
-    return true;
-  }
-  tokens.insert(tokens.end(), entry.tokens().begin(), entry.tokens().end());
-  const auto vocab = static_cast<uint32_t>(resources_.config->vocab_size);
-  return std::all_of(entry.tokens().begin(), entry.tokens().end(),
-                     [vocab](uint32_t token) { return token < vocab; });
 }
 
 absl::Status Epoch::AddProbe(const Sequence& sequence, Chunk& chunk) const {
@@ -331,7 +329,7 @@ absl::Status Epoch::RunBatch(Batch batch, v1::StepDone& done) {
   }
   if (last_layer) {
     for (const Chunk& chunk : batch.chunks) {
-      if (chunk.sample) sampled_ids_.push_back(chunk.sequence_id);
+      if (chunk.sample) last_.ids.push_back(chunk.sequence_id);
     }
   }
   if (share_.leader()) Sample(batch, done);
@@ -363,7 +361,7 @@ void Epoch::Sample(const Batch& batch, v1::StepDone& done) {
   }
   for (size_t row = 0; row < rows.size(); ++row) {
     const SampledToken& sampled = tokens[row];
-    sampled_tokens_.push_back(sampled.token);
+    last_.tokens.push_back(sampled.token);
     v1::Sample& out = *done.add_samples();
     out.set_sequence_id(rows[row]->sequence_id);
     out.set_token_id(sampled.token);

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -14,14 +15,12 @@
 #include "cache/plan.h"
 #include "headlong/v1/worker.pb.h"
 #include "model/config.h"
-#include "worker/batch.h"
 #include "worker/collective.h"
 #include "worker/device.h"
 #include "worker/forward.h"
 #include "worker/lane_tables.h"
 #include "worker/lane_transfer.h"
 #include "worker/share.h"
-#include "worker/sum_profile.h"
 #include "worker/weights.h"
 
 namespace headlong {
@@ -40,6 +39,7 @@ struct EpochResources {
   // Told, again and again, whether steps are computed; may be null.
   std::function<void(bool)> on_ready = {};
   WorkerMetrics* metrics = nullptr;  // told of epochs and steps; may be null
+  bool states_speeds = false;        // by flags: what steps cost is not told
   bool keeps_logits = false;         // logits come to the leader also where it needs tokens alone
 };
 
@@ -51,12 +51,12 @@ class Epoch {
                                                       const EpochResources& resources,
                                                       const Weights::Progress& progress);
 
-  // The sequences of the transfer go on from where they stood, with the lanes that came. Before any
-  // step. RESOURCE_EXHAUSTED when they do not fit.
+  // The sequences of the transfer go on with the lanes that came. RESOURCE_EXHAUSTED when they do
+  // not fit. Before any step.
   absl::Status Adopt(const LaneTransfer& transfer);
 
-  // FAILED_PRECONDITION when the step is not one this epoch can take; UNAVAILABLE when a peer
-  // vanished. After an error no other step is possible.
+  // FAILED_PRECONDITION: a step that this epoch cannot take; UNAVAILABLE: a peer vanished. No step
+  // is possible after an error.
   absl::StatusOr<v1::StepDone> Run(const v1::Step& step);
 
   uint64_t number() const { return number_; }
@@ -65,6 +65,8 @@ class Epoch {
     return tables_->Pages(retrieval, resources_.config->head_dim, ElementBytes(storage_));
   }
   const SumProfile& sums() const { return sums_; }  // zeros where there is one worker
+  // What steps cost here; not set where Configure did not ask for it.
+  const std::optional<v1::SharedProfile>& shared() const { return shared_; }
   // Leader: logits of the last batch's sampled rows, [sampled rows][vocab_size].
   const std::vector<float>& logits() const { return sampled_.logits; }
 
@@ -80,11 +82,14 @@ class Epoch {
 
   absl::Status TakeCaches(const v1::Configure& configure);
   absl::Status Connect();
+  struct DrySteps;
+  absl::Status MeasureSteps();
+  absl::StatusOr<DrySteps> RunDrySteps(int64_t length);
+  void FillPages(uint64_t sequence_id);
   absl::Status StartAndEnd(const v1::Step& step);
   absl::Status Start(uint64_t id, int64_t prompt_tokens, const v1::SamplingParams& sampling);
   absl::Status ShareSampled(const v1::Step& step);
   absl::Status AddEntry(const v1::BatchEntry& entry, Batch& batch) const;
-  bool TokensOf(const v1::BatchEntry& entry, std::vector<uint32_t>& tokens) const;
   absl::Status RunBatch(Batch batch, v1::StepDone& done);
   void ChooseTokens(Batch& batch) const;
   void Sample(const Batch& batch, v1::StepDone& done);
@@ -93,7 +98,6 @@ class Epoch {
   void ReadDistributions(const Chunk& chunk, size_t row, v1::ProbeResult& result);
   void ReadAttention(const Chunk& chunk, v1::ProbeResult& result);
   void ReadSpectra(const Chunk& chunk, v1::ProbeResult& result);
-  bool Exact(const Sequence& sequence, const v1::BatchEntry& entry) const;
 
   const uint64_t number_;
   const EpochResources resources_;
@@ -107,13 +111,11 @@ class Epoch {
   std::unique_ptr<LaneTables> tables_;
   std::unique_ptr<Collective> collective_;
   SumProfile sums_;
+  std::optional<v1::SharedProfile> shared_;
   std::unique_ptr<Forward> forward_;
   std::unordered_map<uint64_t, Sequence> sequences_;
   Forward::Sampled sampled_;  // leader
-  // Of the step before: what it sampled, in order, and the tokens, which the leader alone knows
-  // until a step asks for them.
-  std::vector<uint64_t> sampled_ids_;
-  std::vector<uint32_t> sampled_tokens_;
+  LastSamples last_;          // of the step before
 };
 
 }  // namespace headlong

@@ -60,6 +60,27 @@ absl::StatusOr<SumProfile> Forward::MeasureSums() {
                                int64_t{options_.max_rows} * options_.config->hidden_size);
 }
 
+void Forward::MultiplyWeights() {
+  for (int layer = 0; layer < options_.config->layers; ++layer) {
+    LayerWeights& weights = weights_.layer(layer);
+    backend_.MatMul(*weights.qkv, normed_, 1, qkv_);
+    backend_.MatMul(*weights.out, heads_, 1, y_);
+    backend_.MatMul(*weights.up, normed_, 1, up_);
+    backend_.MatMul(*weights.down, mlp_, 1, y_);
+    options_.progress->fetch_add(1, std::memory_order_relaxed);
+  }
+  backend_.MatMul(weights_.output(), last_, 1, logits_);
+  backend_.Wait();
+}
+
+absl::StatusOr<float> Forward::Total(float number) {
+  backend_.WriteFloats(&number, 1, x_);
+  RETURN_IF_ERROR(collective_.Sum(x_, 1));
+  RETURN_IF_ERROR(collective_.Wait());
+  backend_.ReadFloats(x_, 1, &number);
+  return number;
+}
+
 bool Forward::DrawsTokens() const {
   return collective_.Gathered(logits_).data != nullptr &&
          backend_.CanSample(options_.config->vocab_size, static_cast<int>(vocab_columns_.size()));

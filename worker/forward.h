@@ -57,6 +57,12 @@ class Forward {
   // rows of the last batch, where a chunk asked for it.
   const std::vector<double>& similarities() const { return similarities_; }
 
+  // All products of a step of one row, over whatever the activations hold, and nothing between
+  // them. After a Run.
+  void MultiplyWeights();
+  // The sum over the workers of one number of each. UNAVAILABLE when a peer vanished.
+  absl::StatusOr<float> Total(float number);
+
   // Time spent in collectives since the object was made.
   double collective_ms() const { return collective_ms_; }
 

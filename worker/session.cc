@@ -241,6 +241,7 @@ void Session::Configure(const v1::Configure& configure) {
     serving_ = true;
     done.set_sum_latency_s(epoch_->sums().latency_s);
     done.set_sum_bytes_per_s(epoch_->sums().bytes_per_s);
+    if (epoch_->shared() && !resources_.states_speeds) *done.mutable_shared() = *epoch_->shared();
   } else {
     spdlog::error("epoch {}: {}", configure.epoch(), begun.ToString());
     if (resources_.metrics != nullptr) resources_.metrics->Failed(begun);

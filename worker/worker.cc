@@ -164,6 +164,8 @@ class WorkerProcess {
     resources.progress = &progress_;
     resources.host = options_.host;
     resources.sums = sums_;
+    resources.states_speeds = options_.profile_bandwidth > 0 || options_.profile_flops > 0 ||
+                              options_.profile_flops_one_row > 0;
     resources.metrics = metrics_.get();
     if (health_ != nullptr) {
       resources.on_ready = [this](bool ready) { health_->SetReady(ready); };

@@ -47,6 +47,26 @@ TEST_F(CommandsTest, PlanAPlacement) {
   EXPECT_EQ(server_.admin.plan_request.objective(), "capacity");
 }
 
+TEST_F(CommandsTest, APlacementForAWorkload) {
+  RunOn({"placement", "show", "--for-context", "8192", "--for-concurrency", "2"});
+  EXPECT_EQ(server_.admin.show_request.context(), 8192u);
+  EXPECT_EQ(server_.admin.show_request.concurrency(), 2);
+}
+
+TEST_F(CommandsTest, TraceARequest) {
+  server_.admin.trace.set_request_id("r-9");
+  server_.admin.trace.set_state("running");
+  const std::string svg = Write("trace.svg", "");
+  EXPECT_THAT(RunOn({"requests", "trace", "r-9", "--svg", svg}).out, HasSubstr("running"));
+  EXPECT_THAT(*ReadFile(svg), HasSubstr("</svg>"));
+  EXPECT_EQ(Parsed(RunOn({"requests", "trace", "r-9", "-o", "json"}).out)["id"], "r-9");
+  const Outcome watched =
+      RunOn({"requests", "trace", "r-9", "-w", "--interval", "0.1", "--count", "2", "-o", "name"});
+  EXPECT_EQ(watched.out, "r-9\n\nr-9\n");
+  EXPECT_EQ(RunOn({"requests", "trace", "unknown"}).code, ExitCode::kNotFound);
+  EXPECT_EQ(RunOn({"requests", "trace", "r-9", "--count", "2"}).code, ExitCode::kUsage);
+}
+
 TEST_F(CommandsTest, CancelARequest) {
   EXPECT_EQ(Parsed(RunOn({"requests", "cancel", "known", "-o", "json"}).out).dump(),
             R"({"cancelled":true,"id":"known"})");

@@ -22,8 +22,9 @@ class FakeAdmin final : public v1::Admin::Service {
     *response = workers;
     return status;
   }
-  grpc::Status GetPlacement(grpc::ServerContext*, const v1::GetPlacementRequest*,
+  grpc::Status GetPlacement(grpc::ServerContext*, const v1::GetPlacementRequest* request,
                             v1::GetPlacementResponse* response) override {
+    show_request = *request;
     *response = placement;
     return status;
   }
@@ -38,6 +39,14 @@ class FakeAdmin final : public v1::Admin::Service {
   grpc::Status ListRequests(grpc::ServerContext*, const v1::ListRequestsRequest*,
                             v1::ListRequestsResponse* response) override {
     *response = requests;
+    return status;
+  }
+  grpc::Status TraceRequest(grpc::ServerContext*, const v1::TraceRequestRequest* request,
+                            v1::TraceRequestResponse* response) override {
+    if (request->request_id() != trace.request_id()) {
+      return {grpc::StatusCode::NOT_FOUND, "no request " + request->request_id()};
+    }
+    *response->mutable_trace() = trace;
     return status;
   }
   grpc::Status ListEpochs(grpc::ServerContext*, const v1::ListEpochsRequest*,
@@ -66,12 +75,14 @@ class FakeAdmin final : public v1::Admin::Service {
   v1::GetClusterResponse cluster;
   v1::ListWorkersResponse workers;
   v1::GetPlacementResponse placement;
-  v1::PlanPlacementRequest plan_request;  // the last one
+  v1::GetPlacementRequest show_request;  // the last one
+  v1::PlanPlacementRequest plan_request;
   v1::DrainWorkerRequest drain_request;
   v1::ApplyPlacementRequest apply_request;
   v1::CancelRequestRequest cancel_request;
   v1::ListEpochsResponse epochs;
   v1::ListRequestsResponse requests;
+  v1::RequestTrace trace;
   grpc::Status status;
 };
 

@@ -5,6 +5,7 @@
 #include "cli/doctor.h"
 #include "cli/epochs_output.h"
 #include "cli/placement_explain.h"
+#include "cli/request_trace.h"
 #include "cli/top_view.h"
 #include "common/json.h"
 #include "tests/support/paths.h"
@@ -253,6 +254,87 @@ TEST(Top, NoLineIsWiderThanTheScreen) {
   }
   EXPECT_NE(text.find("\x1b[32mserving\x1b[0m"), std::string::npos);
   EXPECT_NE(text.find("and 90 more"), std::string::npos);
+}
+
+// A request that waited, lost a worker in the middle of its answer, and was read slowly.
+v1::RequestTrace Traced() {
+  v1::RequestTrace trace;
+  trace.set_request_id("r-1");
+  trace.set_trace_id("4bf92f3577b34da6a3ce929d0e0e4736");
+  trace.set_caller("alice");
+  trace.set_received_unix_ms(1770000000123);
+  trace.set_state("ended");
+  trace.set_end("stop");
+  trace.set_age_ms(4000);
+  trace.set_prompt_tokens(1200);
+  trace.set_max_tokens(256);
+  trace.set_sampled_tokens(101);
+  trace.set_first_token_ms(1000);
+  trace.set_preemptions(1);
+  const auto span = [&](const char* kind, double begin, double end, const char* reason) {
+    v1::TraceSpan& added = *trace.add_spans();
+    added.set_kind(kind);
+    added.set_begin_ms(begin);
+    added.set_end_ms(end);
+    added.set_reason(reason);
+    return &added;
+  };
+  const auto steps = [](v1::TraceSpan* of, uint64_t epoch, uint64_t first, uint32_t count,
+                        uint64_t tokens) {
+    of->set_epoch(epoch);
+    of->set_first_step(first);
+    of->set_steps(count);
+    of->set_tokens(tokens);
+    of->set_computed_ms(of->end_ms() - of->begin_ms());
+  };
+  span("received", 0, 1.5, "");
+  span("waiting", 1.5, 400, "as many sequences run as may");
+  steps(span("prefill", 400, 700, ""), 3, 41, 1, 512);
+  steps(span("prefill", 700, 1000, ""), 3, 42, 1, 688);
+  steps(span("decode", 1000, 2000, ""), 3, 43, 50, 50);
+  steps(span("lost", 2000, 2010, ""), 3, 93, 1, 0);
+  span("paused", 2010, 3000, "worker b is gone; it is computed again from its tokens");
+  trace.mutable_spans()->rbegin()->set_epoch(3);
+  steps(span("replay", 3000, 3500, ""), 4, 1, 3, 1251);
+  steps(span("decode", 3500, 4000, ""), 4, 4, 50, 50);
+  v1::DecodeSteps& decode = *trace.mutable_decode();
+  decode.set_steps(100);
+  decode.set_mean_ms(15);
+  decode.set_p99_ms(28.5);
+  decode.set_max_ms(30);
+  decode.set_slowest_step(77);
+  decode.set_slowest_epoch(3);
+  v1::Delivery& delivery = *trace.mutable_delivery();
+  delivery.set_messages(103);
+  delivery.set_most_waiting(40);
+  delivery.set_longest_wait_ms(1500);
+  delivery.set_closed_ms(5000);
+  return trace;
+}
+
+TEST(Golden, Trace) {
+  const AdminView view = TraceView(Traced(), {false, true, 80});
+  EXPECT_EQ(view.table, Golden("trace"));
+  EXPECT_EQ(view.wide, Golden("trace_wide"));
+  EXPECT_EQ(view.json.dump() + "\n", Golden("trace_json"));
+  EXPECT_EQ(view.names, "r-1\n");
+  EXPECT_EQ(TraceSvg(Traced()), Golden("trace_svg"));
+  EXPECT_EQ(TraceView(Traced(), {false, false, 80}).table, Golden("trace_ascii"));
+}
+
+TEST(Golden, TraceOfARequestThatWaits) {
+  v1::RequestTrace trace;
+  trace.set_request_id("r-2");
+  trace.set_state("waiting");
+  trace.set_age_ms(500);
+  trace.set_prompt_tokens(1);
+  trace.set_max_tokens(16);
+  v1::TraceSpan& span = *trace.add_spans();
+  span.set_kind("waiting");
+  span.set_reason("the cache has no room for its tokens");
+  span.set_end_ms(500);
+  EXPECT_EQ(TraceView(trace, {false, true, 80}).table, Golden("trace_waits"));
+  EXPECT_TRUE(TraceSvg({}).ends_with("</svg>\n"));
 }
 
 TEST(Golden, Doctor) {

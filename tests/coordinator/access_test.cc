@@ -70,6 +70,7 @@ TEST(Access, TokensOpenWhatTheirScopesSay) {
   EXPECT_TRUE(Call(kGenerate, "Bearer b").ok());
   EXPECT_TRUE(Call(kDrain, "Bearer b").ok());
   EXPECT_TRUE(Call("/headlong.v1.Admin/GetCluster", "Bearer b").ok()) << "admin includes read";
+  EXPECT_EQ(ScopeOf("/headlong.v1.Admin/TraceRequest").value(), Scope::kRead);
   std::string name;
   EXPECT_TRUE(CheckToken(Tokens(), kDrain, "Bearer b", &name).ok());
   EXPECT_EQ(name, "bob");

@@ -88,5 +88,19 @@ TEST_F(TransferChoices, SlowLinksAndWhatDoesNotFit) {
   EXPECT_LT(fit, 100);
 }
 
+// Between CPUs what sums reached is what lanes can reach; between GPUs sums go another way.
+TEST_F(TransferChoices, SendsAsFastAsSumsOverSocketsWere) {
+  one_.link.bytes_per_s = 1e8;
+  const TransferChoice slow = Choose(MoveMode::kLive, {4000});
+  one_.link.bytes_per_s = 1e11;
+  const TransferChoice fast = Choose(MoveMode::kLive, {4000});
+  // Of two workers' sums each sends as many bytes as the sum has.
+  EXPECT_NEAR(slow.send_s - fast.send_s, static_cast<double>(slow.bytes) * (1e-8 - 1e-11),
+              1e-4 * slow.send_s);
+  for (PlacementWorker& worker : one_.workers) worker.device = "cuda";
+  const TransferChoice gpus = Choose(MoveMode::kLive, {4000});
+  EXPECT_GT(gpus.send_s, fast.send_s);
+}
+
 }  // namespace
 }  // namespace headlong

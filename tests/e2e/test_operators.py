@@ -87,6 +87,34 @@ def test_one_worker_and_one_request(server):
     assert server.run("requests", "cancel", "long-one", "--dry-run").code == 3
 
 
+def test_a_request_that_ended_has_a_trace(server, tmp_path):
+    done = server.run("generate", "--prompt", "The sea " * 700, "--max-tokens", 20, "--ignore-eos",
+                      "--request-id", "traced")
+    assert done.code == 0
+    trace = server.json("requests", "trace", "traced")
+    assert trace["state"] == "ended" and trace["end"] == "length"
+    chunks = [span for span in trace["spans"] if span["kind"] == "prefill"]
+    assert sum(span["tokens"] for span in chunks) == trace["prompt_tokens"] > 1000
+    assert len(chunks) > 1 and all(span["steps"] == 1 for span in chunks)
+    assert trace["decode"]["steps"] == 19 and trace["epochs"] == [1]
+    begins = [span["begin_ms"] for span in trace["spans"]]
+    assert begins == sorted(begins) and begins[0] == 0
+    assert trace["first_token_ms"] <= trace["age_ms"]
+    picture = tmp_path / "trace.svg"
+    text = server.run("requests", "trace", "traced", "-o", "wide", "--svg", picture)
+    assert text.out.count("prefill, ") == len(chunks)
+    assert picture.read_text().endswith("</svg>\n")
+    assert server.run("requests", "trace", "nobody").code == 3
+
+
+def test_a_placement_is_modelled_with_what_steps_cost(server):
+    near = server.json("placement", "show", "--for-context", 500, "--for-concurrency", 1)
+    far = server.json("placement", "show", "--for-context", 8000, "--for-concurrency", 1)
+    assert near["workload"]["context"] == 500 and near["fixed_ms"] > 0
+    assert far["attention_ms"] > near["attention_ms"]
+    assert server.run("placement", "show", "--for-context", 10**6).code == 1
+
+
 def test_the_past_and_why(sandbox):
     server = sandbox.serve("--workers", "2", "--threads", "1", "--max-context", "1024",
                            "--device", "cpu")

@@ -173,6 +173,7 @@ void FakeWorker::Configure(const v1::Configure& configure) {
     step_ = 0;
     event.mutable_configure_done()->set_epoch(epoch_);
     event.mutable_configure_done()->set_lanes_kept(kept);
+    if (configure.measure()) *event.mutable_configure_done()->mutable_shared() = options_.shared;
   }
   Send(event);
 }

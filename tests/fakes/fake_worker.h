@@ -27,6 +27,7 @@ struct FakeWorkerOptions {
   std::chrono::milliseconds step_time{0};
   int die_at_step = 0;               // drops the stream instead of answering it; 0: never
   bool lingers_at_shutdown = false;  // keeps the stream open after Shutdown
+  v1::SharedProfile shared;          // what it tells when it is to measure
   bool keeps_lanes = true;           // goes on with the sequences of a transfer where it has them
 };
 

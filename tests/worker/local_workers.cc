@@ -234,6 +234,7 @@ v1::Configure LocalWorkers::MakeConfigure(const LocalOptions& options) const {
   const int64_t context = options.max_context > 0 ? options.max_context : config_.max_context;
   configure.set_max_context(context);
   configure.set_max_batch_tokens(options.max_batch_tokens);
+  configure.set_measure(options.measure);
   for (int r = 0; r < options.workers; ++r) {
     v1::WorkerShare& share = *configure.mutable_placement()->add_workers();
     share.set_worker_id(absl::StrCat("w", options.first_worker + r));

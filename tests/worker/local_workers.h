@@ -13,7 +13,6 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "cache/plan.h"
 #include "headlong/v1/worker.pb.h"
 #include "model/checkpoint.h"
 #include "model/config.h"
@@ -44,11 +43,11 @@ struct LocalOptions {
   std::string kv_cache_dtype;         // empty: as dtype
   bool dummy = false;                 // no files but config.json
   std::vector<DeviceChoice> devices;  // taken in turn; none: CPUs
-  // Stripes of most retrieval heads that each rank holds, or no head at all. Empty: none is split.
+  // Stripes of most retrieval heads by rank, or no head at all; empty: none is split.
   std::vector<int> stripes;
   bool cuda_graphs = true;
-  bool keeps_logits = true;
-  v1::SamplingParams sampling;  // of every sequence; seeds are the ids
+  bool keeps_logits = true, measure = false;  // measure: dry steps before the first one
+  v1::SamplingParams sampling;                // of every sequence; seeds are the ids
   Sums sums = Sums::kAuto;
   int max_sequences = 4;
   int max_context = 0;  // 0: the model's
@@ -83,6 +82,7 @@ class LocalWorkers {
   const ModelConfig& config() const { return config_; }
   const std::vector<float>& logits() const { return epochs_[0]->logits(); }  // of sampled rows
   const Plan& plan() const { return *plan_; }
+  const std::optional<v1::SharedProfile>& shared(int rank) const { return epochs_[rank]->shared(); }
   int64_t cache_bytes_used() const { return cache_bytes_used_; }
 
  private:
