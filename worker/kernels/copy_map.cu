@@ -1,10 +1,10 @@
-#include "worker/kernels/copy_map.h"
-
 #include <cuda.h>
 #include <cudaTypedefs.h>
 #include <cuda_runtime_api.h>
 
 #include <cstring>
+
+#include "worker/kernels/copy_map.h"
 
 namespace headlong::cuda {
 namespace {
@@ -16,8 +16,8 @@ using Encode = PFN_cuTensorMapEncodeTiled_v12000;
 Encode FindEncode() {
   void* function = nullptr;
   cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
-  const cudaError_t error = cudaGetDriverEntryPointByVersion(
-      "cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &found);
+  const cudaError_t error = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function,
+                                                             12000, cudaEnableDefault, &found);
   if (error != cudaSuccess || found != cudaDriverEntryPointSuccess) return nullptr;
   return reinterpret_cast<Encode>(function);
 }

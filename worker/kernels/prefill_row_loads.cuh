@@ -9,6 +9,7 @@ namespace headlong::cuda {
 
 __device__ inline int LoadingThread() { return static_cast<int>(threadIdx.x) % kGroupThreads; }
 
+// Each warp copies its own blocks of 16 rows.
 template <int kDim>
 class RowLoads {
  public:
@@ -25,49 +26,38 @@ class RowLoads {
         fresh_begin_(lane.chunk.fresh_begin),
         fresh_keys_(lane.Fresh(false, 0).codes),
         fresh_values_(lane.Fresh(true, 0).codes),
-        thread_to_(Swizzled<Place::kKeys>(LoadingThread() / Place::kQuads,
-                                          LoadingThread() % Place::kQuads)),
-        thread_from_(LoadingThread() * 16) {}
+        thread_to_(Swizzled<Place::kKeys>(threadIdx.x % 32 / Place::kQuads,
+                                          threadIdx.x % 32 % Place::kQuads)),
+        thread_from_(static_cast<int>(threadIdx.x) % 32 * 16) {}
 
   // Of the keys from `first` on, to where a tile is. pages: in thread b of each warp, the page of
   // the keys from first + 16 b on. Copies are only started.
   __device__ void Copy(int first, bool value, uint32_t tile, int pages) const {
-    const int last = first + Place::kKeys - 1, position = range_.Position(first);
     const std::byte* const in_pages = lane_.pages + (value ? key_bytes_ : 0);
-    const uint32_t to = tile + thread_to_;
-    if (IsThere(first, Place::kKeys) && range_.Position(last) < fresh_begin_) {
+    const std::byte* const fresh_rows = value ? fresh_values_ : fresh_keys_;
 #pragma unroll
-      for (int block = 0; block < kBlocks; ++block) {
-        const int row = (position + block * kBlockRows) & row_mask_;
-        const std::byte* page = in_pages + __shfl_sync(~0u, pages, block) * page_stride_;
-        CopyBlock(to + block * kBlockBytes, page + row * kRowBytes + thread_from_);
-      }
-      return;
-    }
-#pragma unroll 1
-    for (int block = 0; block < kBlocks; ++block) {
-      const std::byte* page = in_pages + __shfl_sync(~0u, pages, block) * page_stride_;
-      const int key = first + block * kBlockRows, p = range_.Position(key);
-      page += (p & row_mask_) * kRowBytes + thread_from_;
-      const std::byte* fresh = (value ? fresh_values_ : fresh_keys_) + int64_t{p} * kRowBytes;
+    for (int i = 0; i < kBlocks; i += kWarps) {
+      const int block = i + LoadingThread() / 32, key = first + block * kBlockRows;
+      const int p = range_.Position(key);
+      const std::byte* page = in_pages + __shfl_sync(~0u, pages, block) * page_stride_ +
+                              (p & row_mask_) * kRowBytes + thread_from_;
+      const std::byte* fresh = fresh_rows + int64_t{p} * kRowBytes + thread_from_;
+      const uint32_t to = tile + block * kBlockRows * kSwizzleBytes + thread_to_;
       const bool is_fresh = p >= fresh_begin_;
-      if (IsThere(key, kBlockRows) && (is_fresh || p + kBlockRows <= fresh_begin_)) {
-        CopyBlock(to + block * kBlockBytes, is_fresh ? fresh + thread_from_ : page);
+      // All of it is there, and all in a page or all fresh: nothing to ask per row.
+      const bool there = key >= range_.sink_blocks && key + kBlockRows <= range_.stored;
+      if (there && (is_fresh || p + kBlockRows <= fresh_begin_)) {
+        CopyBlock(to, is_fresh ? fresh : page);
       } else {
-        CopyRows(to + block * kBlockBytes, key, page, fresh + thread_from_);
+        CopyRows(to, key, page, fresh);
       }
     }
   }
 
  private:
+  static constexpr int kWarps = kGroupThreads / 32;
   static constexpr int kRowBytes = kDim * 2;
-  static constexpr int kBlockBytes = kBlockRows * kSwizzleBytes;  // of a tile, 64 columns
-  static constexpr int kPass = kGroupThreads / Place::kQuads;     // rows at a time
-
-  // All of these keys have rows, none is dead.
-  __device__ bool IsThere(int first, int count) const {
-    return first >= range_.sink_blocks && first + count <= range_.stored;
-  }
+  static constexpr int kPass = 32 / Place::kQuads;  // rows at a time
 
   // 16 rows that follow each other, this thread's part: its places are constants apart.
   __device__ static void CopyBlock(uint32_t to, const std::byte* from) {
@@ -82,7 +72,7 @@ class RowLoads {
                            const std::byte* fresh) const {
 #pragma unroll 1
     for (int i = 0; i < kBlockRows; i += kPass) {
-      const int key = first + i + LoadingThread() / Place::kQuads;
+      const int key = first + i + static_cast<int>(threadIdx.x) % 32 / Place::kQuads;
       const bool live = range_.Live(key), is_fresh = range_.Position(key) >= fresh_begin_;
       const std::byte* from = (is_fresh ? fresh : page) + i * kRowBytes;
       if (!live) from = lane_.pages;  // nothing is read
@@ -96,7 +86,7 @@ class RowLoads {
   const int row_mask_;
   const int fresh_begin_;
   const std::byte *const fresh_keys_, *const fresh_values_;
-  const uint32_t thread_to_;  // this thread's 16 bytes of the first rows, in a tile
+  const uint32_t thread_to_;  // this thread's 16 bytes of the first rows, in a block of a tile
   const int thread_from_;     // and in rows that follow each other
 };
 

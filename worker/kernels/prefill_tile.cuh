@@ -32,10 +32,16 @@ struct Queries {
   int group;
   int64_t row;     // of q and out: where row 0 is
   int64_t stride;  // rows of q and out from a position to the next
+  int inverse;     // 2^16 / group, rounded up
 
-  __device__ int Position(int r) const { return first + min(r, rows - 1) / group; }
+  // r / group: exact for the rows of a tile and groups up to 16.
+  __device__ int Index(int r) const { return r * inverse >> 16; }
+  __device__ int Position(int r) const { return first + Index(min(r, rows - 1)); }
   __device__ int last() const { return Position(rows - 1); }
-  __device__ int64_t Row(int r) const { return row + r / group * stride + r % group; }
+  __device__ int64_t Row(int r) const {
+    const int index = Index(r);
+    return row + index * stride + (r - index * group);
+  }
 };
 
 __device__ inline Queries QueriesOf(const LayerLanes& lanes, const Lane& lane,
@@ -44,8 +50,9 @@ __device__ inline Queries QueriesOf(const LayerLanes& lanes, const Lane& lane,
   const int group = lanes.shape.group, first = chunk.position + tile.first;
   const int positions = min(tile_rows / group, chunk.end - first);
   const int64_t stride = int64_t{lanes.heads} * group;
-  return {first, positions * group, group, (chunk.first_row + tile.first) * stride + head * group,
-          stride};
+  return {first,  positions * group,
+          group,  (chunk.first_row + tile.first) * stride + head * group,
+          stride, (0xffff + group) / group};
 }
 
 }  // namespace headlong::cuda
