@@ -336,6 +336,7 @@ void AttentionCuda::Run(int layer, float* qkv, float* out) {
   prefill.out = out;
   prefill.lse = state.memory.lse;
   prefill.tiles = state.tiles;
+  prefill.work = state.memory.prefill_work;
   prefill.tile_count = static_cast<int>(step.tiles.size());
   const int plain = HeadsOf(state.Heads(layer), AttentionMemory::kPlainLaunch);
   prefill.plain_lanes = plain > 0;

@@ -115,6 +115,8 @@ void AttentionMemory::Lay(Arena& arena) {
     compensates = compensates || class_shapes_[c].sums;
   }
   device_classes = arena.Take<DeviceClass>(std::ssize(classes));
+  copy_maps = arena.Take<cuda::CopyMap>(std::ssize(classes) + 2);
+  prefill_work = arena.Take<int32_t>(2);
   for (size_t layer = 0; layer < places.size(); ++layer) {
     const auto heads = static_cast<int>(places[layer].size());
     device_places[layer] = arena.Take<HeadPlace>(heads);
@@ -157,6 +159,26 @@ int64_t AttentionMemory::upload_bytes() const {
          kDeviceAlignment;
 }
 
+void AttentionMemory::MapCopies() {
+  const auto write = [this](size_t index, const cuda::CopyMap& map) {
+    cuda::CheckCuda(cudaMemcpy(copy_maps + index, &map, sizeof(map), cudaMemcpyHostToDevice),
+                    "writing");
+    return copy_maps + index;
+  };
+  const int d = kernels.shape.head_dim;
+  cuda::CopyMap map;
+  for (size_t c = 0; c < classes.size(); ++c) {
+    const bool made = cuda::MakePageMap(classes[c], class_shapes_[c].pages, d, map);
+    if (made) classes[c].page_map = write(c, map);
+  }
+  if (kernels.shape.type != cuda::ElementType::kBfloat16) return;
+  size_t index = classes.size();
+  for (cuda::FreshRows* rows : {&batch_rows, &prompt_rows}) {
+    if (cuda::MakeRowMap(*rows, max_heads_, d, map)) rows->map = write(index, map);
+    ++index;
+  }
+}
+
 absl::Status AttentionMemory::Take() {
   Arena count(nullptr);
   Lay(count);
@@ -177,7 +199,9 @@ absl::Status AttentionMemory::Take() {
     const int64_t bytes = static_cast<int64_t>(values.size() * sizeof(values[0]));
     cuda::CheckCuda(cudaMemcpy(to, values.data(), bytes, cudaMemcpyHostToDevice), "writing");
   };
+  MapCopies();
   write(device_classes, classes);
+  cuda::CheckCuda(cudaMemset(prefill_work, 0, 2 * sizeof(int32_t)), "zeroing");
   for (size_t layer = 0; layer < places.size(); ++layer) write(device_places[layer], places[layer]);
   for (size_t layer = 0; layer < stripes_.size(); ++layer) {
     write(device_parts[layer], stripes_[layer].own);

@@ -14,6 +14,7 @@
 #include "worker/attention_cuda_plan.h"
 #include "worker/backend.h"
 #include "worker/kernels/append_cuda.h"
+#include "worker/kernels/copy_map.h"
 
 namespace headlong {
 
@@ -53,6 +54,8 @@ class AttentionMemory {
 
   // Device memory.
   DeviceClass* device_classes = nullptr;
+  cuda::CopyMap* copy_maps = nullptr;     // [class], then of batch and prompt rows
+  int32_t* prefill_work = nullptr;        // see cuda::PrefillAttention
   std::vector<HeadPlace*> device_places;  // [layer]
   std::vector<StripePart*> device_parts;  // [layer]; empty where no head is split
   std::vector<LaneShift*> layer_shifts;   // [layer][held head]
@@ -82,6 +85,7 @@ class AttentionMemory {
 
   void Lay(Arena& arena);
   void LayClass(Arena& arena, size_t lane_class);
+  void MapCopies();
   void LayRows(Arena& arena, int64_t count, cuda::FreshRows& rows);
 
   const std::vector<float> frequencies_;

@@ -45,8 +45,7 @@ struct EpochResources {
 
 class Epoch {
  public:
-  // Loads what is missing, takes the caches' memory and connects to the peers. Errors name what
-  // does not fit or who is missing.
+  // Loads, takes the caches' memory, connects. Errors name what does not fit or who is missing.
   static absl::StatusOr<std::unique_ptr<Epoch>> Begin(const v1::Configure& configure,
                                                       const EpochResources& resources,
                                                       const Weights::Progress& progress);
@@ -55,8 +54,8 @@ class Epoch {
   // not fit. Before any step.
   absl::Status Adopt(const LaneTransfer& transfer);
 
-  // FAILED_PRECONDITION: a step that this epoch cannot take; UNAVAILABLE: a peer vanished. No step
-  // is possible after an error.
+  // FAILED_PRECONDITION: not a step for this epoch; UNAVAILABLE: a peer vanished. After either:
+  // none.
   absl::StatusOr<v1::StepDone> Run(const v1::Step& step);
 
   uint64_t number() const { return number_; }

@@ -245,6 +245,7 @@ constexpr char kAllHeads[] = "0,1,2,3,4,5,6,7";
 std::vector<KernelCaseMaker> LayerCases(const BenchMemory& memory) {
   const Prompt prompts[] = {
       {"8 full heads, 8K", {256, kAllHeads, 1, 8192, 8192}, 0, 8192},
+      {"8 full heads, 16K", {256, kAllHeads, 1, 16384, 16384}, 0, 16384},
       {"8 full heads, 32K", {256, kAllHeads, 1, 32768, 32768}, 0, 32768},
       {"8 full heads, 2K behind 30K", {256, kAllHeads, 1, 2048, 32768}, 30720, 2048},
       {"8 local heads of 256, 32K", {256, "", 1, 32768, 32768}, 0, 32768},

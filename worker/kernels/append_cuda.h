@@ -20,8 +20,9 @@ namespace headlong::cuda {
 // have such: [head][K|V|plain K|plain V][capacity].
 struct FreshRows {
   std::byte* memory = nullptr;
-  int64_t head_bytes = 0;  // a multiple of 16
-  int32_t capacity = 0;    // a multiple of 8
+  int64_t head_bytes = 0;     // a multiple of 16
+  int32_t capacity = 0;       // a multiple of 8
+  const void* map = nullptr;  // of plain ones, for copies of many (copy_map.h); null: none
 };
 
 // The lanes of one layer in one batch.

@@ -7,13 +7,11 @@ namespace headlong::cuda {
 
 // One row, and how its numbers are stored.
 struct RowPlace {
-  std::byte* codes;
-  std::byte* scales;
+  std::byte *codes, *scales;
 };
 
 struct ConstRow {
-  const std::byte* codes;
-  const std::byte* scales;
+  const std::byte *codes, *scales;
 
   __device__ ConstRow(const std::byte* the_codes, const std::byte* the_scales)
       : codes(the_codes), scales(the_scales) {}
@@ -46,7 +44,9 @@ struct Lane {
   int64_t fresh_first;     // row of position 0, were that among them
   int64_t fresh_capacity;  // a multiple of 8
   const int32_t* page_ids;
-  int own_bytes;  // of a number of the caches' own type
+  int own_bytes;          // of a number of the caches' own type
+  int head, number;       // its head, and it in its class
+  const void* fresh_map;  // of the rows of the step (copy_map.h), or null
 
   __device__ const DeviceRows& Rows(bool value) const {
     return value ? lane_class.values : lane_class.keys;
@@ -86,16 +86,11 @@ struct Lane {
   __device__ bool IsSink(int position) const { return position < lane_class.sink_tokens; }
 };
 
-__device__ inline int OwnBytes(const LayerLanes& lanes) {
-  return lanes.shape.type == ElementType::kFloat32 ? 4 : 2;
-}
-
 __device__ inline Lane LaneOf(const LayerLanes& lanes, int chunk_index, int head) {
   const HeadPlace place = lanes.places[head];
   const ChunkLanes& chunk = lanes.chunks[chunk_index * lanes.class_count + place.lane_class];
   const DeviceClass& lane_class = lanes.classes[place.lane_class];
   const FreshRows& fresh = chunk.exact ? lanes.prompt : lanes.batch;
-  const int own = OwnBytes(lanes);
   return {.chunk = chunk,
           .lane_class = lane_class,
           .pages = lane_class.pages + place.lane * lane_class.lane_bytes,
@@ -105,7 +100,10 @@ __device__ inline Lane LaneOf(const LayerLanes& lanes, int chunk_index, int head
           .fresh_first = chunk.exact ? 0 : chunk.first_row - chunk.position,
           .fresh_capacity = fresh.capacity,
           .page_ids = lanes.page_ids,
-          .own_bytes = own};
+          .own_bytes = lanes.shape.type == ElementType::kFloat32 ? 4 : 2,
+          .head = head,
+          .number = place.lane,
+          .fresh_map = fresh.map};
 }
 
 // Sums of a chunk's lane after its first `blocks` blocks have left: of keys, then of values, in

@@ -34,10 +34,11 @@ struct DeviceClass {
   int32_t lanes = 0;
   int32_t page_shift = 4;  // log2 of page_tokens
   DeviceRows keys, values;
-  int64_t sink_bytes = 0;   // of a lane's plain rows in a slot
-  int32_t sink_tokens = 0;  // first positions of which plain rows are read
-  int32_t launch = 0;       // which launch takes its decode rows: one for each pair of types
-  bool plain = true;        // rows are head_dim numbers of the caches' own type
+  int64_t sink_bytes = 0;          // of a lane's plain rows in a slot
+  int32_t sink_tokens = 0;         // first positions of which plain rows are read
+  int32_t launch = 0;              // which launch takes its decode rows: one for each pair of types
+  bool plain = true;               // rows are head_dim numbers of the caches' own type
+  const void* page_map = nullptr;  // for copies of whole pages (copy_map.h); null: none
 };
 
 // Where the lanes of a held head are.

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "worker/kernels/prefill_cuda.h"
 
 namespace headlong::cuda {
@@ -15,6 +17,13 @@ PrefillKernel KernelFor(const DecodeShape& shape, bool plain) {
       return {};
   }
   return {};
+}
+
+int Multiprocessors() {
+  int device = 0, count = 1;
+  cudaGetDevice(&device);
+  cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device);
+  return count;
 }
 
 }  // namespace
@@ -37,13 +46,15 @@ cudaError_t LaunchPrefill(const PrefillAttention& prefill, cudaStream_t stream) 
   if (prefill.tile_count == 0) return cudaSuccess;
   const DecodeShape& shape = prefill.lanes.shape;
   // Heads first: the tiles with most work of all heads begin together, the short ones fill up.
-  const dim3 grid(prefill.lanes.heads, prefill.tile_count);
+  const dim3 one_each(prefill.lanes.heads, prefill.tile_count);
   const bool one_for_all = shape.type == ElementType::kFloat32;
   for (const bool plain : {true, false}) {
     const bool wanted = plain ? prefill.plain_lanes || one_for_all : prefill.other_lanes;
     if (!wanted || (one_for_all && !plain)) continue;
     const PrefillKernel kernel = KernelFor(shape, plain);
     if (kernel.entry == nullptr) return cudaErrorInvalidValue;
+    const int items = prefill.lanes.heads * prefill.tile_count;
+    const dim3 grid = kernel.takes_work ? std::min(items, Multiprocessors()) : one_each;
     kernel.entry<<<grid, kernel.threads, kernel.shared_bytes, stream>>>(prefill);
   }
   return cudaGetLastError();

@@ -23,6 +23,7 @@ struct PrefillAttention {
   float* lse = nullptr;                // [rows][heads * group], or null: not wanted
   const PrefillTile* tiles = nullptr;  // those with most work first
   int tile_count = 0;
+  int32_t* work = nullptr;  // [2], zeros when a launch begins and when it has ended
   bool plain_lanes = true, other_lanes = false;  // which kinds of DeviceClass::plain there are
 };
 
@@ -39,7 +40,8 @@ struct PrefillKernel {
   void (*entry)(PrefillAttention) = nullptr;
   int threads = 0;
   int shared_bytes = 0;
-  int tile_rows = 0;  // position and query head
+  int tile_rows = 0;        // position and query head
+  bool takes_work = false;  // blocks take tiles until none is left; else one each
 };
 // `plain`: of lanes of plain rows; the others are passed over.
 PrefillKernel PrefillKernelWgmma(int head_dim, bool plain);   // 64, 128, 256

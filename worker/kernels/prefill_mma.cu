@@ -80,8 +80,8 @@ class KeyLoads {
       if (!live) from = lane_.pages;  // nothing is read, the row becomes zeros
       const int64_t half = fresh ? lane_.fresh_capacity * (kDim * 2) : lane_.lane_class.key_bytes;
       const uint32_t to = slot + row * Place::kRowBytes + column;
-      CopyAsync(to, from + column, live);
-      CopyAsync(to + Place::kTileBytes, from + (live ? half : 0) + column, live);
+      CopyAsyncIf(live, to, from + column);
+      CopyAsyncIf(live, to + Place::kTileBytes, from + (live ? half : 0) + column);
     }
   }
   const Lane& lane_;
@@ -158,7 +158,7 @@ __device__ void LoadQueries(const void* q, const Queries& queries, uint32_t to) 
     const bool live = row < queries.rows;
     const std::byte* from =
         static_cast<const std::byte*>(q) + queries.Row(live ? row : 0) * (kDim * 2) + column;
-    CopyAsync(to + row * Place::kRowBytes + column, from, live);
+    CopyAsyncIf(live, to + row * Place::kRowBytes + column, from);
   }
 }
 
@@ -169,9 +169,10 @@ __global__ void __launch_bounds__(kThreads, 2) AttendTiles(PrefillAttention pref
   __shared__ const std::byte* blocks[2][kBlocks];
   const LayerLanes& lanes = prefill.lanes;
   const PrefillTile tile = prefill.tiles[blockIdx.y];
-  const Lane lane = LaneOf(lanes, tile.chunk, blockIdx.x);
+  const int head = static_cast<int>(blockIdx.x);
+  const Lane lane = LaneOf(lanes, tile.chunk, head);
   if (lane.lane_class.plain != kPlain) return;  // another launch's
-  const Queries queries = QueriesOf(lanes, lane, tile, kRows);
+  const Queries queries = QueriesOf(lanes, lane, tile, head, kRows);
   const KeyRange range(lane.chunk, queries, lanes.window);
   const auto memory = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
   KeyLoads<kDim, kPlain> loads(lane, range, memory + Place::kQueryBytes, blocks);
@@ -187,7 +188,7 @@ __global__ void __launch_bounds__(kThreads, 2) AttendTiles(PrefillAttention pref
     const auto pair = [&](int r, int column) {
       return *reinterpret_cast<const uint32_t*>(shared + r * Place::kRowBytes + column * 2);
     };
-    BeginWithTokens(lanes, lane, pair, softmax);
+    BeginWithTokens(lanes, lane, head, pair, softmax);
   }
   const uint32_t q = memory + threadIdx.x / 32 * 16 * kRowTiles * Place::kRowBytes;
   for (int i = 0; i * kKeys < range.end; ++i) {
@@ -197,7 +198,7 @@ __global__ void __launch_bounds__(kThreads, 2) AttendTiles(PrefillAttention pref
     const std::byte* block = loads.FindBlock(i + 2);
     Score<kDim>(q, loads.Keys(i), softmax);
     if (i * kKeys < range.full_from || (i + 1) * kKeys > range.full_to) {
-      Mask(lane.chunk, range, lanes.window, i * kKeys, softmax);
+      Mask(range, lanes.window, i * kKeys, softmax);
     }
     softmax.Weigh();
     softmax.Rescale();

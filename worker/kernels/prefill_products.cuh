@@ -11,69 +11,79 @@
   HEADLONG_SUMS_4(c, i), HEADLONG_SUMS_4(c, (i) + 4), HEADLONG_SUMS_4(c, (i) + 8), \
       HEADLONG_SUMS_4(c, (i) + 12)
 #define HEADLONG_SUMS_32(c, i) HEADLONG_SUMS_16(c, i), HEADLONG_SUMS_16(c, (i) + 16)
+// High half of an operand's description: eight rows of 128 bytes are 1024 bytes, 128-byte swizzle.
+#define HEADLONG_EIGHT_ROWS "0x40000040"
 
 namespace headlong::cuda {
+
+// Operands in shared memory: see Operand.
 
 // c (+)= a b', both operands with 16 columns of a depth of 64 in shared memory. c: as m16n8 tiles,
 // one after the other.
 template <int kColumns>
-__device__ void Product(float* c, uint64_t a, uint64_t b, bool add);
+__device__ void Product(float* c, uint32_t a, uint32_t b, bool add);
 // c += a b, a in registers as of m16n8k16, b with its depth along rows.
 template <int kColumns>
-__device__ void RegisterProduct(float* c, const uint32_t (&a)[4], uint64_t b);
+__device__ void RegisterProduct(float* c, const uint32_t (&a)[4], uint32_t b);
 
 template <>
-__device__ inline void Product<64>(float* c, uint64_t a, uint64_t b, bool add) {
+__device__ inline void Product<64>(float* c, uint32_t a, uint32_t b, bool add) {
   asm volatile(
-      "{.reg .pred p; setp.ne.b32 p, %34, 0; "
+      "{.reg .pred p; setp.ne.b32 p, %34, 0; .reg .b64 a, b; "
+      "mov.b64 a, {%32, " HEADLONG_EIGHT_ROWS "}; mov.b64 b, {%33, " HEADLONG_EIGHT_ROWS
+      "}; "
       "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
       "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
       "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, "
       "%30, %31"
-      "}, %32, %33, p, 1, 1, 0, 0;}"
+      "}, a, b, p, 1, 1, 0, 0;}"
       : HEADLONG_SUMS_32(c, 0)
-      : "l"(a), "l"(b), "r"(int{add}));
+      : "r"(a), "r"(b), "r"(int{add}));
 }
 
 template <>
-__device__ inline void Product<128>(float* c, uint64_t a, uint64_t b, bool add) {
+__device__ inline void Product<128>(float* c, uint32_t a, uint32_t b, bool add) {
   asm volatile(
-      "{.reg .pred p; setp.ne.b32 p, %66, 0; "
+      "{.reg .pred p; setp.ne.b32 p, %66, 0; .reg .b64 a, b; "
+      "mov.b64 a, {%64, " HEADLONG_EIGHT_ROWS "}; mov.b64 b, {%65, " HEADLONG_EIGHT_ROWS
+      "}; "
       "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
       "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
       "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, "
       "%30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, "
       "%44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, "
       "%58, %59, %60, %61, %62, %63"
-      "}, %64, %65, p, 1, 1, 0, 0;}"
+      "}, a, b, p, 1, 1, 0, 0;}"
       : HEADLONG_SUMS_32(c, 0), HEADLONG_SUMS_32(c, 32)
-      : "l"(a), "l"(b), "r"(int{add}));
+      : "r"(a), "r"(b), "r"(int{add}));
 }
 
 template <>
-__device__ inline void RegisterProduct<64>(float* c, const uint32_t (&a)[4], uint64_t b) {
-  asm volatile(
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, "
-      "%30, %31"
-      "}, {%32, %33, %34, %35}, %36, 1, 1, 1, 1;"
-      : HEADLONG_SUMS_32(c, 0)
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+__device__ inline void RegisterProduct<64>(float* c, const uint32_t (&a)[4], uint32_t b) {
+  asm volatile("{.reg .b64 b; mov.b64 b, {%36, " HEADLONG_EIGHT_ROWS
+               "}; "
+               "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
+               "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+               "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, "
+               "%30, %31"
+               "}, {%32, %33, %34, %35}, b, 1, 1, 1, 1;}"
+               : HEADLONG_SUMS_32(c, 0)
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b));
 }
 
 template <>
-__device__ inline void RegisterProduct<128>(float* c, const uint32_t (&a)[4], uint64_t b) {
-  asm volatile(
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, "
-      "%30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, "
-      "%44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, "
-      "%58, %59, %60, %61, %62, %63"
-      "}, {%64, %65, %66, %67}, %68, 1, 1, 1, 1;"
-      : HEADLONG_SUMS_32(c, 0), HEADLONG_SUMS_32(c, 32)
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+__device__ inline void RegisterProduct<128>(float* c, const uint32_t (&a)[4], uint32_t b) {
+  asm volatile("{.reg .b64 b; mov.b64 b, {%68, " HEADLONG_EIGHT_ROWS
+               "}; "
+               "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
+               "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+               "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, "
+               "%30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, "
+               "%44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, "
+               "%58, %59, %60, %61, %62, %63"
+               "}, {%64, %65, %66, %67}, b, 1, 1, 1, 1;}"
+               : HEADLONG_SUMS_32(c, 0), HEADLONG_SUMS_32(c, 32)
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b));
 }
 
 }  // namespace headlong::cuda
@@ -81,3 +91,4 @@ __device__ inline void RegisterProduct<128>(float* c, const uint32_t (&a)[4], ui
 #undef HEADLONG_SUMS_4
 #undef HEADLONG_SUMS_16
 #undef HEADLONG_SUMS_32
+#undef HEADLONG_EIGHT_ROWS

@@ -2,6 +2,7 @@
 // it.
 #pragma once
 
+#include "worker/kernels/prefill_keys.cuh"
 #include "worker/kernels/prefill_softmax.cuh"
 
 namespace headlong::cuda {
@@ -9,7 +10,7 @@ namespace headlong::cuda {
 // The compensation token of each row: peak = its logit, sum = 1, out = its value. q(r, column)
 // gives two elements of a query.
 template <int kDim, int kRowTiles, int kKeys, typename QueryPair>
-__device__ void BeginWithTokens(const LayerLanes& lanes, const Lane& lane, QueryPair q,
+__device__ void BeginWithTokens(const LayerLanes& lanes, const Lane& lane, int head, QueryPair q,
                                 TileSoftmax<kDim, kRowTiles, kKeys>& softmax) {
   const ChunkLanes& chunk = lane.chunk;
   const int pair = softmax.pair;
@@ -22,7 +23,7 @@ __device__ void BeginWithTokens(const LayerLanes& lanes, const Lane& lane, Query
       const int lo = WindowBegin(chunk, softmax.queries.Position(r)), dropped = lo - chunk.sinks;
       if (dropped <= 0) continue;  // the same for the four threads of a row
       const int blocks = lo / kBlockRows - chunk.fold_begin / kBlockRows;
-      const float* key = TokenOf(lanes, chunk, blockIdx.x, blocks);
+      const float* key = TokenOf(lanes, chunk, head, blocks);
       const float* value = key + keys;
       const float inverse = 1.0f / dropped;
       float dot = 0;
@@ -47,21 +48,33 @@ __device__ void BeginWithTokens(const LayerLanes& lanes, const Lane& lane, Query
 
 // Hides keys of [first, first + kKeys) that a row does not see.
 template <int kDim, int kRowTiles, int kKeys>
-__device__ void Mask(const ChunkLanes& chunk, const KeyRange& range, int model_window, int first,
+__device__ void Mask(const KeyRange& range, int model_window, int first,
                      TileSoftmax<kDim, kRowTiles, kKeys>& softmax) {
 #pragma unroll
   for (int t = 0; t < kRowTiles; ++t) {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      const int m = softmax.queries.Position(softmax.row + t * 16 + h * 8),
-                lo = WindowBegin(chunk, m);
-      const int bound = model_window > 0 ? m + 1 - model_window : 0;
+      const SeenKeys seen =
+          range.Seen(softmax.queries.Position(softmax.row + t * 16 + h * 8), model_window);
+      const int begin = first + softmax.pair;
+      const int from = seen.begin - begin, to = seen.end - begin;
+      const int sinks_from = seen.sinks_begin - begin, sinks_to = seen.sinks_end - begin;
+      if (seen.sinks_end > first) {
 #pragma unroll
-      for (int n = 0; n < kKeys / 8; ++n) {
-        const int p = range.Position(first + n * 8) + softmax.pair;
-        for (int j = 0; j < 2; ++j) {
-          const bool kept = p + j < chunk.sinks || p + j >= lo;
-          if (p + j > m || p + j < bound || !kept) softmax.logits[t][n][h * 2 + j] = kMinusInfinity;
+        for (int n = 0; n < kKeys / 8; ++n) {
+          for (int j = 0; j < 2; ++j) {
+            const int key = n * 8 + j;
+            const bool sees = (key >= from && key < to) || (key >= sinks_from && key < sinks_to);
+            if (!sees) softmax.logits[t][n][h * 2 + j] = kMinusInfinity;
+          }
+        }
+      } else {
+#pragma unroll
+        for (int n = 0; n < kKeys / 8; ++n) {
+          for (int j = 0; j < 2; ++j) {
+            const int key = n * 8 + j;
+            if (key < from || key >= to) softmax.logits[t][n][h * 2 + j] = kMinusInfinity;
+          }
         }
       }
     }

@@ -6,12 +6,14 @@
 
 namespace headlong::cuda {
 
-// An operand that begins at `address` (a multiple of 1024 but for steps along its depth).
-// next_columns: bytes to its next 64 columns, where its rows are what is summed over.
-__device__ inline uint64_t Operand(uint32_t address, uint32_t next_columns) {
-  constexpr uint64_t kEightRows = 1024, kSwizzle128 = 1;
-  return (address & 0x3ffff) >> 4 | uint64_t{next_columns >> 4} << 16 | kEightRows >> 4 << 32 |
-         kSwizzle128 << 62;
+// What is the same in all threads of a warp, and known to be: it is kept in one register for all.
+__device__ inline uint32_t Uniform(uint32_t x) { return __shfl_sync(~0u, x, 0); }
+
+// Low half of the description of an operand that begins at `address` (a multiple of 1024 but for
+// steps along its depth). next_columns: bytes to its next 64 columns, where its rows are what is
+// summed over. Kept as it is, whatever it was computed from.
+__device__ inline uint32_t Operand(uint32_t address, uint32_t next_columns) {
+  return Uniform((address & 0x3ffff) >> 4 | next_columns >> 4 << 16);
 }
 
 __device__ inline void BeginProducts() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
@@ -36,6 +38,11 @@ __device__ void Pin(uint32_t (&a)[kCount][4]) {
   for (int i = 0; i < kCount; ++i) {
     for (int j = 0; j < 4; ++j) asm volatile("" : "+r"(a[i][j])::"memory");
   }
+}
+
+// A store that is never to happen: what it depends on is computed before what follows it.
+__device__ inline void KeepBefore(float value) {
+  asm volatile("st.shared.f32 [%0], %1;" ::"r"(0), "f"(value) : "memory");
 }
 
 // ---- what warpgroups tell each other ----

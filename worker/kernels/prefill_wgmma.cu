@@ -5,200 +5,46 @@
 //
 // Operations: 4 * head_dim per query row and visible key. Bytes: a tile of 128 rows reads each key
 // and value it sees once, mostly out of the L2.
+#include "worker/kernels/prefill_copy_engine.cuh"
 #include "worker/kernels/prefill_products.cuh"
+#include "worker/kernels/prefill_row_loads.cuh"
 #include "worker/kernels/prefill_visible.cuh"
 #include "worker/kernels/prefill_widen.cuh"
 
 namespace headlong::cuda {
 namespace {
 
-constexpr int kGroupThreads = 128;
-constexpr int kComputing = 2 * kGroupThreads;
 constexpr int kThreads = kComputing + kGroupThreads;
+constexpr int kLoadingBarrier = 3;  // named; 1 and 2 are the computing groups' turns
+constexpr int kNoMore = -1;
 // Of a thread that loads, and of one that computes. Widening codes takes more of them.
 template <bool kPlain>
-constexpr int kLoadRegisters = kPlain ? 56 : 88;
+constexpr int kLoadRegisters = kPlain ? 72 : 88;
 template <bool kPlain>
-constexpr int kComputeRegisters = kPlain ? 224 : 208;
-constexpr int kRows = 128;
-constexpr int kSwizzleBytes = 128;  // of a row's 64 columns
-
-template <int kDim>
-struct Layout {
-  static constexpr int kKeys = kDim <= 128 ? 128 : 64;
-  static constexpr int kQueryBytes = kRows * kDim * 2;
-  static constexpr int kTileBytes = kKeys * kDim * 2;
-  static constexpr int kAlignment = 1024;
-  static constexpr int kBytes = kQueryBytes + 4 * kTileBytes + kAlignment;
-  static constexpr int kQuads = kDim / 8;  // of 16 bytes in a row
-};
-
-// Offset of 16 bytes of a row in a tile: [64 columns][rows][128 bytes, swizzled].
-template <int kTileRows>
-__device__ uint32_t Swizzled(int row, int quad) {
-  return quad / 8 * (kTileRows * kSwizzleBytes) + row * kSwizzleBytes + ((quad ^ row) & 7) * 16;
-}
-
-// Two slots each for keys and values, and who may use them: keys in slot 0, 1, values in slot 2, 3.
-template <int kDim>
-struct Slots {
-  using Place = Layout<kDim>;
-
-  uint32_t memory, barriers;
-
-  __device__ static int KeySlot(int tile) { return tile % 2; }
-  __device__ static int ValueSlot(int tile) { return 2 + tile % 2; }
-  __device__ uint32_t At(int slot) const { return memory + slot * Place::kTileBytes; }
-  __device__ uint32_t Filled(int slot) const { return barriers + slot * 8; }
-  __device__ uint32_t Emptied(int slot) const { return barriers + (4 + slot) * 8; }
-
-  __device__ void Init() const {
-    for (int slot = 0; slot < 4; ++slot) {
-      InitBarrier(Filled(slot), kGroupThreads);
-      InitBarrier(Emptied(slot), kComputing / 32);
-    }
-  }
-  __device__ void WaitFilled(int slot, int tile) const { WaitAt(Filled(slot), tile / 2 % 2); }
-  __device__ void WaitEmptied(int slot, int tile) const {
-    if (tile >= 2) WaitAt(Emptied(slot), (tile / 2 - 1) % 2);
-  }
-  __device__ void SetEmptied(int slot) const {
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) ArriveAt(Emptied(slot));
-  }
-};
-
-// The loading warpgroup.
-template <int kDim, bool kPlain>
-class KeyLoads {
- public:
-  using Place = Layout<kDim>;
-
-  // What of the lane every tile needs stays in registers.
-  __device__ KeyLoads(const Lane& lane, const KeyRange& range, const Slots<kDim>& slots)
-      : lane_(lane),
-        range_(range),
-        slots_(slots),
-        key_bytes_(lane.lane_class.key_bytes),
-        fresh_keys_(lane.Fresh(false, 0).codes),
-        fresh_values_(lane.Fresh(true, 0).codes) {}
-
-  // As far ahead as there are slots.
-  __device__ void Run() const {
-    if constexpr (kPlain) {
-      RunPlain();
-    } else {
-      RunWidened();
-    }
-  }
-
- private:
-  struct Half {  // keys or values of a tile
-    int tile, slot;
-    bool value;
-  };
-
-  __device__ void RunPlain() const {
-    const std::byte* block = FindBlock(0);
-    for (int i = 0; i == 0 || i * Place::kKeys < range_.end; ++i) {
-      const std::byte* next = FindBlock(i + 1);
-      slots_.WaitEmptied(Slots<kDim>::KeySlot(i), i);
-      Issue({i, Slots<kDim>::KeySlot(i), false}, block);
-      slots_.WaitEmptied(Slots<kDim>::ValueSlot(i), i);
-      Issue({i, Slots<kDim>::ValueSlot(i), true}, block);
-      block = next;
-    }
-    WaitForCopies();
-  }
-
-  __device__ void RunWidened() const {
-    const WidenedTile<kDim, Place::kKeys, kGroupThreads> tile(lane_, range_);
-    const std::byte* block = FindBlock(0);
-    for (int i = 0; i == 0 || i * Place::kKeys < range_.end; ++i) {
-      const std::byte* next = FindBlock(i + 1);
-      const auto page_of = [&](int b) {
-        return reinterpret_cast<const std::byte*>(
-            __shfl_sync(~0u, reinterpret_cast<uint64_t>(block), b));
-      };
-      for (const bool value : {false, true}) {
-        const int slot = value ? Slots<kDim>::ValueSlot(i) : Slots<kDim>::KeySlot(i);
-        slots_.WaitEmptied(slot, i);
-        tile.Fill(value, i * Place::kKeys, page_of, [&](int row, int quad) {
-          return slots_.At(slot) + Swizzled<Place::kKeys>(row, quad);
-        });
-        FenceForProducts();
-        ArriveAt(slots_.Filled(slot));
-      }
-      block = next;
-    }
-  }
-
-  // Of the warp's threads each looks up one block of 16 keys of a tile, long before its use.
-  __device__ const std::byte* FindBlock(int tile) const {
-    const int block = threadIdx.x % 32;
-    if (block >= Place::kKeys / kBlockRows) return nullptr;
-    return range_.template Block < kPlain ? kDim * 2
-                                          : 0 > (lane_, tile * Place::kKeys + block * kBlockRows);
-  }
-
-  __device__ void Issue(const Half& half, const std::byte* found) const {
-    constexpr int kPass = kGroupThreads / Place::kQuads;  // rows at a time
-    const int first = half.tile * Place::kKeys, last = first + Place::kKeys - 1;
-    const int thread = threadIdx.x % kGroupThreads, quad = thread % Place::kQuads;
-    const int fresh_begin = lane_.chunk.fresh_begin, position = range_.Position(first);
-    // All of it kept, and all in pages or all fresh: nothing to ask per row.
-    const bool whole = first >= range_.sink_blocks && last < range_.end;
-    const bool fresh = whole && position >= fresh_begin;
-    const bool plain = fresh || (whole && range_.Position(last) < fresh_begin);
-    const int64_t in_page = half.value ? key_bytes_ : 0;
-    const std::byte* const fresh_rows = half.value ? fresh_values_ : fresh_keys_;
-    const uint32_t to = slots_.At(half.slot);
-#pragma unroll
-    for (int block = 0; block < Place::kKeys; block += kBlockRows) {
-      const auto in_pages = reinterpret_cast<const std::byte*>(
-          __shfl_sync(~0u, reinterpret_cast<uint64_t>(found), block / kBlockRows));
-      const std::byte* rows =
-          fresh ? fresh_rows + int64_t{position + block} * (kDim * 2) : in_pages + in_page;
-#pragma unroll
-      for (int i = 0; i < kBlockRows; i += kPass) {
-        const int row = i + thread / Place::kQuads, key = first + block + row;
-        const std::byte* from = rows + row * (kDim * 2);
-        bool live = true;
-        if (!plain) {
-          const int p = range_.Position(key);
-          live = range_.Live(key);
-          if (p >= fresh_begin) from = fresh_rows + int64_t{p} * (kDim * 2);
-          if (!live) from = lane_.pages;  // nothing is read, the row becomes zeros
-        }
-        CopyAsync(to + Swizzled<Place::kKeys>(block + row, quad), from + quad * 16, live);
-      }
-    }
-    ArriveAfterCopies(slots_.Filled(half.slot));
-  }
-
-  const Lane& lane_;
-  const KeyRange& range_;
-  const Slots<kDim>& slots_;
-  const int64_t key_bytes_;
-  const std::byte *const fresh_keys_, *const fresh_values_;
-};
+constexpr int kComputeRegisters = kPlain ? 216 : 208;
 
 // One warpgroup's part of a tile.
 template <int kDim>
 struct GroupTile {
-  using Place = Layout<kDim>;
+  using Place = WgmmaLayout<kDim>;
   static constexpr int kKeys = Place::kKeys;
 
   TileSoftmax<kDim, 1, kKeys> softmax;
-  const uint64_t q;
+  const uint32_t q, keys, values;  // operands; the latter of the first slots
   uint32_t weights[kKeys / 16][4];
 
-  __device__ GroupTile(const Queries& queries, float scale, uint32_t memory)
+  // query_offset: of the item's queries, in the slots' memory.
+  __device__ GroupTile(const Queries& queries, float scale, const Slots<kDim>& slots,
+                       int query_offset)
       : softmax(queries, scale),
-        q(Operand(memory + threadIdx.x / kGroupThreads * 64 * kSwizzleBytes, 16)) {}
+        q(Operand(
+            slots.memory + query_offset + Uniform(threadIdx.x / kGroupThreads) * 64 * kSwizzleBytes,
+            16)),
+        keys(Operand(slots.At(slots.KeySlot(0)), 16)),
+        values(Operand(slots.At(slots.ValueSlot(0)), kKeys * kSwizzleBytes)) {}
 
   // 16 columns further are 32 bytes, 64 columns further another array of rows; in units of 16.
-  __device__ static uint64_t Step(int k, int rows) {
+  __device__ static uint32_t Step(int k, int rows) {
     return k / 4 * (rows * kSwizzleBytes / 16) + k % 4 * 2;
   }
 
@@ -210,36 +56,44 @@ struct GroupTile {
     BeginProducts();
   }
 
-  __device__ void Score(uint32_t keys) {
-    const uint64_t k = Operand(keys, 16);
+  // Tiles by their numbers: little is left to compute between a turn's begin and the products.
+  __device__ static uint32_t InSlot(int tile) { return tile % 2 * (Place::kTileBytes / 16); }
+
+  __device__ void Score(int tile) {
+    const uint32_t k = keys + InSlot(tile);
 #pragma unroll
     for (int i = 0; i < kDim / 16; ++i) {
-      Product<kKeys>(softmax.logits[0][0], q + Step(i, kRows), k + Step(i, kKeys), i > 0);
+      Product<kKeys>(softmax.logits[0][0], q + Step(i, kTileQueries), k + Step(i, kKeys), i > 0);
     }
     CommitProducts();
   }
 
-  __device__ void AddValues(uint32_t values) {
+  __device__ void AddValues(int tile) {
     constexpr int kPart = kDim < 128 ? kDim : 128;  // columns of one product
+    const uint32_t v = values + InSlot(tile);
 #pragma unroll
     for (int i = 0; i < kKeys / 16; ++i) {
 #pragma unroll
       for (int part = 0; part < kDim / kPart; ++part) {
-        const uint32_t from = values + part * (kPart / 64) * (kKeys * kSwizzleBytes);
+        const int further = part * (kPart / 64) * kKeys + i * 16;  // rows
         RegisterProduct<kPart>(softmax.out[0][part * (kPart / 8)], weights[i],
-                               Operand(from, kKeys * kSwizzleBytes) + i * kSwizzleBytes);
+                               v + further * (kSwizzleBytes / 16));
       }
     }
     CommitProducts();
   }
 
-  __device__ void Weigh(const ChunkLanes& chunk, const KeyRange& range, int window, int tile) {
+  __device__ void Weigh(const KeyRange& range, int window, int tile) {
     Pin(softmax.logits[0]);
     const int first = tile * kKeys;
     if (first < range.full_from || first + kKeys > range.full_to) {
-      Mask(chunk, range, window, first, softmax);
+      Mask(range, window, first, softmax);
     }
     softmax.Weigh();
+    Pin(softmax.logits[0]);
+    // Never so. ptxas knows of nothing that a wait for products depends on, and would move the one
+    // that follows to before the weights, which are to be made meanwhile; not over a store.
+    if (softmax.sum[0][0] + softmax.sum[0][1] < 0) KeepBefore(softmax.sum[0][0]);
   }
 
   // REQUIRES: no product runs.
@@ -252,107 +106,317 @@ struct GroupTile {
   }
 };
 
-// By the computing warpgroups.
+// The number of tiles of keys: at least one, of zeros that nobody sees, since a split lane may hold
+// nothing yet.
+template <int kDim>
+__device__ int TilesOf(const KeyRange& range) {
+  constexpr int kKeys = WgmmaLayout<kDim>::kKeys;
+  return max((range.end + kKeys - 1) / kKeys, 1);
+}
+
+// A tile of queries of a head, by its number in the launch: heads first, so that the tiles with
+// most work of all heads begin together.
+struct Item {
+  PrefillTile tile;
+  int head;
+
+  __device__ Item(const PrefillAttention& prefill, int number)
+      : tile(prefill.tiles[number / prefill.lanes.heads]), head(number % prefill.lanes.heads) {}
+};
+
+// Queries of an item, zeros behind the last.
 template <int kDim>
 __device__ void LoadQueries(const void* q, const Queries& queries, uint32_t to) {
-  using Place = Layout<kDim>;
+  constexpr int kQuads = WgmmaLayout<kDim>::kQuads;
 #pragma unroll 4
-  for (int i = threadIdx.x; i < kRows * Place::kQuads; i += kComputing) {
-    const int row = i / Place::kQuads, quad = i % Place::kQuads;
+  for (int i = LoadingThread(); i < kTileQueries * kQuads; i += kGroupThreads) {
+    const int row = i / kQuads, quad = i % kQuads;
     const bool live = row < queries.rows;
     const std::byte* from =
         static_cast<const std::byte*>(q) + queries.Row(live ? row : 0) * (kDim * 2) + quad * 16;
-    CopyAsync(to + Swizzled<kRows>(row, quad), from, live);
+    CopyAsyncIf(live, to + Swizzled<kTileQueries>(row, quad), from);
   }
-  WaitForCopies();
-  FenceForProducts();
-  SyncNamed(3, kComputing);
 }
 
-// One warpgroup's rows over all tiles. The two take turns in starting products: named barriers
-// 1, 2.
+struct TileCopy {
+  uint32_t to, filled;
+  int pages;  // in thread b of a warp, that of the tile's keys from 16 b on
+  int row;    // of the step's, of its first key
+};
+
+// A tile of plain keys or values, by the copy engine; one thread asks for all.
 template <int kDim>
-__device__ void Compute(const Slots<kDim>& slots, const ChunkLanes& chunk, const KeyRange& range,
-                        int window, GroupTile<kDim>& group) {
+__device__ void CopyTile(const Lane& lane, const BulkKeys& bulk, bool value, TileCopy copy) {
+  using Place = WgmmaLayout<kDim>;
+  constexpr int kRows = 1 << KeyRange::kPageShift;
+  const bool first = LoadingThread() == 0;
+  if (first) ArriveForBytes(copy.filled, Place::kTileBytes, kGroupThreads);
+#pragma unroll
+  for (int rows = 0; rows < Place::kKeys; rows += kRows) {
+    const int page = __shfl_sync(~0u, copy.pages, rows / kBlockRows);
+    if (!first) continue;
+    const int half = value ? 1 : 0;
+    const BoxPlace from = bulk.pages ? BoxPlace{0, 0, lane.number * 2 + half, page}
+                                     : BoxPlace{0, copy.row + rows, half, lane.head};
+#pragma unroll
+    for (int columns = 0; columns < kDim; columns += 64) {
+      CopyBox(copy.to + (columns / 64 * Place::kKeys + rows) * kSwizzleBytes, bulk.map,
+              {columns, from.row, from.half, from.last}, copy.filled);
+    }
+  }
+}
+
+// What is loaded in which order: slots are given back in it. Keys of tile 0, 1, values of 0, keys
+// of 2, values of 1, ...
+struct LoadStep {
+  int tile;
+  bool value;
+
+  __device__ LoadStep(int step, int tiles)
+      : tile((step + 1) / 2), value(step > 0 && step % 2 == 0) {
+    if (tile == tiles) value = true;  // there are no more keys
+    if (value) --tile;
+  }
+};
+
+// Keys and values of plain rows. begin: the number of the first tile.
+template <int kDim>
+__device__ void LoadPlain(const Lane& lane, const KeyRange& range, const Slots<kDim>& slots,
+                          int begin, int tiles) {
+  constexpr int kKeys = WgmmaLayout<kDim>::kKeys;
+  const RowLoads<kDim> rows(lane, range);
+  const PageFinder finder(lane, range);
+  const BulkKeys bulk = range.Bulk(lane);
+  if (bulk.map != nullptr && LoadingThread() == 0) AcquireMap(bulk.map);
+  const auto fresh_first = static_cast<int>(lane.fresh_first);
+  // Of the warp's threads each looks up the page of 16 keys of a tile, long before its use.
+  const auto find = [&](int tile) {
+    const int block = threadIdx.x % 32;
+    return block < RowLoads<kDim>::kBlocks ? finder.Find(tile * kKeys + block * kBlockRows) : 0;
+  };
+  int keys_pages = find(0), next_pages = find(1), loaded_pages = keys_pages;
+  int values_pages = keys_pages;
+#pragma unroll 1
+  for (int step = 0; step < 2 * tiles; ++step) {
+    const auto [tile, value] = LoadStep(step, tiles);
+    const int number = begin + tile, first = tile * kKeys;
+    const int pages = value ? values_pages : keys_pages;
+    const int slot = value ? slots.ValueSlot(number) : slots.KeySlot(number);
+    slots.WaitEmptied(slot, number);
+    if (bulk.Has(first, kKeys)) {
+      const int row = fresh_first + first + range.shift;
+      CopyTile<kDim>(lane, bulk, value, {slots.At(slot), slots.Filled(slot), pages, row});
+    } else {
+      rows.Copy(first, value, slots.At(slot), pages);
+      ArriveAfterCopies(slots.Filled(slot));
+    }
+    if (value) {
+      values_pages = loaded_pages;
+      continue;
+    }
+    loaded_pages = keys_pages;
+    keys_pages = next_pages;
+    next_pages = find(tile + 2);
+  }
+}
+
+// Keys and values of other rows: as bf16.
+template <int kDim>
+__device__ void LoadWidened(const Lane& lane, const KeyRange& range, const Slots<kDim>& slots,
+                            int begin, int tiles) {
+  constexpr int kKeys = WgmmaLayout<kDim>::kKeys;
+  const WidenedTile<kDim, kKeys, kGroupThreads> rows(lane, range);
+  // Of the warp's threads each looks up one block of 16 keys of a tile, long before its use.
+  const auto find = [&](int tile) -> const std::byte* {
+    const int block = threadIdx.x % 32;
+    if (block >= kKeys / kBlockRows) return nullptr;
+    return range.template Block<0>(lane, tile * kKeys + block * kBlockRows);
+  };
+  const std::byte* block = find(0);
+  for (int i = 0; i < tiles; ++i) {
+    const std::byte* next = find(i + 1);
+    const auto page_of = [&](int b) {
+      return reinterpret_cast<const std::byte*>(
+          __shfl_sync(~0u, reinterpret_cast<uint64_t>(block), b));
+    };
+    for (const bool value : {false, true}) {
+      const int number = begin + i;
+      const int slot = value ? slots.ValueSlot(number) : slots.KeySlot(number);
+      slots.WaitEmptied(slot, number);
+      rows.Fill(value, i * kKeys, page_of,
+                [&](int row, int quad) { return slots.At(slot) + Swizzled<kKeys>(row, quad); });
+      FenceForProducts();
+      ArriveAt(slots.Filled(slot));
+    }
+    block = next;
+  }
+}
+
+// Where a computing warpgroup is in what its block works on.
+struct Progress {
+  int item = 0;          // how many before it
+  int tiles_before = 0;  // of keys, of all of those
+};
+
+// The loading warpgroup: takes items and brings in what they need.
+template <int kDim, bool kPlain>
+__device__ void Load(const PrefillAttention& prefill, const Slots<kDim>& slots,
+                     SharedItems& shared) {
+  const LayerLanes& lanes = prefill.lanes;
+  const int count = prefill.tile_count * lanes.heads;
+  const bool first = LoadingThread() == 0;
+  int taken = first ? atomicAdd(prefill.work, 1) : 0;
+  int published = 0, tiles_before = 0;
+  const auto publish = [&](int number) {
+    if (first) {
+      shared.numbers[published % 2] = number;
+      ArriveAt(slots.Filled(slots.ItemSlot(published)));
+    }
+    ArriveAfterCopies(slots.Filled(slots.ItemSlot(published)));
+    ++published;
+  };
+  while (true) {
+    if (first) shared.taken = taken;
+    SyncNamed(kLoadingBarrier, kGroupThreads);
+    const int number = shared.taken;
+    SyncNamed(kLoadingBarrier, kGroupThreads);
+    if (number >= count) break;
+    if (first) taken = atomicAdd(prefill.work, 1);  // long before its use
+    const Item item(prefill, number);
+    const Lane lane = LaneOf(lanes, item.tile.chunk, item.head);
+    if (lane.lane_class.plain != kPlain) continue;  // another launch's
+    const Queries queries = QueriesOf(lanes, lane, item.tile, item.head, kTileQueries);
+    const KeyRange range(lane.chunk, queries, lanes.window);
+    slots.WaitForQuerySlot(published);
+    LoadQueries<kDim>(prefill.q, queries, slots.memory + slots.QueryOffset(published));
+    publish(number);
+    const int tiles = TilesOf<kDim>(range);
+    if constexpr (kPlain) {
+      LoadPlain(lane, range, slots, tiles_before, tiles);
+    } else {
+      LoadWidened(lane, range, slots, tiles_before, tiles);
+    }
+    tiles_before += tiles;
+  }
+  slots.WaitForQuerySlot(published);
+  publish(kNoMore);
+  WaitForCopies();
+  // The last block leaves the numbers as it found them.
+  if (!first) return;
+  __threadfence();
+  if (atomicAdd(prefill.work + 1, 1) != static_cast<int>(gridDim.x) - 1) return;
+  prefill.work[0] = prefill.work[1] = 0;
+}
+
+struct Walk {
+  const KeyRange& range;
+  BulkKeys bulk;
+  int window;  // of the model
+};
+
+// One warpgroup's rows over all tiles of keys. The two take turns in starting products: named
+// barriers 1, 2.
+template <int kDim>
+__device__ void Compute(const Slots<kDim>& slots, const Walk& walk, const Progress& progress,
+                        GroupTile<kDim>& group) {
   using Place = Slots<kDim>;
-  // At least one, of zeros that nobody sees: a split lane may hold nothing yet.
-  const int tiles = max((range.end + GroupTile<kDim>::kKeys - 1) / GroupTile<kDim>::kKeys, 1);
-  const int turn = threadIdx.x / kGroupThreads == 0 ? 1 : 2, other = 3 - turn;
+  const auto& [range, bulk, window] = walk;
+  constexpr int kKeys = GroupTile<kDim>::kKeys;
+  const int begin = progress.tiles_before, end = begin + TilesOf<kDim>(range);
+  const int turn = Uniform(threadIdx.x / kGroupThreads) == 0 ? 1 : 2, other = 3 - turn;
   if (turn == 2) ArriveNamed(other, kComputing);
-  slots.WaitFilled(Place::KeySlot(0), 0);
+  slots.WaitFilled(Place::KeySlot(begin), begin);
   FenceForProducts();
   group.Begin();
-  group.Score(slots.At(Place::KeySlot(0)));
+  group.Score(begin);
   WaitForProducts<0>();
-  slots.SetEmptied(Place::KeySlot(0));
-  group.Weigh(chunk, range, window, 0);
+  slots.SetEmptied(Place::KeySlot(begin));
+  group.Weigh(range, window, 0);
   group.Settle();
-  for (int i = 1; i < tiles; ++i) {
+  for (int i = begin + 1; i < end; ++i) {
     const int keys = Place::KeySlot(i), values = Place::ValueSlot(i - 1);
     slots.WaitFilled(keys, i);
     slots.WaitFilled(values, i - 1);
-    FenceForProducts();
+    // What the copy engine has brought needs none.
+    if (!bulk.Has((i - begin - 1) * kKeys, 2 * kKeys)) FenceForProducts();
     SyncNamed(turn, kComputing);
     group.Begin();
-    group.Score(slots.At(keys));
-    group.AddValues(slots.At(values));
+    group.Score(i);
+    group.AddValues(i - 1);
     ArriveNamed(other, kComputing);
     WaitForProducts<1>();
     slots.SetEmptied(keys);
-    group.Weigh(chunk, range, window, i);
+    group.Weigh(range, window, i - begin);
     WaitForProducts<0>();
     slots.SetEmptied(values);
     group.Settle();
   }
+  slots.SetEmptied(Place::ItemSlot(progress.item));
   if (turn == 1) SyncNamed(turn, kComputing);  // the other's last word
-  slots.WaitFilled(Place::ValueSlot(tiles - 1), tiles - 1);
+  const int values = Place::ValueSlot(end - 1);
+  slots.WaitFilled(values, end - 1);
   FenceForProducts();
   group.Begin();
-  group.AddValues(slots.At(Place::ValueSlot(tiles - 1)));
+  group.AddValues(end - 1);
   WaitForProducts<0>();
   Pin(group.softmax.out[0]);
+  slots.SetEmptied(values);
+}
+
+// The computing warpgroups. memory: where slots.memory is.
+template <int kDim>
+__device__ void Work(const PrefillAttention& prefill, const Slots<kDim>& slots,
+                     const SharedItems& shared, const std::byte* memory) {
+  const LayerLanes& lanes = prefill.lanes;
+  Progress progress;
+  for (;; ++progress.item) {
+    slots.WaitFilled(slots.ItemSlot(progress.item), progress.item);
+    FenceForProducts();
+    const int number = shared.numbers[progress.item % 2];
+    if (number == kNoMore) return;
+    const Item item(prefill, number);
+    const Lane lane = LaneOf(lanes, item.tile.chunk, item.head);
+    const Queries queries = QueriesOf(lanes, lane, item.tile, item.head, kTileQueries);
+    const KeyRange range(lane.chunk, queries, lanes.window);
+    const int offset = slots.QueryOffset(progress.item);
+    GroupTile<kDim> group(queries, prefill.scale, slots, offset);
+    if (lane.chunk.compensates) {
+      const auto pair = [&](int r, int column) {
+        const std::byte* at =
+            memory + offset + Swizzled<kTileQueries>(r, column / 8) + column % 8 * 2;
+        return *reinterpret_cast<const uint32_t*>(at);
+      };
+      BeginWithTokens(lanes, lane, item.head, pair, group.softmax);
+    }
+    Compute(slots, {range, range.Bulk(lane), lanes.window}, progress, group);
+    group.softmax.Store(prefill.out, prefill.lse);
+    progress.tiles_before += TilesOf<kDim>(range);
+  }
 }
 
 template <int kDim, bool kPlain>
 __global__ void __launch_bounds__(kThreads, 1) AttendTiles(PrefillAttention prefill) {
-  using Place = Layout<kDim>;
-  extern __shared__ std::byte shared[];
-  __shared__ uint64_t barriers[8];
-  const LayerLanes& lanes = prefill.lanes;
-  const PrefillTile tile = prefill.tiles[blockIdx.y];
-  const Lane lane = LaneOf(lanes, tile.chunk, blockIdx.x);
-  if (lane.lane_class.plain != kPlain) return;  // another launch's
-  const Queries queries = QueriesOf(lanes, lane, tile, kRows);
-  const KeyRange range(lane.chunk, queries, lanes.window);
-  const auto unaligned = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
-  const uint32_t skipped = -unaligned % Place::kAlignment, memory = unaligned + skipped;
-  const Slots<kDim> slots{memory + Place::kQueryBytes,
-                          static_cast<uint32_t>(__cvta_generic_to_shared(barriers))};
+  extern __shared__ std::byte unaligned[];
+  __shared__ SharedItems shared;
+  const auto at = static_cast<uint32_t>(__cvta_generic_to_shared(unaligned));
+  const uint32_t skipped = -at % WgmmaLayout<kDim>::kAlignment;
+  const auto barriers = static_cast<uint32_t>(__cvta_generic_to_shared(shared.barriers));
+  const Slots<kDim> slots{Uniform(at + skipped), Uniform(barriers)};
   if (threadIdx.x == 0) slots.Init();
   __syncthreads();
   if (threadIdx.x >= kComputing) {
     GiveRegisters<kLoadRegisters<kPlain>>();
-    KeyLoads<kDim, kPlain>(lane, range, slots).Run();
+    Load<kDim, kPlain>(prefill, slots, shared);
   } else {
     TakeRegisters<kComputeRegisters<kPlain>>();
-    LoadQueries<kDim>(prefill.q, queries, memory);
-    GroupTile<kDim> group(queries, prefill.scale, memory);
-    if (lane.chunk.compensates) {
-      const auto pair = [&](int r, int column) {
-        const std::byte* at = shared + skipped + Swizzled<kRows>(r, column / 8) + column % 8 * 2;
-        return *reinterpret_cast<const uint32_t*>(at);
-      };
-      BeginWithTokens(lanes, lane, pair, group.softmax);
-    }
-    Compute(slots, lane.chunk, range, lanes.window, group);
-    group.softmax.Store(prefill.out, prefill.lse);
+    Work<kDim>(prefill, slots, shared, unaligned + skipped);
   }
 }
 
 template <int kDim>
 PrefillKernel Kernel(bool plain) {
   return {plain ? AttendTiles<kDim, true> : AttendTiles<kDim, false>, kThreads,
-          Layout<kDim>::kBytes, kRows};
+          WgmmaLayout<kDim>::kBytes, kTileQueries, true};
 }
 
 }  // namespace

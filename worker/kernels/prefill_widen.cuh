@@ -3,7 +3,7 @@
 // of the cache is kept a second time, whatever the context.
 #pragma once
 
-#include "worker/kernels/prefill_tile.cuh"
+#include "worker/kernels/prefill_keys.cuh"
 #include "worker/kernels/row_codes.cuh"
 #include "worker/kernels/row_widen.cuh"
 

@@ -27,8 +27,10 @@ __device__ inline void StoreShared(uint32_t to, uint4 quad) {
                : "memory");
 }
 
-// Two of 128, the magnitude from which on bf16 counts in ones.
-__device__ inline uint32_t Pair128() { return 0x43004300u; }
+// Two of 128, the magnitude from which on bf16 counts in ones. From what only the device knows
+// (gridDim.z is 1 everywhere), so that it stays in a register: an instruction of two bitwise
+// operations takes one constant only.
+__device__ inline uint32_t Pair128() { return 0x43004300u + (gridDim.z - 1); }
 
 // Of bytes 0 and 2. int8: 0x4300 | low seven bits is 128 + those; the sign's bit in that place
 // makes 128 to 256.
