@@ -45,7 +45,7 @@ double WeightsOf(const Share& share, const ModelConfig& config) {
   for (int layer = 0; layer < config.layers; ++layer) {
     const auto heads = static_cast<int64_t>(share.heads[layer].size());
     count += heads * (2 * config.group() + 2) * config.head_dim * hidden;
-    count += int64_t{share.mlp_columns[layer].size()} * 3 * hidden;
+    count += int64_t{share.mlp_columns[layer].size()} * config.mlp_matrices() * hidden;
   }
   return static_cast<double>(count);
 }

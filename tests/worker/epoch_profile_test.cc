@@ -18,22 +18,31 @@ LocalOptions Measured(int workers, const std::string& plan) {
   return options;
 }
 
+void ExpectFigures(const v1::SharedProfile& shared) {
+  // From what the slowest machine could do to what none can.
+  EXPECT_LT(shared.read_bytes_per_s(), 1e13);
+  EXPECT_GT(shared.weights_per_s(), 1e7);
+  EXPECT_LT(shared.weights_per_s(), 1e13);
+  EXPECT_GE(shared.layer_s(), 0);
+  EXPECT_LT(shared.layer_s(), 1);
+  EXPECT_GT(shared.sum_s(), 1e-7);
+  EXPECT_LT(shared.sum_s(), 1);
+}
+
 TEST(EpochProfile, EveryWorkerTellsWhatStepsCostIt) {
-  const auto workers = LocalWorkers::Begin(Measured(2, "full"));
-  ASSERT_TRUE(workers.ok()) << workers.status();
-  for (int rank = 0; rank < 2; ++rank) {
-    const auto& shared = (*workers)->shared(rank);
-    ASSERT_TRUE(shared.has_value());
-    // From what the slowest machine could do to what none can.
-    EXPECT_GT(shared->read_bytes_per_s(), 1e7);
-    EXPECT_LT(shared->read_bytes_per_s(), 1e13);
-    EXPECT_GT(shared->weights_per_s(), 1e7);
-    EXPECT_LT(shared->weights_per_s(), 1e13);
-    EXPECT_GE(shared->layer_s(), 0);
-    EXPECT_LT(shared->layer_s(), 1);
-    EXPECT_GT(shared->sum_s(), 1e-7);
-    EXPECT_LT(shared->sum_s(), 1);
+  bool told[2] = {};
+  // Where others take the processor meanwhile, far steps may have been the faster ones.
+  for (int attempt = 0; attempt < 10 && !(told[0] && told[1]); ++attempt) {
+    const auto workers = LocalWorkers::Begin(Measured(2, "full"));
+    ASSERT_TRUE(workers.ok()) << workers.status();
+    for (int rank = 0; rank < 2; ++rank) {
+      const auto& shared = (*workers)->shared(rank);
+      ASSERT_TRUE(shared.has_value());
+      ExpectFigures(*shared);
+      told[rank] |= shared->read_bytes_per_s() > 1e7;
+    }
   }
+  EXPECT_TRUE(told[0] && told[1]) << "no rate of reading";
 }
 
 TEST(EpochProfile, AloneThereAreNoSumsAndWindowsAreTooLittleToTell) {
