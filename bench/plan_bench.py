@@ -161,13 +161,18 @@ def measure_speed(args, length):
             Server(args.headlong, args.model, PLANS["plan"]) as plan:
         prompt = pathlib.Path(folder) / "prompt.json"
         write_prompt(args, length, prompt)
+        reached = []
         for repetition in range(repetitions + 1):
+            reached.append(ceilings(args))  # they change with what else the machine does
             for name, server in (("full", full), ("plan", plan)):
                 timed = time_once(args, server, prompt)
                 if repetition > 0:  # the first warms both up
                     runs[name].append(timed)
         report = {"prompt_tokens": length, "decode_tokens": DECODE_TOKENS - 1,
-                  "repetitions": repetitions, "runs": runs, "ceilings": ceilings(args),
+                  "repetitions": repetitions, "runs": runs,
+                  "ceilings": {key: statistics.median(once[key] for once in reached)
+                               for key in reached[0]},
+                  "ceiling_runs": reached,
                   "peak_memory": {"full": full.peak_memory(args.headlong),
                                   "plan": plan.peak_memory(args.headlong)}}
     for what in ("prefill_ms", "decode_ms_per_token"):
