@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -42,6 +43,28 @@ struct HeadMoments {
   std::vector<double> queries;
   std::vector<double> keys;
   std::vector<double> values;
+};
+
+// Those of all heads of a prompt so far.
+class MomentsByHead {
+ public:
+  HeadMoments& Of(int layer, int head) {
+    HeadMoments& moments = heads_[{layer, head}];
+    moments.layer = layer;
+    moments.head = head;
+    return moments;
+  }
+
+  // Layer by layer, and forgets them.
+  std::vector<HeadMoments> Take() {
+    std::vector<HeadMoments> result;
+    for (auto& [place, moments] : heads_) result.push_back(std::move(moments));
+    heads_.clear();
+    return result;
+  }
+
+ private:
+  std::map<std::pair<int, int>, HeadMoments> heads_;
 };
 
 // One query head's attention, summed over rows.

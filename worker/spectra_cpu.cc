@@ -45,12 +45,7 @@ void SpectraCpu::Add(int layer, const float* qkv, const Batch& batch) {
   for (const Chunk& chunk : batch.chunks) {
     if (!chunk.spectra) continue;
     std::vector<HeadMoments*> sums;
-    for (const int head : held) {
-      HeadMoments& moments = moments_[{layer, head}];
-      moments.layer = layer;
-      moments.head = head;
-      sums.push_back(&moments);
-    }
+    for (const int head : held) sums.push_back(&moments_.Of(layer, head));
 #pragma omp parallel for schedule(dynamic)
     for (int64_t h = 0; h < count; ++h) {
       const float* const rows = qkv + chunk.first_row * columns;
@@ -63,13 +58,6 @@ void SpectraCpu::Add(int layer, const float* qkv, const Batch& batch) {
       AddMoments(x, sums[h]->values);
     }
   }
-}
-
-std::vector<HeadMoments> SpectraCpu::Take() {
-  std::vector<HeadMoments> result;
-  for (auto& [place, moments] : moments_) result.push_back(std::move(moments));
-  moments_.clear();
-  return result;
 }
 
 }  // namespace headlong

@@ -2,8 +2,6 @@
 // OpenMP inside.
 #pragma once
 
-#include <map>
-#include <utility>
 #include <vector>
 
 #include "worker/attention_shape.h"
@@ -22,13 +20,13 @@ class SpectraCpu {
   void Add(int layer, const float* qkv, const Batch& batch);
 
   // What came together since the last call, by layer and head.
-  std::vector<HeadMoments> Take();
+  std::vector<HeadMoments> Take() { return moments_.Take(); }
 
  private:
   const int head_dim_;
   const int group_;
   const std::vector<std::vector<int>> heads_;  // [layer] -> KV heads held
-  std::map<std::pair<int, int>, HeadMoments> moments_;
+  MomentsByHead moments_;
 };
 
 }  // namespace headlong

@@ -52,22 +52,12 @@ void SpectraCuda::AddChunk(int layer, const cuda::MomentRows& rows, cudaStream_t
             "reading moments");
   CheckCuda(cudaStreamSynchronize(stream), "reading moments");
   for (int i = 0; i < rows.heads; ++i) {
-    const int head = heads_[layer][i];
-    HeadMoments& moments = moments_[{layer, head}];
-    moments.layer = layer;
-    moments.head = head;
+    HeadMoments& moments = moments_.Of(layer, heads_[layer][i]);
     const float* from = &read_[3 * i * matrix];
     AddTriangle(from, head_dim_, moments.queries);
     AddTriangle(from + matrix, head_dim_, moments.keys);
     AddTriangle(from + 2 * matrix, head_dim_, moments.values);
   }
-}
-
-std::vector<HeadMoments> SpectraCuda::Take() {
-  std::vector<HeadMoments> result;
-  for (auto& [place, moments] : moments_) result.push_back(std::move(moments));
-  moments_.clear();
-  return result;
 }
 
 }  // namespace headlong

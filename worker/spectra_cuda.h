@@ -4,8 +4,6 @@
 
 #include <cuda_runtime_api.h>
 
-#include <map>
-#include <utility>
 #include <vector>
 
 #include "worker/attention_shape.h"
@@ -26,7 +24,7 @@ class SpectraCuda {
   // projection; cos_sin as cuda::RopeTable makes it. Waits for the stream where a chunk asks.
   void Add(int layer, const float* qkv, const float* cos_sin, cudaStream_t stream);
   // What came together since the last call, by layer and head.
-  std::vector<HeadMoments> Take();
+  std::vector<HeadMoments> Take() { return moments_.Take(); }
 
  private:
   void AddChunk(int layer, const cuda::MomentRows& rows, cudaStream_t stream);
@@ -42,7 +40,7 @@ class SpectraCuda {
   std::vector<Rows> asked_;
   cuda::DeviceArray<float> sums_;  // of one layer's chunk, taken when one asks
   std::vector<float> read_;
-  std::map<std::pair<int, int>, HeadMoments> moments_;
+  MomentsByHead moments_;
 };
 
 }  // namespace headlong

@@ -11,6 +11,15 @@
   HEADLONG_SUMS_4(c, i), HEADLONG_SUMS_4(c, (i) + 4), HEADLONG_SUMS_4(c, (i) + 8), \
       HEADLONG_SUMS_4(c, (i) + 12)
 #define HEADLONG_SUMS_32(c, i) HEADLONG_SUMS_16(c, i), HEADLONG_SUMS_16(c, (i) + 16)
+// What those operands are called in an instruction's text: 32 sums, and 32 more.
+#define HEADLONG_NAMES_32                                                  \
+  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
+  "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define HEADLONG_NAMES_64                                                       \
+  HEADLONG_NAMES_32                                                             \
+  ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, "                   \
+  "%43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, " \
+  "%58, %59, %60, %61, %62, %63"
 // High half of an operand's description: eight rows of 128 bytes are 1024 bytes, 128-byte swizzle.
 #define HEADLONG_EIGHT_ROWS "0x40000040"
 
@@ -32,10 +41,7 @@ __device__ inline void Product<64>(float* c, uint32_t a, uint32_t b, bool add) {
       "{.reg .pred p; setp.ne.b32 p, %34, 0; .reg .b64 a, b; "
       "mov.b64 a, {%32, " HEADLONG_EIGHT_ROWS "}; mov.b64 b, {%33, " HEADLONG_EIGHT_ROWS
       "}; "
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, "
-      "%30, %31"
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" HEADLONG_NAMES_32
       "}, a, b, p, 1, 1, 0, 0;}"
       : HEADLONG_SUMS_32(c, 0)
       : "r"(a), "r"(b), "r"(int{add}));
@@ -47,12 +53,7 @@ __device__ inline void Product<128>(float* c, uint32_t a, uint32_t b, bool add) 
       "{.reg .pred p; setp.ne.b32 p, %66, 0; .reg .b64 a, b; "
       "mov.b64 a, {%64, " HEADLONG_EIGHT_ROWS "}; mov.b64 b, {%65, " HEADLONG_EIGHT_ROWS
       "}; "
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, "
-      "%30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, "
-      "%44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, "
-      "%58, %59, %60, %61, %62, %63"
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" HEADLONG_NAMES_64
       "}, a, b, p, 1, 1, 0, 0;}"
       : HEADLONG_SUMS_32(c, 0), HEADLONG_SUMS_32(c, 32)
       : "r"(a), "r"(b), "r"(int{add}));
@@ -62,10 +63,7 @@ template <>
 __device__ inline void RegisterProduct<64>(float* c, const uint32_t (&a)[4], uint32_t b) {
   asm volatile("{.reg .b64 b; mov.b64 b, {%36, " HEADLONG_EIGHT_ROWS
                "}; "
-               "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
-               "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-               "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, "
-               "%30, %31"
+               "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" HEADLONG_NAMES_32
                "}, {%32, %33, %34, %35}, b, 1, 1, 1, 1;}"
                : HEADLONG_SUMS_32(c, 0)
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b));
@@ -75,12 +73,7 @@ template <>
 __device__ inline void RegisterProduct<128>(float* c, const uint32_t (&a)[4], uint32_t b) {
   asm volatile("{.reg .b64 b; mov.b64 b, {%68, " HEADLONG_EIGHT_ROWS
                "}; "
-               "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
-               "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-               "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, "
-               "%30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, "
-               "%44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, "
-               "%58, %59, %60, %61, %62, %63"
+               "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" HEADLONG_NAMES_64
                "}, {%64, %65, %66, %67}, b, 1, 1, 1, 1;}"
                : HEADLONG_SUMS_32(c, 0), HEADLONG_SUMS_32(c, 32)
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b));
@@ -91,4 +84,6 @@ __device__ inline void RegisterProduct<128>(float* c, const uint32_t (&a)[4], ui
 #undef HEADLONG_SUMS_4
 #undef HEADLONG_SUMS_16
 #undef HEADLONG_SUMS_32
+#undef HEADLONG_NAMES_32
+#undef HEADLONG_NAMES_64
 #undef HEADLONG_EIGHT_ROWS
