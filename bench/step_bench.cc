@@ -132,9 +132,7 @@ absl::Status Run(const Arguments& arguments) {
   auto opened = Checkpoint::Open(arguments.model, config);
   if (absl::IsNotFound(opened.status())) opened = Checkpoint::Dummy(config);
   RETURN_IF_ERROR(opened.status());
-  const PlanShape shape{
-      config.layers, config.kv_heads, (*opened)->fingerprint(), config.layer_windows, 0,
-      config.alibi()};
+  const PlanShape shape = PlanShapeOf(config, (*opened)->fingerprint());
   ASSIGN_OR_RETURN(const Plan plan, Plan::Load("", arguments.model, shape));
   DeviceChoice choice{-1, "cpu", ""};
   if (arguments.device != "cpu") {

@@ -10,22 +10,11 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "cache/plan_shape.h"
 #include "cache/policy.h"
 #include "cache/projections.h"
 
 namespace headlong {
-
-struct PlanShape {
-  int layers = 0;
-  int kv_heads = 0;
-  std::string model_fingerprint = {};  // checked when the plan names one and this is not empty
-  // By layer, 0: none; empty: no layer has one. Load bounds the plan by them.
-  std::vector<int64_t> layer_windows = {};
-  int head_dim = 0;  // ranks are checked against it where it is not 0
-  // Logits fall with the distance of a key (ALiBi). What a window dropped has no distance of its
-  // own, so no policy has a compensation token: absent it is "none", and "mean" is refused.
-  bool alibi = false;
-};
 
 class Plan {
  public:

@@ -105,8 +105,7 @@ absl::Status PlanNow(const RunningFlags& flags, const Terminal& terminal) {
 }
 
 absl::StatusOr<Plan> PlanOfFlags(const SimulateFlags& flags, const ModelConfig& config) {
-  const PlanShape shape{config.layers, config.kv_heads, "", config.layer_windows, 0,
-                        config.alibi()};
+  const PlanShape shape = PlanShapeOf(config);
   if (flags.plan == "full" || flags.plan == "local" || flags.plan.ends_with(".json")) {
     return Plan::Load(flags.plan, "", shape);
   }

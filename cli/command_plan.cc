@@ -52,10 +52,6 @@ struct ReportFlags {
   OutputFlag output;
 };
 
-PlanShape ShapeOf(const ModelConfig& config) {
-  return {config.layers, config.kv_heads, "", config.layer_windows, 0, config.alibi()};
-}
-
 MapStyle StyleOf(const Terminal& terminal) {
   const TerminalTraits& traits = terminal.traits();
   return {terminal.colours_stdout(), traits.utf8, traits.width};
@@ -78,13 +74,13 @@ absl::Status Import(const ImportFlags& flags) {
   options.compensation = none ? Compensation::kNone : Compensation::kMean;
   options.format = HeadFormatOf(flags.format);
   options.q_heads = config.q_heads;
-  ASSIGN_OR_RETURN(const Plan plan, PlanFromScores(text, ShapeOf(config), options, flags.file));
+  ASSIGN_OR_RETURN(const Plan plan, PlanFromScores(text, PlanShapeOf(config), options, flags.file));
   return PrintOrWrite(flags.out, plan.ToJson() + "\n");
 }
 
 absl::Status Export(const ExportFlags& flags) {
   ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(flags.model));
-  PlanShape shape = ShapeOf(config);
+  PlanShape shape = PlanShapeOf(config);
   shape.layer_windows.clear();  // a sliding window makes no head local
   ASSIGN_OR_RETURN(const Plan plan, Plan::Load(flags.plan, flags.model, shape));
   return PrintOrWrite(flags.out, HeadPattern(plan, HeadFormatOf(flags.format)));
@@ -93,9 +89,9 @@ absl::Status Export(const ExportFlags& flags) {
 ExitCode Diff(const DiffFlags& flags, const Terminal& terminal) {
   const absl::StatusOr<ModelConfig> config = ReadModelConfig(flags.model);
   if (!config.ok()) return Fail(config.status());
-  const absl::StatusOr<Plan> a = Plan::Load(flags.a, flags.model, ShapeOf(*config));
+  const absl::StatusOr<Plan> a = Plan::Load(flags.a, flags.model, PlanShapeOf(*config));
   if (!a.ok()) return Fail(a.status());
-  const absl::StatusOr<Plan> b = Plan::Load(flags.b, flags.model, ShapeOf(*config));
+  const absl::StatusOr<Plan> b = Plan::Load(flags.b, flags.model, PlanShapeOf(*config));
   if (!b.ok()) return Fail(b.status());
   const int64_t length = flags.context > 0 ? flags.context : config->max_context;
   const PlanDiff diff =

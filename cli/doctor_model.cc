@@ -167,12 +167,8 @@ void CheckModel(const TargetFlags& target, Findings& findings) {
   CheckTokenizer(folder, findings);
   const std::shared_ptr<const Checkpoint> checkpoint = CheckWeights(folder, *config, findings);
   // A plan is held against the weights by their fingerprint, where they can be read.
-  const PlanShape shape{config->layers,
-                        config->kv_heads,
-                        checkpoint == nullptr ? "" : checkpoint->fingerprint(),
-                        config->layer_windows,
-                        0,
-                        config->alibi()};
+  const PlanShape shape =
+      PlanShapeOf(*config, checkpoint == nullptr ? "" : checkpoint->fingerprint());
   const absl::StatusOr<Plan> plan = CheckPlan(target, shape, findings);
   if (!plan.ok() || checkpoint == nullptr || !device) return;
   const absl::StatusOr<LocalClusterOptions> options =

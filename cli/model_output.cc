@@ -69,9 +69,7 @@ absl::StatusOr<OfflineModel> OpenModelFolder(const std::filesystem::path& folder
   ASSIGN_OR_RETURN(const ModelConfig config, LoadModelConfig(folder));
   ASSIGN_OR_RETURN(const std::shared_ptr<const Checkpoint> checkpoint,
                    Checkpoint::Open(folder, config));
-  const PlanShape shape{
-      config.layers, config.kv_heads, checkpoint->fingerprint(), config.layer_windows, 0,
-      config.alibi()};
+  const PlanShape shape = PlanShapeOf(config, checkpoint->fingerprint());
   ASSIGN_OR_RETURN(const Plan plan, Plan::Load(plan_name, folder, shape));
   OfflineModel model;
   model.description.set_name(std::filesystem::weakly_canonical(folder).filename().string());

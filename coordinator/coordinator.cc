@@ -144,9 +144,7 @@ absl::StatusOr<ServedModel> LoadServedModel(const CoordinatorOptions& options) {
   } else {
     ASSIGN_OR_RETURN(model.tokenizer, LoadTokenizer(options.model_dir));
   }
-  const PlanShape shape{model.config.layers,       model.config.kv_heads,
-                        checkpoint->fingerprint(), model.config.layer_windows,
-                        model.config.head_dim,     model.config.alibi()};
+  const PlanShape shape = PlanShapeOf(model.config, checkpoint->fingerprint());
   ASSIGN_OR_RETURN(Plan plan, Plan::Load(options.plan, options.model_dir, shape));
   RETURN_IF_ERROR(
       LoadProjections(Plan::File(options.plan, options.model_dir), model.config.head_dim, plan));

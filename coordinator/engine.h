@@ -50,7 +50,7 @@ class Engine {
   void WorkerClosed(LinkId link);
   absl::Status PutKey(uint64_t epoch, const std::string& key, const std::string& value);
   absl::StatusOr<std::string> GetKey(uint64_t epoch, const std::string& key) const;
-  // What operators ask: a new epoch once no step is in flight. Errors are admin.proto's.
+  // What operators ask (errors: admin.proto): a new epoch. The answer is the one that ends for it.
   absl::Status Drain(const v1::DrainWorkerRequest& ask);
   absl::StatusOr<uint64_t> ApplyPlacement(const v1::ApplyPlacementRequest& ask);
   absl::StatusOr<uint64_t> ApplyPlan(const v1::ApplyPlanRequest& ask);

@@ -306,8 +306,7 @@ absl::StatusOr<uint64_t> Engine::ApplyPlacement(const v1::ApplyPlacementRequest&
 }
 
 absl::StatusOr<uint64_t> Engine::ApplyPlan(const v1::ApplyPlanRequest& ask) {
-  const PlanShape shape{config_.layers,        config_.kv_heads, options_.fingerprint,
-                        config_.layer_windows, config_.head_dim, config_.alibi()};
+  const PlanShape shape = PlanShapeOf(config_, options_.fingerprint);
   ASSIGN_OR_RETURN(Plan given, Plan::FromJson(ask.plan_json(), shape, "plan"));
   if (!given.projections_file().empty()) {
     ASSIGN_OR_RETURN(auto projections, FromWire(ask.projections(), config_.head_dim));

@@ -61,7 +61,7 @@ void AddQkv(const ModelConfig& config, int layer, std::vector<FamilyTensor>& ten
         {Weight(OfLayer(config, layer, kMptQkv)), {widths.q + 2 * widths.kv, hidden}});
     return;
   }
-  const std::string prefix = absl::StrCat("model.layers.", layer, ".self_attn.");
+  const std::string prefix = OfLayer(config, layer, "self_attn.");
   tensors.push_back({prefix + "q_proj.weight", {widths.q, hidden}});
   tensors.push_back({prefix + "k_proj.weight", {widths.kv, hidden}});
   tensors.push_back({prefix + "v_proj.weight", {widths.kv, hidden}});
@@ -69,7 +69,7 @@ void AddQkv(const ModelConfig& config, int layer, std::vector<FamilyTensor>& ten
 
 void AddQkvVectors(const ModelConfig& config, int layer, std::vector<FamilyTensor>& tensors) {
   const Widths widths(config);
-  const std::string prefix = absl::StrCat("model.layers.", layer, ".self_attn.");
+  const std::string prefix = OfLayer(config, layer, "self_attn.");
   if (config.qkv_bias) {
     tensors.push_back({prefix + "q_proj.bias", {widths.q}});
     tensors.push_back({prefix + "k_proj.bias", {widths.kv}});

@@ -61,8 +61,7 @@ absl::StatusOr<std::unique_ptr<Epoch>> Epoch::Begin(const v1::Configure& configu
   const ModelConfig& config = *resources.config;
   RETURN_IF_ERROR(CheckLimits(configure, config));
   std::unique_ptr<Epoch> epoch(new Epoch(configure.epoch(), resources));
-  const PlanShape shape{config.layers,   config.kv_heads, resources.checkpoint->fingerprint(), {},
-                        config.head_dim, config.alibi()};
+  const PlanShape shape = PlanShapeOf(config, resources.checkpoint->fingerprint());
   ASSIGN_OR_RETURN(Plan plan, Plan::FromJson(configure.plan_json(), shape, "configure: plan"));
   RETURN_IF_ERROR(plan.CheckWindows(config.layer_windows));
   epoch->plan_ = std::make_unique<Plan>(std::move(plan));

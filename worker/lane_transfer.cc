@@ -61,7 +61,7 @@ absl::StatusOr<std::unique_ptr<LaneTransfer>> LaneTransfer::Create(const v1::Con
   if (rank < 0 || rank >= configure.transfer().workers_size()) {
     return absl::InvalidArgumentError(absl::StrCat("transfer: no worker of rank ", rank));
   }
-  const PlanShape shape{config.layers, config.kv_heads, fingerprint};
+  const PlanShape shape = PlanShapeOf(config, fingerprint);
   ASSIGN_OR_RETURN(Plan plan, Plan::FromJson(configure.plan_json(), shape, "configure: plan"));
   ASSIGN_OR_RETURN(const Storage storage, StorageFromName(configure.kv_cache_dtype()));
   std::unique_ptr<LaneTransfer> transfer(

@@ -259,7 +259,8 @@ void Session::EndEpoch() {
 }
 
 void Session::RunStep(const v1::Step& step) {
-  if (epoch_ == nullptr || step.epoch() != epoch_->number()) return;
+  // What was sent ahead is not begun where an epoch without it has been.
+  if (epoch_ == nullptr || step.epoch() != epoch_->number() || step.epoch() < newest_epoch_) return;
   current_step_ = step.step();
   busy_ = true;
   absl::StatusOr<v1::StepDone> done = epoch_->Run(step);

@@ -10,9 +10,9 @@
 namespace headlong {
 
 // Attention scores of every KV head, each the maximum over the query heads of its group: echo and
-// induction on repeated random ids (DESIGN 5.1); of needles the share of answers' tokens at which
-// the head's largest attention is on that token in the needle (Wu et al. 2024, arXiv 2404.15574).
-// Index: layer * kv_heads + head.
+// induction on repeated random ids (RazorAttention); of needles the share of answers' tokens at
+// which the head's largest attention is on that token in the needle (Wu et al. 2024, arXiv
+// 2404.15574). Index: layer * kv_heads + head.
 struct HeadScores {
   int layers = 0;
   int kv_heads = 0;

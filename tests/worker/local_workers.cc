@@ -102,9 +102,7 @@ absl::StatusOr<std::unique_ptr<LocalWorkers>> LocalWorkers::Begin(const LocalOpt
   for (float& frequency : workers->config_.rope_frequencies) {
     frequency = RoundToBits(frequency, options.rope_bits);
   }
-  const PlanShape shape{
-      workers->config_.layers, workers->config_.kv_heads, "", workers->config_.layer_windows, 0,
-      workers->config_.alibi()};
+  const PlanShape shape = PlanShapeOf(workers->config_);
   absl::StatusOr<Plan> plan = options.plan.starts_with('{')
                                   ? Plan::FromJson(options.plan, shape, "test plan")
                                   : Plan::Load(options.plan, options.model_dir, shape);
