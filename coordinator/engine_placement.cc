@@ -1,7 +1,10 @@
 // What the engine asks of `placement`, and what operators see of it.
 #include <algorithm>
 #include <limits>
+#include <map>
+#include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "common/status.h"
@@ -29,6 +32,24 @@ double WeightBytesPerSecond(const v1::Register& worker) {
   return worker.matmul_flops_one_row() / 2 * kFloatBytes;
 }
 
+// What the workers of one host reached together, divided as they would do alone. Who was put aside
+// while all computed is chance, and a placement must not follow it. Stays as it is where some
+// worker has no figure.
+void DivideByHost(const std::vector<const Member*>& members, const std::vector<double>& together,
+                  const std::vector<double*>& alone) {
+  std::map<std::string, std::pair<double, double>> sums;  // by host: together, alone
+  for (size_t i = 0; i < members.size(); ++i) {
+    if (together[i] <= 0 || *alone[i] <= 0) return;
+    auto& [reached, stated] = sums[members[i]->registration.host()];
+    reached += together[i];
+    stated += *alone[i];
+  }
+  for (size_t i = 0; i < members.size(); ++i) {
+    const auto& [reached, stated] = sums.at(members[i]->registration.host());
+    *alone[i] *= reached / stated;
+  }
+}
+
 // Where all workers were measured while they computed together, what they reached then.
 void UseShared(const std::vector<const Member*>& members, PlacementProblem& problem) {
   const bool all = std::all_of(members.begin(), members.end(),
@@ -36,14 +57,20 @@ void UseShared(const std::vector<const Member*>& members, PlacementProblem& prob
   if (!all || members.empty()) return;
   // Of a sum's time most is waiting, but for the worker that comes last.
   double sum_s = std::numeric_limits<double>::infinity();
+  std::vector<double> read, multiplied;
+  std::vector<double*> read_alone, multiplied_alone;
   for (size_t i = 0; i < members.size(); ++i) {
     const v1::SharedProfile& shared = *members[i]->shared;
     PlacementWorker& worker = problem.workers[i];
-    if (shared.read_bytes_per_s() > 0) worker.read_bytes_per_s = shared.read_bytes_per_s();
-    worker.weight_bytes_per_s = shared.weights_per_s() * problem.weight_element_bytes;
+    read.push_back(shared.read_bytes_per_s());
+    read_alone.push_back(&worker.read_bytes_per_s);
+    multiplied.push_back(shared.weights_per_s() * problem.weight_element_bytes);
+    multiplied_alone.push_back(&worker.weight_bytes_per_s);
     worker.layer_s = shared.layer_s();
     sum_s = std::min(sum_s, shared.sum_s());
   }
+  DivideByHost(members, read, read_alone);
+  DivideByHost(members, multiplied, multiplied_alone);
   if (sum_s > 0) problem.link.sum_latency_s = sum_s;
 }
 

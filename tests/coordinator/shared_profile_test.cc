@@ -28,7 +28,8 @@ TEST(FixedTimes, AreInTheStepAndInItsBound) {
 
 class SharedProfiles : public WithCoordinator {
  protected:
-  void Begin(double layer_s, double other_layer_s) {
+  // The first worker reached `share` times what the second did.
+  void Begin(double layer_s, double other_layer_s, double share = 1) {
     Start(2);
     FakeWorkerOptions options;
     options.shared.set_weights_per_s(1e9);
@@ -38,6 +39,7 @@ class SharedProfiles : public WithCoordinator {
     workers_.push_back(Worker(options));
     options.id = "w1";
     options.pid = 2;
+    options.shared.set_read_bytes_per_s(2e9 / share);
     options.shared.set_layer_s(other_layer_s);
     options.shared.set_sum_s(20e-6);
     workers_.push_back(Worker(options));
@@ -71,6 +73,18 @@ TEST_F(SharedProfiles, AreWhatAPlacementIsModelledWith) {
   EXPECT_NEAR(shown_.placement().step_ms(), StepMillis(shown_.report()), 1e-9);
   EXPECT_LE(shown_.placement().lower_bound_ms(), shown_.placement().step_ms());
   EXPECT_GT(shown_.placement().lower_bound_ms(), 24);
+}
+
+// The workers say the same of themselves alone; together one was put aside.
+TEST_F(SharedProfiles, ChanceBetweenWorkersOfAHostMovesNothing) {
+  Begin(0, 0, /*share=*/3);
+  ASSERT_TRUE(Show(1000, 1).ok());
+  ASSERT_EQ(shown_.placement().workers_size(), 2);
+  double attention_ms[2] = {};
+  for (int i = 0; i < 2; ++i) {
+    for (const double ms : shown_.report().workers(i).attention_ms()) attention_ms[i] += ms;
+  }
+  EXPECT_NEAR(attention_ms[0] / attention_ms[1], 1, 0.2);
 }
 
 TEST_F(SharedProfiles, AWorkloadBeyondTheServersIsRefused) {
