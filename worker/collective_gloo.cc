@@ -1,7 +1,6 @@
 // Gloo throws; no exception leaves this file.
 #include <gloo/allreduce.h>
 #include <gloo/math.h>
-#include <gloo/transport/unbound_buffer.h>
 
 #include <algorithm>
 #include <exception>
@@ -11,26 +10,42 @@
 #include "common/status.h"
 #include "worker/collective.h"
 #include "worker/gloo_context.h"
+#include "worker/gloo_messages.h"
 
 namespace headlong {
 namespace {
 
-constexpr uint64_t kGatherSlot = 1;  // tag of gather traffic; Gloo's own collectives use others
+// x += what the other ranks have, `others` [world - 1][count], in the order of all ranks.
+void AddInOrder(const float* others, int own_rank, int world, int64_t count, float* x) {
+  for (int64_t i = 0; i < count; ++i) {
+    float sum = own_rank == 0 ? x[i] : others[i];
+    for (int rank = 1; rank < world; ++rank) {
+      sum += rank == own_rank ? x[i] : others[(rank < own_rank ? rank : rank - 1) * count + i];
+    }
+    x[i] = sum;
+  }
+}
+
+constexpr int64_t kMessageFloats = GlooMessages::kMostUnread / 2 / sizeof(float);
 
 class GlooCollective final : public Collective {
  public:
-  GlooCollective(const GlooOptions& options, std::shared_ptr<gloo::rendezvous::Context> context)
-      : options_(options), context_(std::move(context)) {}
+  GlooCollective(const GlooOptions& options, Rendezvous& rendezvous)
+      : options_(options),
+        context_(ConnectMesh(options, "", rendezvous)),
+        messages_(options, rendezvous),
+        others_((options.world - 1) * kMessageFloats) {
+    float none = 0;
+    SumInRing(&none, 1);  // all ranks are ready for messages
+  }
 
   absl::Status Sum(Activations x, int64_t count) override {
-    if (count == 0) return absl::OkStatus();
+    auto* values = static_cast<float*>(x.data);
     return Guarded("sum", [&] {
-      gloo::AllreduceOptions options(context_);
-      options.setOutput(static_cast<float*>(x.data), count);
-      options.setReduceFunction(
-          static_cast<void (*)(void*, const void*, const void*, size_t)>(&gloo::sum<float>));
-      options.setTimeout(options_.timeout);
-      gloo::allreduce(options);
+      if (count > kMessageFloats && options_.world > 2) return SumInRing(values, count);
+      for (int64_t done = 0; done < count; done += kMessageFloats) {
+        SumByMessages(values + done, std::min(kMessageFloats, count - done));
+      }
     });
   }
 
@@ -41,10 +56,7 @@ class GlooCollective final : public Collective {
       if (options_.rank == 0) {
         Receive(static_cast<const float*>(x.data), rows, columns);
       } else if (rows * columns[options_.rank] > 0) {
-        auto buffer = context_->createUnboundBuffer(
-            x.data, sizeof(float) * int64_t{rows} * columns[options_.rank]);
-        buffer->send(0, kGatherSlot);
-        buffer->waitSend(options_.timeout);
+        messages_.Send(0, x.data, sizeof(float) * int64_t{rows} * columns[options_.rank]);
       }
     });
   }
@@ -56,6 +68,33 @@ class GlooCollective final : public Collective {
   }
 
  private:
+  // Each byte goes over the network twice, whatever the number of ranks.
+  void SumInRing(float* x, int64_t count) {
+    gloo::AllreduceOptions options(context_);
+    options.setOutput(x, count);
+    options.setReduceFunction(
+        static_cast<void (*)(void*, const void*, const void*, size_t)>(&gloo::sum<float>));
+    options.setTimeout(options_.timeout);
+    gloo::allreduce(options);
+  }
+
+  // Every rank sends to every other and adds in the order of the ranks: all get the same bits, after
+  // one message's time. A rank begins the next sum when it has all of this one: no more than two
+  // messages of a rank are unread.
+  void SumByMessages(float* x, int64_t count) {
+    const int64_t bytes = sizeof(float) * count;
+    for (int rank = 0; rank < options_.world; ++rank) {
+      if (rank != options_.rank) messages_.Send(rank, x, bytes);
+    }
+    float* part = others_.data();
+    for (int rank = 0; rank < options_.world; ++rank) {
+      if (rank == options_.rank) continue;
+      messages_.Receive(rank, part, bytes);
+      part += count;
+    }
+    AddInOrder(others_.data(), options_.rank, options_.world, count, x);
+  }
+
   void Receive(const float* own, int rows, const std::vector<int>& columns) {
     const int64_t total = std::accumulate(columns.begin(), columns.end(), int64_t{0});
     parts_.resize(rows * total);
@@ -63,9 +102,7 @@ class GlooCollective final : public Collective {
     for (int rank = 1; rank < options_.world; ++rank) {
       const int64_t count = int64_t{rows} * columns[rank];
       if (count == 0) continue;
-      auto buffer = context_->createUnboundBuffer(part, sizeof(float) * count);
-      buffer->recv(rank, kGatherSlot);
-      buffer->waitRecv(options_.timeout);
+      messages_.Receive(rank, part, sizeof(float) * count);
       part += count;
     }
   }
@@ -82,6 +119,8 @@ class GlooCollective final : public Collective {
 
   const GlooOptions options_;
   const std::shared_ptr<gloo::rendezvous::Context> context_;
+  GlooMessages messages_;
+  std::vector<float> others_;  // messages of one sum: [world - 1][kMessageFloats]
   std::vector<float> parts_;  // leader: what every rank sent, rank by rank
 };
 
@@ -90,8 +129,7 @@ class GlooCollective final : public Collective {
 absl::StatusOr<std::unique_ptr<Collective>> MakeGlooCollective(const GlooOptions& options,
                                                                Rendezvous& rendezvous) {
   try {
-    auto context = ConnectMesh(options, "", rendezvous);
-    return std::make_unique<GlooCollective>(options, std::move(context));
+    return std::make_unique<GlooCollective>(options, rendezvous);
   } catch (const std::exception& error) {
     return absl::UnavailableError(absl::StrCat("connecting ", options.world, " workers as rank ",
                                                options.rank, ": ", error.what()));
