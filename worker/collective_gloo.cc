@@ -1,50 +1,34 @@
 // Gloo throws; no exception leaves this file.
-#include <gloo/allreduce.h>
-#include <gloo/math.h>
-
 #include <algorithm>
 #include <exception>
 #include <numeric>
-#include <utility>
 
 #include "common/status.h"
 #include "worker/collective.h"
-#include "worker/gloo_context.h"
 #include "worker/gloo_messages.h"
 
 namespace headlong {
 namespace {
 
-// x += what the other ranks have, `others` [world - 1][count], in the order of all ranks.
-void AddInOrder(const float* others, int own_rank, int world, int64_t count, float* x) {
-  for (int64_t i = 0; i < count; ++i) {
-    float sum = own_rank == 0 ? x[i] : others[i];
-    for (int rank = 1; rank < world; ++rank) {
-      sum += rank == own_rank ? x[i] : others[(rank < own_rank ? rank : rank - 1) * count + i];
-    }
-    x[i] = sum;
-  }
-}
-
+// A rank begins a sum when it has all of the one before, so that each connection holds two of its
+// messages at most.
 constexpr int64_t kMessageFloats = GlooMessages::kMostUnread / 2 / sizeof(float);
 
 class GlooCollective final : public Collective {
  public:
   GlooCollective(const GlooOptions& options, Rendezvous& rendezvous)
       : options_(options),
-        context_(ConnectMesh(options, "", rendezvous)),
         messages_(options, rendezvous),
-        others_((options.world - 1) * kMessageFloats) {
-    float none = 0;
-    SumInRing(&none, 1);  // all ranks are ready for messages
-  }
+        sum_(kMessageFloats),
+        part_(kMessageFloats) {}
 
   absl::Status Sum(Activations x, int64_t count) override {
-    auto* values = static_cast<float*>(x.data);
     return Guarded("sum", [&] {
-      if (count > kMessageFloats && options_.world > 2) return SumInRing(values, count);
-      for (int64_t done = 0; done < count; done += kMessageFloats) {
-        SumByMessages(values + done, std::min(kMessageFloats, count - done));
+      const int64_t most = kMessageFloats * options_.world;
+      for (int64_t begin = 0; begin < count; begin += most) {
+        float* values = static_cast<float*>(x.data) + begin;
+        const int64_t some = std::min(most, count - begin);
+        some > kMessageFloats ? SumInParts(values, some) : SumEverywhere(values, some);
       }
     });
   }
@@ -54,9 +38,9 @@ class GlooCollective final : public Collective {
   absl::Status GatherToLeader(Activations x, int rows, const std::vector<int>& columns) override {
     return Guarded("gather", [&] {
       if (options_.rank == 0) {
-        Receive(static_cast<const float*>(x.data), rows, columns);
+        ReceiveParts(static_cast<const float*>(x.data), rows, columns);
       } else if (rows * columns[options_.rank] > 0) {
-        messages_.Send(0, x.data, sizeof(float) * int64_t{rows} * columns[options_.rank]);
+        Send(0, static_cast<float*>(x.data), int64_t{rows} * columns[options_.rank]);
       }
     });
   }
@@ -68,43 +52,61 @@ class GlooCollective final : public Collective {
   }
 
  private:
-  // Each byte goes over the network twice, whatever the number of ranks.
-  void SumInRing(float* x, int64_t count) {
-    gloo::AllreduceOptions options(context_);
-    options.setOutput(x, count);
-    options.setReduceFunction(
-        static_cast<void (*)(void*, const void*, const void*, size_t)>(&gloo::sum<float>));
-    options.setTimeout(options_.timeout);
-    gloo::allreduce(options);
+  // Every rank sends to every other and adds all: takes one message's time.
+  void SumEverywhere(float* x, int64_t count) {
+    ForOthers([&](int rank) { Send(rank, x, count); });
+    AddOthers(x, count);
   }
 
-  // Every rank sends to every other and adds in the order of the ranks: all get the same bits, after
-  // one message's time. A rank begins the next sum when it has all of this one: no more than two
-  // messages of a rank are unread.
-  void SumByMessages(float* x, int64_t count) {
-    const int64_t bytes = sizeof(float) * count;
-    for (int rank = 0; rank < options_.world; ++rank) {
-      if (rank != options_.rank) messages_.Send(rank, x, bytes);
-    }
-    float* part = others_.data();
-    for (int rank = 0; rank < options_.world; ++rank) {
-      if (rank == options_.rank) continue;
-      messages_.Receive(rank, part, bytes);
-      part += count;
-    }
-    AddInOrder(others_.data(), options_.rank, options_.world, count, x);
+  // Each rank adds one part and sends its sum to every other: takes two messages' time, but what a
+  // rank sends does not grow with their number.
+  void SumInParts(float* x, int64_t count) {
+    const auto begin = [&](int rank) { return count * rank / options_.world; };
+    const auto size = [&](int rank) { return begin(rank + 1) - begin(rank); };
+    float* own = x + begin(options_.rank);
+    const int64_t own_size = size(options_.rank);
+    ForOthers([&](int rank) { Send(rank, x + begin(rank), size(rank)); });
+    AddOthers(own, own_size);
+    ForOthers([&](int rank) { Send(rank, own, own_size); });
+    ForOthers([&](int rank) { Receive(rank, x + begin(rank), size(rank)); });
   }
 
-  void Receive(const float* own, int rows, const std::vector<int>& columns) {
+  // x += the next message of every other rank. In the order of the ranks, so that all get the same
+  // bits where each adds for itself.
+  void AddOthers(float* x, int64_t count) {
+    std::fill_n(sum_.begin(), count, 0.0f);
+    for (int rank = 0; rank < options_.world; ++rank) {
+      const float* part = x;
+      if (rank != options_.rank) {
+        Receive(rank, part_.data(), count);
+        part = part_.data();
+      }
+      for (int64_t i = 0; i < count; ++i) sum_[i] += part[i];
+    }
+    std::copy_n(sum_.begin(), count, x);
+  }
+
+  void ReceiveParts(const float* own, int rows, const std::vector<int>& columns) {
     const int64_t total = std::accumulate(columns.begin(), columns.end(), int64_t{0});
     parts_.resize(rows * total);
     float* part = std::copy_n(own, int64_t{rows} * columns[0], parts_.data());
     for (int rank = 1; rank < options_.world; ++rank) {
       const int64_t count = int64_t{rows} * columns[rank];
       if (count == 0) continue;
-      messages_.Receive(rank, part, sizeof(float) * count);
+      Receive(rank, part, count);
       part += count;
     }
+  }
+
+  template <typename Operation>
+  void ForOthers(Operation operation) {
+    for (int rank = 0; rank < options_.world; ++rank) {
+      if (rank != options_.rank) operation(rank);
+    }
+  }
+  void Send(int rank, float* x, int64_t count) { messages_.Send(rank, x, sizeof(float) * count); }
+  void Receive(int rank, float* x, int64_t count) {
+    messages_.Receive(rank, x, sizeof(float) * count);
   }
 
   template <typename Operation>
@@ -118,10 +120,9 @@ class GlooCollective final : public Collective {
   }
 
   const GlooOptions options_;
-  const std::shared_ptr<gloo::rendezvous::Context> context_;
   GlooMessages messages_;
-  std::vector<float> others_;  // messages of one sum: [world - 1][kMessageFloats]
-  std::vector<float> parts_;  // leader: what every rank sent, rank by rank
+  std::vector<float> sum_, part_;  // of one message
+  std::vector<float> parts_;       // leader: what every rank sent, rank by rank
 };
 
 }  // namespace

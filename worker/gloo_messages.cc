@@ -3,6 +3,9 @@
 #include <gloo/transport/buffer.h>
 #include <gloo/transport/pair.h>
 
+#include <stdexcept>
+
+#include "common/status.h"
 #include "worker/gloo_context.h"
 
 namespace headlong {
@@ -10,19 +13,25 @@ namespace {
 
 constexpr int kSlot = 0;  // messages of a connection come in order: one is enough
 
-// Connections keep the time that their context had when they were made.
-GlooOptions PatientlyConnecting(GlooOptions options) {
-  options.connect_timeout = options.timeout;
-  return options;
+// What comes before a connection is read by its caller, Gloo's thread takes, and nobody gets.
+absl::Status WaitUntilAllAreReady(const GlooOptions& options, Rendezvous& rendezvous) {
+  RETURN_IF_ERROR(rendezvous.Put(absl::StrCat("messages/ready/", options.rank), ""));
+  for (int rank = 0; rank < options.world; ++rank) {
+    RETURN_IF_ERROR(
+        rendezvous.Get(absl::StrCat("messages/ready/", rank), options.connect_timeout).status());
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
 
 GlooMessages::GlooMessages(const GlooOptions& options, Rendezvous& rendezvous)
-    : context_(ConnectMesh(PatientlyConnecting(options), "messages/", rendezvous)) {
+    : context_(ConnectMesh(options, "messages/", rendezvous)) {
   for (int rank = 0; rank < options.world; ++rank) {
     if (rank != options.rank) context_->getPair(rank)->setSync(true, /*busyPoll=*/false);
   }
+  const absl::Status ready = WaitUntilAllAreReady(options, rendezvous);
+  if (!ready.ok()) throw std::runtime_error(std::string(ready.message()));
 }
 
 void GlooMessages::Send(int rank, void* message, int64_t bytes) {

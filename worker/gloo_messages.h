@@ -16,11 +16,10 @@ namespace headlong {
 class GlooMessages {
  public:
   // Bytes to a rank that reads nothing yet, because it is sending too, after which Send() still
-  // returns. What the system keeps of a connection is several times as much.
+  // returns. What the system keeps of a connection is more, and its first window twice as much.
   static constexpr int64_t kMostUnread = 32 << 10;
 
-  // Connects all ranks. A rank may send when every rank has returned from it. Operations take at
-  // most options.timeout.
+  // Connects all ranks; returns when all are ready. Operations then take at most options.timeout.
   GlooMessages(const GlooOptions& options, Rendezvous& rendezvous);
 
   // Waits until the connection has taken all bytes.
