@@ -355,6 +355,7 @@ void Engine::StepDone(LinkId link, const v1::StepDone& done) {
     member->collective_ms += done.collective_ms();
   }
   step->slowest_ms = std::max(step->slowest_ms, done.compute_ms() + done.collective_ms());
+  step->least_sums_ms = std::min(step->least_sums_ms, done.collective_ms());
   for (const auto& [id, why] : TakeProbes(done, requests_)) Fail(id, why);
   if (link == cluster_.members().front()) step->leader_done = done;
   while (steps_.open() && steps_.in_flight.front().awaited.empty()) {
