@@ -67,6 +67,26 @@ TEST_F(Streams, ManyAtOnceDoNotMix) {
   EXPECT_EQ(second->complaint(), "");
 }
 
+// A stream is cancelled while two steps with it are on their way; the others go on ahead of time.
+TEST_F(Streams, CancelledAmongOthersThatGoOn) {
+  Start(1);
+  FakeWorkerOptions takes_its_time;
+  takes_its_time.step_time = milliseconds(2);
+  const auto worker = Worker(takes_its_time);
+  Call lasting(*inference_, Request(kPrompt, 400));
+  ASSERT_TRUE(lasting.ReadTokens(1));
+  for (uint32_t i = 0; i < 20; ++i) {
+    Call cancelled(*inference_, Request({0, i, i + 1}, 400));
+    ASSERT_TRUE(cancelled.ReadTokens(4)) << "the coordinator is gone";
+    std::this_thread::sleep_for(std::chrono::microseconds(200 * i));
+    cancelled.Cancel();
+  }
+  ASSERT_TRUE(lasting.ReadAll().ok());
+  EXPECT_EQ(lasting.tokens, Expected(400));
+  EXPECT_GE(worker->sent_ahead(), 100);
+  EXPECT_EQ(worker->complaint(), "");
+}
+
 TEST_F(Streams, ProgressCountsWhatIsComputed) {
   Start(1);
   const auto worker = Worker({});
