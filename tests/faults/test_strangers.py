@@ -117,7 +117,8 @@ def undisturbed(cluster, name):
 
 
 def still_served(cluster):
-    assert cluster.run("generate", "--prompt", "Once", "--max-tokens", "4").code == 0
+    result = cluster.run("generate", "--prompt", "Once", "--max-tokens", "4")
+    assert result.code == 0, f"{result}\n{cluster.coordinator.err[-1000:]}"
 
 
 def handshake_fails(address, context):
@@ -207,7 +208,9 @@ def test_ten_thousand_connections(cluster):
         finally:
             for connection in held:
                 connection.close()
-    still_served(cluster)
+    # A first try may meet the server while it takes leave of all of them.
+    wait_until(lambda: cluster.run("generate", "--prompt", "Once", "--max-tokens", "4").code == 0,
+               20, "an answer after all have gone")
 
 
 def test_more_connections_than_descriptors(sandbox):
