@@ -41,10 +41,10 @@ absl::StatusOr<double> Amount(const Json& object, const std::string& key, bool a
 }
 
 absl::Status AddWorkers(const Json& entry, const std::string& what, SimulatedCluster& cluster) {
-  RETURN_IF_ERROR(CheckFields(entry,
-                              {"id", "memory_bytes", "bandwidth_bytes_per_s",
-                               "weight_bytes_per_s", "flops", "count"},
-                              what));
+  RETURN_IF_ERROR(CheckFields(
+      entry,
+      {"id", "memory_bytes", "bandwidth_bytes_per_s", "weight_bytes_per_s", "flops", "count"},
+      what));
   PlacementWorker worker;
   worker.device = "simulated";
   ASSIGN_OR_RETURN(worker.id, JsonString(entry, "id", what));
