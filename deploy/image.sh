@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What `./dev image [--cuda | --cuda-image IMAGE] [TAG]` does once the program is there (build/headlong,
-# or $HEADLONG_PROGRAM): build/image/root, all files of the image, and with docker, buildah or podman
-# the image itself.
+# What `./dev image [--cuda | --cuda-image IMAGE] [TAG]` does once the program is there
+# (build/headlong, or $HEADLONG_PROGRAM): build/image/root, all files of the image, and with docker,
+# buildah or podman the image itself.
 # --files: the files alone. --cuda: with the libraries of the PyPI packages in build/image/cuda.
 # --cuda-image: with those of an image of NVIDIA's, such as nvidia/cuda:13.0.1-runtime-ubuntu22.04.
 set -euo pipefail

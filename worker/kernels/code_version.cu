@@ -1,7 +1,6 @@
-#include "worker/kernels/code_version.h"
-
 #include <cuda_runtime_api.h>
 
+#include "worker/kernels/code_version.h"
 #include "worker/kernels/device_array.h"
 
 namespace headlong::cuda {

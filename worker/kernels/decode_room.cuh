@@ -34,8 +34,7 @@ struct DecodeRoom {
   static DecodeKernel KernelOf(void (*entry)(DecodeAttention)) {
     const int code = CodeVersion(), ctas = Ctas(code);
     if (ctas == 0) return {};
-    return {entry, ctas,
-            kItemBytes + kStateBytes + Slots(code, ctas) * Ring<Blocks, 1>::kBytes};
+    return {entry, ctas, kItemBytes + kStateBytes + Slots(code, ctas) * Ring<Blocks, 1>::kBytes};
   }
 };
 
