@@ -232,8 +232,8 @@ adds the projections' weights (every owner of a stripe reads its head's) and the
 softmax states, which costs the milliseconds shown. *Step* is the whole modelled decode step.
 RazorAttention's lists are used as published; of DuoAttention's scores the upper half are retrieval
 heads. The placement minimises the step, not the cache read: of one sequence a head's projections
-weigh as much as its part of the cache, every owner reads them, and the exchange takes time too. *For
-caches* says what stripes reach where nothing else counts: the placement where weights and sums are free.
+weigh as much as its part of the cache, every owner reads them, and the exchange takes time too.
+*For caches* says what stripes reach where nothing else counts: weights and sums are free.
 """
 
 # What was measured stays as bench/placement_check.py and whoever ran it left it.
@@ -274,8 +274,9 @@ def main():
         text = TEXT.format(bandwidth=BANDWIDTH / 1e12, latency=LINK["sum_latency_s"] * 1e6,
                            context=CONTEXT, razor=RAZOR_WINDOW)
         header = ["pattern", "workers", "cache: consecutive", "whole heads", "stripes", "ideal",
-                  "of ideal", "of reachable", "for caches: of ideal", "of reachable", "attention: whole heads", "stripes", "exchange ms",
-                  "step: whole heads", "stripes", "gap to the bound", "heads split"]
+                  "of ideal", "of reachable", "for caches: of ideal", "of reachable",
+                  "attention: whole heads", "stripes", "exchange ms", "step: whole heads",
+                  "stripes", "gap to the bound", "heads split"]
         for concurrency in (1, 8, 32):
             text += f"\nWorkload: {concurrency} x {CONTEXT:,} tokens\n\n"
             text += table(header, [row for model in patterns

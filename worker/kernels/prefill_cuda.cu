@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "worker/kernels/code_version.h"
 #include "worker/kernels/prefill_cuda.h"
 
 namespace headlong::cuda {
@@ -11,8 +12,9 @@ PrefillKernel KernelFor(const DecodeShape& shape, bool plain) {
     case ElementType::kFloat32:
       return PrefillKernelFloat32(shape.head_dim, shape.group);
     case ElementType::kBfloat16:
-      return shape.head_dim % 64 == 0 ? PrefillKernelWgmma(shape.head_dim, plain)
-                                      : PrefillKernelMma(shape.head_dim, plain);
+      return shape.head_dim % 64 == 0 && HasWarpgroupProducts(CodeVersion())
+                 ? PrefillKernelWgmma(shape.head_dim, plain)
+                 : PrefillKernelMma(shape.head_dim, plain);
     case ElementType::kFloat16:
       return {};
   }

@@ -15,8 +15,9 @@ namespace headlong::cuda {
 namespace {
 
 constexpr int kThreads = kComputing + kGroupThreads;
-constexpr int kLoadingBarrier = 3;  // named; 1 and 2 are the computing groups' turns
-constexpr int kNoMore = -1;
+[[maybe_unused]] constexpr int kLoadingBarrier =
+    3;  // named; 1 and 2 are the computing groups' turns
+[[maybe_unused]] constexpr int kNoMore = -1;
 // Of a thread that loads, and of one that computes. Widening codes takes more of them.
 template <bool kPlain>
 constexpr int kLoadRegisters = kPlain ? 72 : 88;
@@ -305,6 +306,7 @@ __device__ void Work(const PrefillAttention& prefill, const Slots<kDim>& slots,
 
 template <int kDim, bool kPlain>
 __global__ void __launch_bounds__(kThreads, 1) AttendTiles(PrefillAttention prefill) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ std::byte unaligned[];
   __shared__ SharedItems shared;
   const auto at = static_cast<uint32_t>(__cvta_generic_to_shared(unaligned));
@@ -320,6 +322,9 @@ __global__ void __launch_bounds__(kThreads, 1) AttendTiles(PrefillAttention pref
     TakeRegisters<kComputeRegisters<kPlain>>();
     Work<kDim>(prefill, slots, shared, unaligned + skipped);
   }
+#else
+  __trap();  // nobody launches it: see HasWarpgroupProducts
+#endif
 }
 
 template <int kDim>
