@@ -332,8 +332,8 @@ void Engine::Send(std::optional<v1::Step> step) {
   const TimePoint now = Now();
   StepInFlight& sent = steps_.Add(*step, cluster_.members(), now);
   step->set_step(sent.number);
-  for (uint64_t id : scheduler_.Scheduled()) {
-    LiveRequest& live = requests_.at(id);
+  for (const v1::BatchEntry& entry : step->entries()) {
+    LiveRequest& live = requests_.at(entry.sequence_id());
     if (!live.scheduled) live.scheduled = now;
   }
   traces_.StepSent(*step, scheduler_, now);
