@@ -51,9 +51,9 @@ TEST(PlanSteps, ChangeOneHeadOrTwoWithinTheBytesCheapestFirst) {
 }
 
 TEST(PlanSteps, TheFirstOfManyAreThoseOfAll) {
-  const PlanShape many{4, 8};
+  const PlanShape many{8, 8};
   std::vector<HeadCost> costs;
-  for (int i = 0; i < 32; ++i) {
+  for (int i = 0; i < 64; ++i) {
     for (const int64_t window : {64, 256, 1024}) {
       costs.push_back(
           {i / 8, i % 8, 4, window, true, (1 + i * 7 % 32) / static_cast<double>(window)});
