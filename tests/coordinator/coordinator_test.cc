@@ -121,6 +121,30 @@ TEST_F(Streams, CancelledCallFreesTheRequest) {
   EXPECT_EQ(call.ReadAll().error_code(), grpc::StatusCode::CANCELLED);
 }
 
+// While the others' next step is on its way already, and holds the one that has ended.
+TEST_F(Streams, OthersGoOnWhenOneEndsEarly) {
+  Start(1);
+  const auto worker = Worker(Slow());
+  const std::vector<uint32_t> ends_early{0, 5, 6};
+  Call alone(*inference_, Request(ends_early, 12));
+  ASSERT_TRUE(alone.ReadAll().ok());
+  Call stays(*inference_, Request(kPrompt, 60));
+  ASSERT_TRUE(stays.ReadTokens(5));
+  v1::GenerateRequest stops_early = Request(ends_early, 50);
+  stops_early.add_stop(alone.text.substr(alone.text.size() / 2));
+  Call stops(*inference_, stops_early);
+  EXPECT_TRUE(stops.ReadAll().ok());
+  EXPECT_EQ(stops.finished.reason(), v1::FINISH_REASON_STOP);
+  v1::GenerateRequest cancelled_early = Request(ends_early, 50);
+  cancelled_early.set_request_id("cancelled");
+  Call cancelled(*inference_, cancelled_early);
+  ASSERT_TRUE(cancelled.ReadTokens(3));
+  EXPECT_TRUE(CancelById("cancelled").ok());
+  EXPECT_TRUE(stays.ReadAll().ok());
+  EXPECT_EQ(stays.tokens, Expected(60));
+  EXPECT_EQ(worker->complaint(), "");
+}
+
 TEST_F(Streams, DeadlineEndsTheRequest) {
   Start(1);
   const auto worker = Worker(Slow());

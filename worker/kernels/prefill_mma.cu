@@ -41,9 +41,9 @@ class KeyLoads {
   // This thread's block of 16 keys of a tile, looked up long before its use.
   __device__ const std::byte* FindBlock(int tile) const {
     if (threadIdx.x >= Place::kBlocks) return nullptr;
-    return range_.template Block < kPlain
-               ? kDim * 2
-               : 0 > (lane_, tile * Place::kKeys + static_cast<int>(threadIdx.x) * kBlockRows);
+    constexpr int kRowBytes = kPlain ? kDim * 2 : 0;
+    return range_.template Block<kRowBytes>(
+        lane_, tile * Place::kKeys + static_cast<int>(threadIdx.x) * kBlockRows);
   }
   __device__ void SetBlock(int tile, const std::byte* block) {
     if (threadIdx.x < Place::kBlocks) blocks_[tile % 2][threadIdx.x] = block;

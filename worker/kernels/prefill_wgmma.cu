@@ -54,17 +54,21 @@ struct TileCopy {
   int row;    // of the step's, of its first key
 };
 
-// A tile of plain keys or values, by the copy engine; one thread asks for all.
+// A tile of plain keys or values, by the copy engine; one thread asks for all. Every warp arrives
+// for itself: one that came late to a slot could else be passed by two uses of it, and take the
+// third one's phase for its own.
 template <int kDim>
 __device__ void CopyTile(const Lane& lane, const BulkKeys& bulk, bool value, TileCopy copy) {
   using Place = WgmmaLayout<kDim>;
   constexpr int kRows = 1 << KeyRange::kPageShift;
-  const bool first = LoadingThread() == 0;
-  if (first) ArriveForBytes(copy.filled, Place::kTileBytes, kGroupThreads);
+  const bool asks = LoadingThread() == 0;
+  if (asks) ExpectBytes(copy.filled, Place::kTileBytes);
+  __syncwarp();
+  if (threadIdx.x % 32 == 0) ArriveFor(copy.filled, 32);
 #pragma unroll
   for (int rows = 0; rows < Place::kKeys; rows += kRows) {
     const int page = __shfl_sync(~0u, copy.pages, rows / kBlockRows);
-    if (!first) continue;
+    if (!asks) continue;
     const int half = value ? 1 : 0;
     const BoxPlace from = bulk.pages ? BoxPlace{0, 0, lane.number * 2 + half, page}
                                      : BoxPlace{0, copy.row + rows, half, lane.head};
