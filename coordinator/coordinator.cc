@@ -232,11 +232,12 @@ Credentials ClientCredentials(const CoordinatorOptions& options,
   return credentials;
 }
 
-// A server behind its port.
+// A server behind its port. `cut`: as Listener::AddTo.
 absl::StatusOr<std::unique_ptr<grpc::Server>> Serve(grpc::ServerBuilder& builder,
                                                     Listener& listener,
-                                                    const Credentials& credentials, int reserved) {
-  listener.AddTo(builder, credentials);
+                                                    const Credentials& credentials, int reserved,
+                                                    prometheus::Counter* cut) {
+  RETURN_IF_ERROR(listener.AddTo(builder, credentials, cut));
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr) return absl::InternalError("gRPC does not start a server");
   listener.Start(reserved);
@@ -330,7 +331,7 @@ class CoordinatorServer final : public Coordinator {
     ConfigureServer(workers, kMaxWorkerMessageBytes);
     workers.RegisterService(&link_);
     ASSIGN_OR_RETURN(worker_server_, Serve(workers, *worker_port_, WorkerCredentials(options_),
-                                           kReservedFromWorkers));
+                                           kReservedFromWorkers, CutConnections("worker")));
     grpc::ServerBuilder clients;
     ConfigureServer(clients, kMaxClientMessageBytes);
     BoundClients(clients);
@@ -338,8 +339,12 @@ class CoordinatorServer final : public Coordinator {
     clients.RegisterService(&admin_);
     ASSIGN_OR_RETURN(client_server_, Serve(clients, *client_port_,
                                            ClientCredentials(options_, inference_context_.tokens),
-                                           kReservedFromClients));
+                                           kReservedFromClients, CutConnections("client")));
     return absl::OkStatus();
+  }
+
+  prometheus::Counter* CutConnections(const char* port) {
+    return metrics_ == nullptr ? nullptr : &metrics_->CutConnections(port);
   }
 
   void SetHealth(bool serving) {
