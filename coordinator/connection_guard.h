@@ -26,10 +26,11 @@ namespace headlong {
 
 class ConnectionGuard {
  public:
-  // Each: a handshake, the headers of some calls, and what HTTP/2 lets a client send of first
-  // messages before the server asks for more. Quiet: a handshake and the largest headers.
+  // Each: a handshake, and what a client that begins many calls at once sends of them, 64 KB at
+  // most in each round trip, until the first of them is known here. Quiet: a handshake and the
+  // largest headers.
   static constexpr StrangerLimits kLimits{
-      .each_bytes = 256 << 10, .quiet_bytes = 16 << 10, .all_bytes = 16 << 20};
+      .each_bytes = 512 << 10, .quiet_bytes = 4 << 10, .all_bytes = 4 << 20};
 
   // `port`: for the log. `cut` counts, null: nobody reads it. UNAVAILABLE without a descriptor.
   static absl::StatusOr<std::shared_ptr<ConnectionGuard>> Start(int port, prometheus::Counter* cut);
