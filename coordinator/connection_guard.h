@@ -28,7 +28,7 @@ class ConnectionGuard {
  public:
   // Each: a handshake, and what a client that begins many calls at once sends of them, 64 KB at
   // most in each round trip, until the first of them is known here. Quiet: a handshake and the
-  // largest headers.
+  // headers of a call.
   static constexpr StrangerLimits kLimits{
       .each_bytes = 512 << 10, .quiet_bytes = 4 << 10, .all_bytes = 4 << 20};
 
