@@ -21,9 +21,8 @@ inline float FromFloat16(uint16_t half) {
   const uint32_t exponent = magnitude & kExponent;
   const uint32_t is_subnormal = exponent == 0 ? ~0u : 0u;
   const uint32_t is_special = exponent == kExponent ? ~0u : 0u;
-  const float finite =
-      __builtin_bit_cast(float, magnitude + kRebias + (kOne & is_subnormal)) -
-      __builtin_bit_cast(float, (kRebias + kOne) & is_subnormal);
+  const float finite = __builtin_bit_cast(float, magnitude + kRebias + (kOne & is_subnormal)) -
+                       __builtin_bit_cast(float, (kRebias + kOne) & is_subnormal);
   return __builtin_bit_cast(
       float, sign | (__builtin_bit_cast(uint32_t, finite) + (kSpecial & is_special)));
 }

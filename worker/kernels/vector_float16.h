@@ -16,8 +16,8 @@ template <int W>
 inline Float<W> WidenFloat16(Half<W> half) {
   const Unsigned<W> bits = __builtin_convertvector(half, Unsigned<W>);
   const Unsigned<W> sign = (bits & 0x8000u) << 16;
-  const Unsigned<W> special = (bits & 0x7c00u) == 0x7c00u ? Unsigned<W>{} + 0x7f800000u
-                                                          : Unsigned<W>{};
+  const Unsigned<W> special =
+      (bits & 0x7c00u) == 0x7c00u ? Unsigned<W>{} + 0x7f800000u : Unsigned<W>{};
   const Float<W> magnitude = (Float<W>)((bits & 0x7fffu) << 13) * 0x1p112f;
   return (Float<W>)((Unsigned<W>)magnitude | special | sign);
 }
