@@ -8,8 +8,7 @@
 namespace headlong {
 
 // `count` consecutive positions from `position` on: contiguous rows, and beside them their scales
-// where they are codes (cache/row_format.h). Rows without scales are numbers of the cache's own
-// type.
+// where they are codes (cache/row_format.h). Rows without scales are plain numbers of the lane's.
 struct KeyRun {
   const std::byte* keys = nullptr;
   const std::byte* values = nullptr;

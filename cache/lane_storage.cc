@@ -11,7 +11,7 @@ constexpr std::string_view kAll = "all";
 
 absl::StatusOr<std::optional<Storage>> SideFromName(std::string_view name) {
   if (name == kOwn) return std::nullopt;
-  ASSIGN_OR_RETURN(const Storage storage, CodedStorageFromName(name));
+  ASSIGN_OR_RETURN(const Storage storage, StorageFromName(name));
   return storage;
 }
 

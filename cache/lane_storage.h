@@ -15,12 +15,15 @@ namespace headlong {
 struct LaneStorage {
   std::optional<Storage> keys;
   std::optional<Storage> values;
-  bool coded() const { return keys.has_value() || values.has_value(); }
+  bool named() const { return keys.has_value() || values.has_value(); }
+  // Whether a side holds codes: the first tokens may then stay plain.
+  bool coded() const { return (keys && IsCoded(*keys)) || (values && IsCoded(*values)); }
   auto operator<=>(const LaneStorage&) const = default;
 };
 
-// "int8" | "int4" | "fp8" for both, or one for keys and one for values: "int8/int4"; "own" on
-// either side: the cache's own type. INVALID_ARGUMENT says what was not understood.
+// "int8" | "int4" | "fp8" | "fp16" | "bf16" | "fp32" for both, or one for keys and one for values:
+// "int8/int4"; "own" on either side: the cache's own type. INVALID_ARGUMENT says what was not
+// understood.
 absl::StatusOr<LaneStorage> LaneStorageFromName(std::string_view name);
 std::string LaneStorageName(const LaneStorage& storage);
 

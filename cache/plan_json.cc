@@ -48,9 +48,11 @@ absl::StatusOr<LaneStorage> ParseStorage(const Json& policy, std::string_view wh
   for (const auto& [key, type] : {std::pair{"k", &storage.keys}, {"v", &storage.values}}) {
     if (!it->contains(key)) continue;
     ASSIGN_OR_RETURN(const std::string name, JsonString(*it, key, where));
-    const absl::StatusOr<Storage> parsed = CodedStorageFromName(name);
+    const absl::StatusOr<Storage> parsed = StorageFromName(name);
     if (!parsed.ok()) {
-      return Refuse(where, absl::StrCat(key, ": must be \"fp8\", \"int8\" or \"int4\", is ",
+      return Refuse(where, absl::StrCat(key,
+                                        ": must be \"fp8\", \"int8\", \"int4\", \"fp16\", "
+                                        "\"bf16\" or \"fp32\", is ",
                                         Quoted(name), "; absent: as the cache's own type"));
     }
     *type = *parsed;

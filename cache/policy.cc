@@ -79,13 +79,17 @@ int64_t PagesReserved(const LaneRule& rule, int64_t max_context) {
   return std::min(bounded, whole_context) + kSpare;
 }
 
-LaneFormat LaneRule::format(int head_dim, int element_bytes) const {
-  Check(element_bytes == 2 || element_bytes == 4, "a cache is bf16 or fp32");
-  const Storage own = element_bytes == 2 ? Storage::kBfloat16 : Storage::kFloat32;
+LaneFormat LaneRule::format(int head_dim, Storage own) const {
+  Check(!IsCoded(own), "the cache's own type holds numbers as they are");
   return {{storage.keys.value_or(own), rank.keys > 0 ? rank.keys : head_dim},
           {storage.values.value_or(own), rank.values > 0 ? rank.values : head_dim},
           own,
           plain_tokens};
+}
+
+LaneFormat LaneRule::format(int head_dim, int element_bytes) const {
+  Check(element_bytes == 2 || element_bytes == 4, "numbers of a cache have 2 or 4 bytes");
+  return format(head_dim, element_bytes == 2 ? Storage::kBfloat16 : Storage::kFloat32);
 }
 
 int64_t LanePageBytes(const LaneRule& rule, int head_dim, int element_bytes) {

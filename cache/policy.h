@@ -36,7 +36,7 @@ struct HeadPolicy {
   bool full() const { return !window_tokens.has_value(); }
   // Keeps every token just as the model makes it.
   bool keeps_all() const {
-    return full() && !storage.coded() && !rank.projected() && rotation == Rotation::kNone;
+    return full() && !storage.named() && !rank.projected() && rotation == Rotation::kNone;
   }
   bool operator==(const HeadPolicy&) const = default;
 };
@@ -56,7 +56,9 @@ struct LaneRule {
   int page_tokens() const { return full ? kFullPageTokens : kLocalPageTokens; }
   // True where a lane has fp32 sums.
   bool compensates() const { return !full && compensation == Compensation::kMean; }
-  // In a cache whose own type has so many bytes: 4 is fp32, 2 is bf16.
+  // In a cache of that type. `own` is a plain type.
+  LaneFormat format(int head_dim, Storage own) const;
+  // Where only sizes count: of whichever type has so many bytes, 4 or 2.
   LaneFormat format(int head_dim, int element_bytes) const;
 };
 

@@ -82,6 +82,11 @@ void EncodeRow(const float* numbers, const RowFormat& format, Row out) {
       for (int i = 0; i < format.dims; ++i) rounded[i] = ToBfloat16(numbers[i]);
       return;
     }
+    case Storage::kFloat16: {
+      auto* rounded = reinterpret_cast<Float16*>(out.codes);
+      for (int i = 0; i < format.dims; ++i) rounded[i] = ToFloat16(numbers[i]);
+      return;
+    }
     case Storage::kInt8: {
       constexpr float kMost = 127;
       const float scale = RowScale(numbers, format.dims, kMost, out);
@@ -112,6 +117,11 @@ void DecodeRow(const std::byte* codes, const uint16_t* scales, const RowFormat& 
       return;
     case Storage::kBfloat16: {
       const auto* numbers = reinterpret_cast<const Bfloat16*>(codes);
+      for (int i = 0; i < format.dims; ++i) out[i] = ToFloat(numbers[i]);
+      return;
+    }
+    case Storage::kFloat16: {
+      const auto* numbers = reinterpret_cast<const Float16*>(codes);
       for (int i = 0; i < format.dims; ++i) out[i] = ToFloat(numbers[i]);
       return;
     }

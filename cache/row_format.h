@@ -40,15 +40,17 @@ struct RowFormat {
 };
 
 // What one lane stores of a token. Where it is coded, the first `sinks` positions are kept apart,
-// as plain numbers of the cache's own type: every query looks at them, and they are few.
+// as plain numbers: every query looks at them, and they are few. Those are of the cache's own type
+// on a side (keys, values) that is coded.
 struct LaneFormat {
   RowFormat keys;
   RowFormat values;
   Storage own = Storage::kFloat32;
   int64_t sinks = 0;
 
-  RowFormat sink_keys() const { return {own, keys.dims}; }
-  RowFormat sink_values() const { return {own, values.dims}; }
+  Storage PlainType(const RowFormat& side) const { return IsCoded(side.type) ? own : side.type; }
+  RowFormat sink_keys() const { return {PlainType(keys), keys.dims}; }
+  RowFormat sink_values() const { return {PlainType(values), values.dims}; }
   int64_t token_bytes() const { return keys.bytes() + values.bytes(); }
   int64_t sink_bytes() const { return sinks * (sink_keys().bytes() + sink_values().bytes()); }
   // Of a token of a step, before it is written: with a plain row beside a coded one.

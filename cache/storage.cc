@@ -4,20 +4,21 @@
 
 namespace headlong {
 
-absl::StatusOr<Storage> StorageFromName(std::string_view name) {
-  for (Storage storage : {Storage::kFloat32, Storage::kBfloat16}) {
+absl::StatusOr<Storage> PlainStorageFromName(std::string_view name) {
+  for (Storage storage : {Storage::kFloat32, Storage::kBfloat16, Storage::kFloat16}) {
     if (name == StorageName(storage)) return storage;
   }
   return absl::InvalidArgumentError(
-      absl::StrCat("storage type \"", Av(name), "\" is not one of fp32, bf16"));
+      absl::StrCat("storage type \"", Av(name), "\" is not one of fp32, bf16, fp16"));
 }
 
-absl::StatusOr<Storage> CodedStorageFromName(std::string_view name) {
+absl::StatusOr<Storage> StorageFromName(std::string_view name) {
   for (Storage storage : {Storage::kFloat8, Storage::kInt8, Storage::kInt4}) {
     if (name == StorageName(storage)) return storage;
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("storage type \"", Av(name), "\" is not one of fp8, int8, int4"));
+  if (const auto plain = PlainStorageFromName(name); plain.ok()) return plain;
+  return absl::InvalidArgumentError(absl::StrCat(
+      "storage type \"", Av(name), "\" is not one of fp32, bf16, fp16, fp8, int8, int4"));
 }
 
 std::string_view StorageName(Storage storage) {
@@ -26,6 +27,8 @@ std::string_view StorageName(Storage storage) {
       return "fp32";
     case Storage::kBfloat16:
       return "bf16";
+    case Storage::kFloat16:
+      return "fp16";
     case Storage::kFloat8:
       return "fp8";
     case Storage::kInt8:

@@ -5,21 +5,28 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
+#include "common/float16.h"
 
 namespace headlong {
 
-// The first two hold numbers as they are; the others hold codes, whose scale stands beside the row
-// (cache/row_format.h).
-enum class Storage { kFloat32, kBfloat16, kFloat8, kInt8, kInt4 };
+// The first three hold numbers as they are; the others hold codes, whose scale stands beside the
+// row (cache/row_format.h).
+enum class Storage { kFloat32, kBfloat16, kFloat16, kFloat8, kInt8, kInt4 };
 
 struct Bfloat16 {
   uint16_t bits = 0;
 };
 
-inline constexpr bool IsCoded(Storage storage) { return storage > Storage::kBfloat16; }
+struct Float16 {
+  uint16_t bits = 0;
+};
+
+inline constexpr bool IsCoded(Storage storage) { return storage > Storage::kFloat16; }
 
 // Of numbers stored as they are.
 inline constexpr int ElementBytes(Storage storage) { return storage == Storage::kFloat32 ? 4 : 2; }
+// The same by the type's name.
+inline int ElementBytes(std::string_view name) { return name == "bf16" || name == "fp16" ? 2 : 4; }
 
 // Round to nearest even; NaN stays NaN (a quiet one of the same sign).
 inline Bfloat16 ToBfloat16(float value) {
@@ -33,6 +40,10 @@ inline float ToFloat(Bfloat16 value) {
   return __builtin_bit_cast(float, static_cast<uint32_t>(value.bits) << 16);
 }
 inline float ToFloat(float value) { return value; }
+
+// As SaturatedFloat16: what is beyond 65504 becomes 65504.
+inline Float16 ToFloat16(float value) { return {SaturatedFloat16(value)}; }
+inline float ToFloat(Float16 value) { return FromFloat16(value.bits); }
 
 // fp8 e4m3 (OCP): sign, 4 bits of exponent with bias 7, 3 of mantissa; no infinity. Rounds to
 // nearest even; what is beyond 448, the largest, becomes 448.
@@ -57,11 +68,11 @@ inline float FromFloat8(uint8_t code) {
       float, __builtin_bit_cast(uint32_t, __builtin_bit_cast(float, magnitude) * 0x1p120f) | sign);
 }
 
-// "fp32" | "bf16": what the numbers of a cache are stored in unless a policy says otherwise.
-// INVALID_ARGUMENT otherwise.
+// "fp32" | "bf16" | "fp16": what the numbers of a cache are stored in unless a policy says
+// otherwise. INVALID_ARGUMENT otherwise.
+absl::StatusOr<Storage> PlainStorageFromName(std::string_view name);
+// Those, "fp8" | "int8" | "int4": what a policy may say. INVALID_ARGUMENT otherwise.
 absl::StatusOr<Storage> StorageFromName(std::string_view name);
-// "fp8" | "int8" | "int4": what a policy may say. INVALID_ARGUMENT otherwise.
-absl::StatusOr<Storage> CodedStorageFromName(std::string_view name);
 std::string_view StorageName(Storage storage);
 
 }  // namespace headlong

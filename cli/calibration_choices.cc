@@ -49,9 +49,9 @@ void AddChoiceFlags(CLI::App* command, ChoiceFlags* flags) {
   command->add_option("--windows", flags->windows, "Windows to choose from, in tokens; '': none")
       ->capture_default_str();
   command->add_option("--storage", flags->storage,
-                      "Codes to choose from for keys and values: int8, int4, fp8, or one for each "
-                      "as in int8/int4, with +hadamard after Hadamard's rotation; "
-                      "comma-separated");
+                      "Types to choose from for keys and values: int8, int4, fp8, fp16, bf16, "
+                      "fp32, or one for each as in int8/int4, with +hadamard after Hadamard's "
+                      "rotation; comma-separated");
   command->add_option("--rank", flags->rank,
                       "How many numbers of keys and values to choose from, multiples of 16: 48, or "
                       "one for each as in 48/64; all: as many as the model has; comma-separated");

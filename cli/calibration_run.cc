@@ -47,7 +47,7 @@ HeadPolicy PolicyOf(const HeadCost& choice) {
 
 std::string Described(const HeadCost& choice) {
   if (choice.rank.projected()) return absl::StrCat("at rank ", LaneRankName(choice.rank));
-  if (choice.storage.coded()) return absl::StrCat("as ", LaneStorageName(choice.storage));
+  if (choice.storage.named()) return absl::StrCat("as ", LaneStorageName(choice.storage));
   return absl::StrCat("within ", choice.window_tokens, " tokens",
                       choice.compensation ? "" : ", without compensation");
 }

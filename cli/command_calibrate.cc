@@ -162,7 +162,7 @@ Evidence EmptyEvidence(const CalibrateFlags& flags, const v1::GetModelResponse& 
   evidence.shape.kv_heads = static_cast<int>(model.shape().kv_heads());
   evidence.shape.model_fingerprint = model.shape().fingerprint();
   evidence.head_dim = static_cast<int>(model.shape().head_dim());
-  evidence.element_bytes = model.kv_cache_dtype() == "bf16" ? 2 : 4;
+  evidence.element_bytes = ElementBytes(model.kv_cache_dtype());
   evidence.context = flags.context;
   return evidence;
 }

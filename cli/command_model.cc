@@ -139,9 +139,11 @@ void AddPlanCommand(CommandLine& cli) {
       ->add_option("--plan", flags->plan,
                    "full, local, or a plan file (default: plan.json of the model, else full)")
       ->needs(model);
-  command->add_option("--kv-cache-dtype", flags->kv_cache_dtype, "Type of the cache: fp32 or bf16")
+  command
+      ->add_option("--kv-cache-dtype", flags->kv_cache_dtype,
+                   "Type of the cache: fp32, bf16 or fp16")
       ->capture_default_str()
-      ->check(CLI::IsMember({"fp32", "bf16"}))
+      ->check(CLI::IsMember({"fp32", "bf16", "fp16"}))
       ->needs(model);
   command->add_option("--lengths", flags->lengths, "Sequence lengths to show, e.g. 4096,32768")
       ->check(CheckLengths);

@@ -134,7 +134,7 @@ absl::Status Simulate(const SimulateFlags& flags, const Terminal& terminal) {
       static_cast<int>(std::ceil(flags.concurrency));
   problem.max_batch_tokens = flags.max_batch_tokens;
   problem.weight_element_bytes = problem.embedding_element_bytes = flags.dtype == "fp32" ? 4 : 2;
-  problem.cache_element_bytes = flags.kv_cache_dtype == "fp32" ? 4 : 2;
+  problem.cache_element_bytes = ElementBytes(flags.kv_cache_dtype);
   problem.stripes = flags.stripes != "off";
   problem.level_speeds = false;  // what is stated is meant
   problem.workload = {flags.context, flags.concurrency, flags.prefill_share};
@@ -194,7 +194,7 @@ void AddSimulateFlags(CLI::App* command, SimulateFlags* flags) {
       ->check(CLI::IsMember({"fp32", "bf16"}))
       ->capture_default_str();
   command->add_option("--kv-cache-dtype", flags->kv_cache_dtype, "Of keys and values")
-      ->check(CLI::IsMember({"fp32", "bf16"}))
+      ->check(CLI::IsMember({"fp32", "bf16", "fp16"}))
       ->capture_default_str();
   AddPictureFlags(command, &flags->picture);
 }

@@ -95,7 +95,7 @@ ExitCode Diff(const DiffFlags& flags, const Terminal& terminal) {
   if (!b.ok()) return Fail(b.status());
   const int64_t length = flags.context > 0 ? flags.context : config->max_context;
   const PlanDiff diff =
-      DiffPlans(*a, *b, {config->head_dim, flags.kv_cache_dtype == "bf16" ? 2 : 4, length, length});
+      DiffPlans(*a, *b, {config->head_dim, ElementBytes(flags.kv_cache_dtype), length, length});
   const absl::Status printed = flags.output.json()
                                    ? PrintJson(PlanDiffJson(diff))
                                    : PrintText(PlanDiffText(diff, StyleOf(terminal)));
@@ -185,7 +185,7 @@ void AddDiff(CommandLine& cli, CLI::App* noun) {
                    "Tokens to count bytes at (default: the model's context)")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
   command->add_option("--kv-cache-dtype", flags->kv_cache_dtype, "Of keys and values")
-      ->check(CLI::IsMember({"fp32", "bf16"}))
+      ->check(CLI::IsMember({"fp32", "bf16", "fp16"}))
       ->capture_default_str();
   AddOutputFlag(command, &flags->output);
   command->callback(

@@ -107,9 +107,10 @@ std::string DescribePolicy(const HeadPolicy& policy, PrefillMode prefill) {
   }
   if (policy.rank.projected()) absl::StrAppend(&text, ", rank ", LaneRankName(policy.rank));
   if (policy.rotation == Rotation::kHadamard) text += ", turned by Hadamard's rotation";
-  if (!policy.storage.coded()) return text;
+  if (!policy.storage.named()) return text;
+  const bool plain_sinks = policy.storage.coded() && policy.sinks > 0;
   return absl::StrCat(text, ", in ", LaneStorageName(policy.storage),
-                      policy.sinks > 0 ? absl::StrCat(" after the first ", policy.sinks) : "");
+                      plain_sinks ? absl::StrCat(" after the first ", policy.sinks) : "");
 }
 
 std::string DrawCacheMap(const Plan& plan, const CacheMapParams& params, const MapStyle& style) {

@@ -35,8 +35,6 @@ void SetShape(const ModelConfig& config, const Checkpoint& checkpoint, v1::Model
   shape->set_sliding_window(DescribeWindows(config.layer_windows));
 }
 
-int ElementBytesOf(const PlanView& view) { return view.kv_cache_dtype == "bf16" ? 2 : 4; }
-
 struct SequenceSizes {
   int64_t bytes = 0;
   int64_t full = 0;
@@ -44,7 +42,7 @@ struct SequenceSizes {
 };
 
 SequenceSizes SizesAt(const PlanView& view, int64_t length) {
-  const int element_bytes = ElementBytesOf(view);
+  const int element_bytes = ElementBytes(view.kv_cache_dtype);
   return {view.plan.SequenceBytes(length, length, view.head_dim, element_bytes),
           view.plan.FullSequenceBytes(length, view.head_dim, element_bytes)};
 }
@@ -168,11 +166,13 @@ OutputJson PlanJson(const PlanView& view) {
     policy["role"] = view.plan.policies()[i].full() ? "retrieval" : "local";
     policy["heads"] = heads[i];
     const LaneRule rule = view.plan.rule(static_cast<int>(i), view.lengths.back());
-    policy["token_bytes"] = rule.format(view.head_dim, ElementBytesOf(view)).token_bytes();
+    policy["token_bytes"] =
+        rule.format(view.head_dim, ElementBytes(view.kv_cache_dtype)).token_bytes();
     policy["lane_bytes"] = OutputJson::object();
     for (const int64_t length : view.lengths) {
-      policy["lane_bytes"][absl::StrCat(length)] = LaneBytes(
-          view.plan.rule(static_cast<int>(i), length), length, view.head_dim, ElementBytesOf(view));
+      policy["lane_bytes"][absl::StrCat(length)] =
+          LaneBytes(view.plan.rule(static_cast<int>(i), length), length, view.head_dim,
+                    ElementBytes(view.kv_cache_dtype));
     }
     json["policies"].push_back(std::move(policy));
   }

@@ -16,7 +16,7 @@ absl::StatusOr<Plan> PlanOf(const v1::GetModelResponse& model) {
 CacheMapParams CacheMapOf(const v1::GetModelResponse& model) {
   CacheMapParams params;
   params.head_dim = static_cast<int>(model.shape().head_dim());
-  params.element_bytes = model.kv_cache_dtype() == "bf16" ? 2 : 4;
+  params.element_bytes = ElementBytes(model.kv_cache_dtype());
   return params;
 }
 

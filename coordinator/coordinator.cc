@@ -89,12 +89,10 @@ absl::Status CheckOptions(const CoordinatorOptions& options) {
   RETURN_IF_ERROR(positive(options.max_sequences, "--max-sequences"));
   RETURN_IF_ERROR(positive(options.max_batch_tokens, "--max-batch-tokens"));
   RETURN_IF_ERROR(positive(options.max_waiting, "--max-waiting"));
-  const auto number_type = [](const std::string& value, const char* flag) {
-    if (value == "auto" || value == "fp32" || value == "bf16") return absl::OkStatus();
+  if (options.dtype != "auto" && options.dtype != "fp32" && options.dtype != "bf16") {
     return absl::InvalidArgumentError(
-        absl::StrCat(flag, ": must be auto, fp32 or bf16, is \"", value, "\""));
-  };
-  RETURN_IF_ERROR(number_type(options.dtype, "--dtype"));
+        absl::StrCat("--dtype: must be auto, fp32 or bf16, is \"", options.dtype, "\""));
+  }
   if (options.stripes != "auto" && options.stripes != "off") {
     return absl::InvalidArgumentError(
         absl::StrCat("--stripes: must be auto or off, is \"", options.stripes, "\""));
@@ -104,7 +102,10 @@ absl::Status CheckOptions(const CoordinatorOptions& options) {
         "--objective: must be latency or capacity, is \"", options.placement_objective, "\""));
   }
   RETURN_IF_ERROR(MoveModeFromName(options.moves).status());
-  return number_type(options.kv_cache_dtype, "--kv-cache-dtype");
+  const std::string& cache = options.kv_cache_dtype;
+  if (cache == "auto" || PlainStorageFromName(cache).ok()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("--kv-cache-dtype: must be auto, fp32, bf16 or fp16, is \"", cache, "\""));
 }
 
 // "auto" is bf16 unless products are asked for in fp32.
@@ -177,7 +178,7 @@ EngineOptions EngineOptionsOf(const CoordinatorOptions& options, const ServedMod
   engine.fingerprint = model.description.shape().fingerprint();
   engine.stored_in_bf16 = model.description.shape().stored_dtype() == "bf16";
   engine.dtype = options.dtype;
-  engine.cache_element_bytes = model.description.kv_cache_dtype() == "bf16" ? 2 : 4;
+  engine.cache_storage = PlainStorageFromName(KvCacheDtype(options)).value();  // as CheckOptions
   engine.max_context = model.description.max_context();
   engine.max_sequences = options.max_sequences;
   engine.max_batch_tokens = options.max_batch_tokens;
@@ -186,7 +187,7 @@ EngineOptions EngineOptionsOf(const CoordinatorOptions& options, const ServedMod
   engine.stripes = options.stripes == "auto";
   engine.objective =
       options.placement_objective == "capacity" ? Objective::kCapacity : Objective::kLatency;
-  engine.moves = MoveModeFromName(options.moves).value();  // as CheckOptions says
+  engine.moves = MoveModeFromName(options.moves).value();  // the same
   engine.ends_workers = options.ends_workers;
   engine.cluster.expected_workers = options.expected_workers;
   engine.cluster.rejoin_grace = options.rejoin_grace;

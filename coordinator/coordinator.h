@@ -19,7 +19,7 @@ struct CoordinatorOptions {
   std::string plan;                     // as Plan::Load
   std::filesystem::path placement;      // a file, as PlacementFromJson; empty: placed here
   std::string dtype = "auto";           // "auto" | "fp32" | "bf16"
-  std::string kv_cache_dtype = "auto";  // the same; auto: bf16 unless dtype is "fp32"
+  std::string kv_cache_dtype = "auto";  // those, "fp16"; auto: bf16 unless dtype is "fp32"
   std::string stripes = "auto";         // "auto" | "off": whether heads may be split over workers
   std::string placement_objective = "latency";  // | "capacity"
   std::string moves = "auto";                   // | "replay" | "live": as MoveModeFromName

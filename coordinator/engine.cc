@@ -179,7 +179,7 @@ absl::Status Engine::Cancel(const std::string& request_id, bool dry_run) {
 void Engine::Finish(uint64_t id) {
   LiveRequest& live = requests_.at(id);
   const FinishedRequest summary =
-      live.Summary(*plan_, config_, options_.cache_element_bytes, Now());
+      live.Summary(*plan_, config_, ElementBytes(options_.cache_storage), Now());
   traces_.End(id, FinishReasonName(summary.reason), Now());
   live.client->Finished(summary);
   scheduler_.Remove(id);

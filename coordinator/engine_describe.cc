@@ -131,7 +131,7 @@ void Engine::Describe(v1::ListRequestsResponse& out) const {
     state.set_completion_tokens(static_cast<uint32_t>(live.request.generated()));
     if (computed > 0) {
       state.set_cache_bytes(
-          live.CacheBytes(*plan_, config_, options_.cache_element_bytes, computed));
+          live.CacheBytes(*plan_, config_, ElementBytes(options_.cache_storage), computed));
     }
     state.set_age_ms(MillisBetween(live.submitted, now));
     state.set_max_tokens(static_cast<uint32_t>(live.request.max_tokens));

@@ -175,7 +175,7 @@ void Engine::SendEpoch() {
   *configure.mutable_placement() = placement_;
   configure.set_plan_json(plan_->ToJson());
   configure.set_dtype(dtype());
-  configure.set_kv_cache_dtype(options_.cache_element_bytes == 2 ? "bf16" : "fp32");
+  configure.set_kv_cache_dtype(std::string(StorageName(options_.cache_storage)));
   configure.set_max_sequences(options_.max_sequences);
   configure.set_max_context(static_cast<uint32_t>(options_.max_context));
   configure.set_max_batch_tokens(options_.max_batch_tokens);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "cache/storage.h"
 #include "coordinator/cluster.h"
 #include "coordinator/lane_transfer_choice.h"
 #include "coordinator/placement.h"
@@ -14,9 +15,9 @@ namespace headlong {
 struct EngineOptions {
   std::string model_name;
   std::string fingerprint;
-  bool stored_in_bf16 = false;  // the weights, on disk
-  std::string dtype = "auto";   // "auto" | "fp32" | "bf16"
-  int cache_element_bytes = 4;  // of keys and values: 2 is bf16, 4 is fp32
+  bool stored_in_bf16 = false;                // the weights, on disk
+  std::string dtype = "auto";                 // "auto" | "fp32" | "bf16"
+  Storage cache_storage = Storage::kFloat32;  // of keys and values, a plain type
   int64_t max_context = 0;
   int max_sequences = 16;
   int max_batch_tokens = 512;

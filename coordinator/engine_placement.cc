@@ -110,7 +110,7 @@ PlacementProblem Engine::Problem(const std::vector<LinkId>& members) const {
         {worker.worker_id(), worker.device(), static_cast<int64_t>(worker.memory_bytes()),
          worker.read_bytes_per_s(), WeightBytesPerSecond(worker), worker.matmul_flops()});
   }
-  problem.cache_element_bytes = options_.cache_element_bytes;
+  problem.cache_element_bytes = ElementBytes(options_.cache_storage);
   SetWeightBytes(bf16_, options_.stored_in_bf16, problem);
   if (ComputedTogether(measured)) {
     UseShared(measured, problem);

@@ -69,7 +69,7 @@ absl::Status AttentionCpu::TakeMemory(const CacheShape& cache) {
     slab.pages = cache.class_pages[c];
     slab.lanes = static_cast<int>(lane_class.lanes.size());
     slab.page_tokens = rule.page_tokens();
-    slab.format = rule.format(shape_.head_dim, ElementBytes(storage_));
+    slab.format = rule.format(shape_.head_dim, storage_);
     slab.sum_slots = rule.compensates() ? cache.max_sequences : 0;
     slab.sink_slots = slab.format.sinks > 0 ? cache.max_sequences : 0;
     ASSIGN_OR_RETURN(SlabCpu created, SlabCpu::Create(slab));
@@ -344,7 +344,8 @@ cpu::AttentionTile AttentionCpu::KernelTile(const Tile& tile, const float* qkv, 
   kernel.value_dims = format(work).values.dims;
   kernel.first_position = tile.position;
   kernel.scale = 1.0f / std::sqrt(static_cast<float>(d));
-  kernel.storage = storage_;
+  kernel.key_plain = format(work).sink_keys().type;
+  kernel.value_plain = format(work).sink_values().type;
   kernel.key_codes = format(work).keys.type;
   kernel.value_codes = format(work).values.type;
   kernel.slopes = work.slopes;

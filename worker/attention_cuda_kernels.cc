@@ -57,7 +57,7 @@ absl::StatusOr<AttentionMemory::Kernels> ChooseKernels(const AttentionShape& att
   std::set<std::pair<Storage, Storage>> pairs;
   for (const LaneClass& lane_class : *cache.classes) {
     const LaneFormat format = lane_class.rule(*cache.plan, attention.max_context)
-                                  .format(attention.head_dim, ElementBytes(cache.storage));
+                                  .format(attention.head_dim, cache.storage);
     if (format == PlainFormat(cache.storage, attention.head_dim)) continue;
     pairs.insert({format.keys.type, format.values.type});
   }

@@ -44,7 +44,7 @@ AttentionMemory::AttentionMemory(const AttentionShape& attention, const CacheSha
   for (size_t c = 0; c < cache.classes->size(); ++c) {
     const LaneClass& lane_class = (*cache.classes)[c];
     const LaneRule rule = lane_class.rule(*cache.plan, attention.max_context);
-    const LaneFormat format = rule.format(attention.head_dim, ElementBytes(cache.storage));
+    const LaneFormat format = rule.format(attention.head_dim, cache.storage);
     class_shapes_.push_back({cache.class_pages[c], static_cast<int>(lane_class.lanes.size()),
                              rule.page_tokens(), cache.max_sequences, rule.compensates(), format});
     new_token_bytes_ = std::max(new_token_bytes_, format.new_token_bytes());

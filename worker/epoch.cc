@@ -7,6 +7,7 @@
 #include "cache/storage.h"
 #include "common/status.h"
 #include "worker/collective_device.h"
+#include "worker/gpu_limits.h"
 #include "worker/head_projections.h"
 #include "worker/sampler.h"
 
@@ -68,14 +69,14 @@ absl::StatusOr<std::unique_ptr<Epoch>> Epoch::Begin(const v1::Configure& configu
   ASSIGN_OR_RETURN(
       epoch->share_,
       MakeShare(configure.placement(), static_cast<int>(configure.rank()), config, *epoch->plan_));
-  ASSIGN_OR_RETURN(const Storage number_type, StorageFromName(configure.dtype()));
-  ASSIGN_OR_RETURN(epoch->storage_, StorageFromName(configure.kv_cache_dtype()));
+  ASSIGN_OR_RETURN(const Storage number_type, PlainStorageFromName(configure.dtype()));
+  if (number_type == Storage::kFloat16) {
+    return absl::InvalidArgumentError("configure: dtype: products are in fp32 or bf16, not fp16");
+  }
+  ASSIGN_OR_RETURN(epoch->storage_, PlainStorageFromName(configure.kv_cache_dtype()));
   Device& device = *resources.device;
-  if (config.alibi() && device.choice().cuda()) {
-    return absl::UnimplementedError(
-        absl::StrCat(config.architecture,
-                     " has ALiBi, which attention on a GPU has not: models with ALiBi run "
-                     "on CPU workers, start them with --device cpu"));
+  if (device.choice().cuda()) {
+    RETURN_IF_ERROR(CheckRunsOnGpu(config, *epoch->plan_, epoch->storage_));
   }
   RETURN_IF_ERROR(device.Use(number_type));
   RETURN_IF_ERROR(device.weights().Load(*resources.checkpoint, config, epoch->share_,

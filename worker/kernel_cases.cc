@@ -115,7 +115,7 @@ AttentionTile TileOf(const AttentionSetting& s, const float* q, float* out) {
   tile.head_dim = tile.key_dims = tile.value_dims = s.head_dim;
   tile.first_position = s.keys;  // sees every key
   tile.scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim));
-  tile.storage = tile.key_codes = tile.value_codes = s.storage;
+  tile.key_plain = tile.value_plain = tile.key_codes = tile.value_codes = s.storage;
   tile.out = out;
   return tile;
 }
@@ -220,17 +220,19 @@ KernelCaseMaker MatMulCase(int rows, int outputs, int inputs) {
 
 std::vector<KernelCaseMaker> AttentionCases(int threads) {
   constexpr Storage kFp32 = Storage::kFloat32, kBf16 = Storage::kBfloat16;
+  constexpr Storage kFp16 = Storage::kFloat16;
   constexpr Storage kFp8 = Storage::kFloat8, kInt8 = Storage::kInt8, kInt4 = Storage::kInt4;
   constexpr AttentionSetting kPrefill[] = {
       {64, 2, 64, 4096, 64, kFp32},  {64, 2, 64, 4096, 64, kBf16},  {64, 4, 128, 4096, 64, kFp32},
       {64, 4, 128, 4096, 64, kBf16}, {32, 2, 64, 272, 16, kFp32},   {64, 4, 128, 272, 16, kBf16},
-      {16, 2, 64, 4096, 64, kFp32},  {64, 4, 128, 4096, 64, kInt8},
+      {16, 2, 64, 4096, 64, kFp32},  {64, 4, 128, 4096, 64, kInt8}, {64, 4, 128, 4096, 64, kFp16},
   };
   constexpr AttentionSetting kDecode[] = {
       {1, 1, 64, 8192, 64, kFp32},  {2, 2, 64, 8192, 64, kFp32},  {2, 2, 64, 8192, 64, kBf16},
       {2, 2, 64, 272, 16, kFp32},   {4, 4, 128, 8192, 64, kFp32}, {4, 4, 128, 8192, 64, kBf16},
       {4, 4, 128, 272, 16, kBf16},  {8, 8, 128, 8192, 64, kBf16}, {2, 2, 64, 8192, 64, kInt8},
       {4, 4, 128, 8192, 64, kInt8}, {4, 4, 128, 8192, 64, kFp8},  {4, 4, 128, 8192, 64, kInt4},
+      {2, 2, 64, 8192, 64, kFp16},  {4, 4, 128, 8192, 64, kFp16},
   };
   std::vector<KernelCaseMaker> cases;
   for (const AttentionSetting& s : kDecode) {

@@ -65,7 +65,7 @@ absl::StatusOr<std::unique_ptr<LaneTransfer>> LaneTransfer::Create(const v1::Con
   }
   const PlanShape shape = PlanShapeOf(config, fingerprint);
   ASSIGN_OR_RETURN(Plan plan, Plan::FromJson(configure.plan_json(), shape, "configure: plan"));
-  ASSIGN_OR_RETURN(const Storage storage, StorageFromName(configure.kv_cache_dtype()));
+  ASSIGN_OR_RETURN(const Storage storage, PlainStorageFromName(configure.kv_cache_dtype()));
   std::unique_ptr<LaneTransfer> transfer(
       new LaneTransfer(configure.transfer(), rank, std::move(plan)));
   transfer->element_ = {config.head_dim, static_cast<int>(ElementBytes(storage))};

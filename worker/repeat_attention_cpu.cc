@@ -30,7 +30,7 @@ Query QueryOf(const cpu::AttentionTile& tile, int row) {
 double Logit(const cpu::AttentionTile& tile, const Query& query, const KeyRun& run,
              int64_t position) {
   const bool coded = run.key_scales != nullptr;
-  const RowFormat format{coded ? tile.key_codes : tile.storage, tile.key_dims};
+  const RowFormat format{coded ? tile.key_codes : tile.key_plain, tile.key_dims};
   const int64_t row = position - run.position;
   float key[kMaxHeadDim];
   DecodeRow(run.keys + row * format.code_bytes(),

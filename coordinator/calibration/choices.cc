@@ -36,7 +36,7 @@ HeadPolicy PolicyOf(const HeadCost& cost) {
   if (policy.full()) absl::StrAppend(&policy.name, "-", cost.sinks);
   if (cost.rank.projected()) absl::StrAppend(&policy.name, "-rank-", LaneRankName(cost.rank));
   if (cost.rotation == Rotation::kHadamard) policy.name += "-hadamard";
-  if (cost.storage.coded()) absl::StrAppend(&policy.name, "-", LaneStorageName(cost.storage));
+  if (cost.storage.named()) absl::StrAppend(&policy.name, "-", LaneStorageName(cost.storage));
   return policy;
 }
 
@@ -47,7 +47,7 @@ HeadCost Both(HeadCost one, const HeadCost& other) {
     one.compensation = other.compensation;
     one.sinks = other.sinks;
   }
-  if (other.storage.coded()) {
+  if (other.storage.named()) {
     one.storage = other.storage;
     one.sinks = std::max(one.sinks, other.sinks);
   }
@@ -66,7 +66,7 @@ bool SamePolicy(const HeadCost& a, HeadCost b) {
 // Which of the dials a choice turns. Bits.
 enum Dials { kWindow = 1, kCodes = 2, kRank = 4 };
 int DialsOf(const HeadCost& cost) {
-  const bool codes = cost.storage.coded() || cost.rotation != Rotation::kNone;
+  const bool codes = cost.storage.named() || cost.rotation != Rotation::kNone;
   return (IsWindow(cost) ? kWindow : 0) | (codes ? kCodes : 0) |
          (cost.rank.projected() ? kRank : 0);
 }

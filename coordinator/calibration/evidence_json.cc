@@ -96,7 +96,7 @@ absl::StatusOr<HeadCost> ParseCost(const Json& json, const PlanShape& shape,
     if (name != "hadamard") return Refuse(what, R"(rotation: must be "hadamard")");
     cost.rotation = Rotation::kHadamard;
   }
-  const int64_t least = cost.storage.coded() || cost.rank.projected() ? 0 : 1;
+  const int64_t least = cost.storage.named() || cost.rank.projected() ? 0 : 1;
   ASSIGN_OR_RETURN(cost.window_tokens, JsonInt(json, "window_tokens", least, INT32_MAX, what));
   ASSIGN_OR_RETURN(const std::string compensation, JsonString(json, "compensation", what));
   if (compensation != "mean" && compensation != "none") {
@@ -188,7 +188,7 @@ absl::Status ParseShape(const Json& root, std::string_view source, Evidence& evi
   ASSIGN_OR_RETURN(const int64_t head_dim, JsonInt(root, "head_dim", 1, 1 << 16, source));
   ASSIGN_OR_RETURN(const int64_t element_bytes, JsonInt(root, "element_bytes", 2, 4, source));
   if (element_bytes == 3)
-    return Refuse(source, "element_bytes: must be 2 (bf16) or 4 (fp32), is 3");
+    return Refuse(source, "element_bytes: must be 2 (bf16, fp16) or 4 (fp32), is 3");
   ASSIGN_OR_RETURN(evidence.context, JsonInt(root, "context", 1, INT32_MAX, source));
   evidence.shape.layers = static_cast<int>(layers);
   evidence.shape.kv_heads = static_cast<int>(kv_heads);
@@ -207,7 +207,7 @@ OrderedJson CostJson(const HeadCost& cost) {
   json["window_tokens"] = cost.window_tokens;
   json["compensation"] = cost.compensation ? "mean" : "none";
   json["kl"] = cost.kl;
-  if (cost.storage.coded()) json["storage"] = LaneStorageName(cost.storage);
+  if (cost.storage.named()) json["storage"] = LaneStorageName(cost.storage);
   if (cost.rank.projected()) json["rank"] = LaneRankName(cost.rank);
   if (cost.rotation == Rotation::kHadamard) json["rotation"] = "hadamard";
   return json;

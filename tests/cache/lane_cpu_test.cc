@@ -150,7 +150,7 @@ TEST_P(LaneChunkTest, ForksGoOnApart) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Storages, LaneChunkTest,
-                         testing::Values(Storage::kFloat32, Storage::kBfloat16),
+                         testing::Values(Storage::kFloat32, Storage::kBfloat16, Storage::kFloat16),
                          [](const auto& storage) {
                            return std::string(StorageName(storage.param));
                          });

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
+#include "tests/support/stored_row.h"
 
 namespace headlong {
 namespace {
@@ -20,7 +21,7 @@ SlabCpu NanSlab(const SlabShape& shape) {
   const int64_t page_bytes = shape.page_tokens * shape.format.token_bytes();
   for (int32_t page = 0; page < shape.pages; ++page) {
     for (int lane = 0; lane < shape.lanes; ++lane) {
-      std::memset(slab->keys(page, lane).codes, 0xff, page_bytes);  // a NaN in either type
+      std::memset(slab->keys(page, lane).codes, 0xff, page_bytes);  // a NaN in every type
     }
   }
   return std::move(slab).value();
@@ -31,10 +32,9 @@ std::vector<std::byte> Encode(std::span<const float> rows, int64_t begin, int64_
                               Storage storage) {
   std::vector<std::byte> bytes;
   for (float value : rows.subspan(begin * kDim, (end - begin) * kDim)) {
-    const Bfloat16 half = ToBfloat16(value);
-    const auto* from = storage == Storage::kFloat32 ? reinterpret_cast<const std::byte*>(&value)
-                                                    : reinterpret_cast<const std::byte*>(&half);
-    bytes.insert(bytes.end(), from, from + ElementBytes(storage));
+    std::byte stored[sizeof(float)];
+    EncodeRow(&value, {storage, 1}, {stored});
+    bytes.insert(bytes.end(), stored, stored + ElementBytes(storage));
   }
   return bytes;
 }
@@ -57,9 +57,8 @@ HeadRows HeadRows::Random(std::mt19937& random, int64_t positions) {
 
 HeadRows HeadRows::Rounded(Storage storage) const {
   HeadRows rounded = *this;
-  if (storage == Storage::kFloat32) return rounded;
   for (auto* matrix : {&rounded.keys, &rounded.values}) {
-    for (float& value : *matrix) value = reference::RoundToBfloat16(value);
+    *matrix = reference::StoredRow(*matrix, StorageName(storage));
   }
   return rounded;
 }
@@ -142,10 +141,10 @@ void LaneDriver::AttendLocal(const HeadRows& rows, const NewRows& fresh, int64_t
 }
 
 float LaneDriver::Element(const std::byte* row, int i) const {
-  if (lanes_->slab.shape().format.own == Storage::kFloat32) {
-    return reinterpret_cast<const float*>(row)[i];
-  }
-  return ToFloat(reinterpret_cast<const Bfloat16*>(row)[i]);
+  const Storage storage = lanes_->slab.shape().format.own;
+  float number;
+  DecodeRow(row + i * ElementBytes(storage), nullptr, {storage, 1}, &number);
+  return number;
 }
 
 void LaneDriver::AttendRuns(const float* query, std::span<const KeyRun> runs, int64_t dropped) {

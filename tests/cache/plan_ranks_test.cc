@@ -1,4 +1,4 @@
-// Plans whose heads store fewer numbers, in projections of their own.
+// Plans whose heads store fewer numbers, in projections of their own, or numbers of other types.
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -46,6 +46,34 @@ TEST(PlanRanks, PoliciesMaySayHowManyNumbersAreStored) {
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_EQ(again->policies(), plan->policies());
   EXPECT_EQ(again->ToJson(), plan->ToJson());
+}
+
+TEST(PlanStorage, PoliciesMayStorePlainNumbersOfAnotherType) {
+  const auto plan = Plan::FromJson(Patched(
+                                       R"([{"op":"add","path":"/policies/retrieval",
+               "value":{"storage":{"k":"fp16","v":"fp16"}}},
+              {"op":"add","path":"/policies/local/storage","value":{"k":"fp32","v":"int8"}}])"),
+                                   kShape, "plan.json");
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  const HeadPolicy& policy = plan->policy(6, 0);
+  EXPECT_FALSE(policy.storage.coded());
+  EXPECT_FALSE(policy.keeps_all()) << "not just as the cache has it";
+  const LaneRule full = plan->rule(plan->policy_index(6, 0), 100);
+  for (const Storage own : {Storage::kFloat32, Storage::kBfloat16, Storage::kFloat16}) {
+    const LaneFormat format = full.format(64, own);
+    EXPECT_EQ(format.keys, (RowFormat{Storage::kFloat16, 64}));
+    EXPECT_EQ(format.values, (RowFormat{Storage::kFloat16, 64}));
+    EXPECT_EQ(format.sinks, 0) << "all of them are plain";
+  }
+  EXPECT_EQ(LanePageBytes(full, 64, 4), 64 * 2 * 64 * 2);
+  // The first tokens: keys as all keys, values in the cache's own type.
+  const LaneFormat local = plan->rule(plan->policy_index(7, 3), 100).format(64, Storage::kFloat16);
+  EXPECT_EQ(local.sink_keys(), (RowFormat{Storage::kFloat32, 64}));
+  EXPECT_EQ(local.sink_values(), (RowFormat{Storage::kFloat16, 64}));
+  EXPECT_EQ(local.sink_bytes(), 4 * (64 * 4 + 64 * 2));
+  const auto again = Plan::FromJson(plan->ToJson(), kShape, "plan.json");
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->policies(), plan->policies());
 }
 
 TEST(PlanRanks, ProjectionsMustBeThePlansOwn) {

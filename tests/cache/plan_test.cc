@@ -130,7 +130,8 @@ const Refusal kRefusals[] = {
     {R"([{"op":"replace","path":"/block_tokens","value":0}])",
      "plan.json: block_tokens: must be an integer in [16, 4096], is 0"},
     {R"([{"op":"add","path":"/policies/local/storage","value":{"k":"int3"}}])",
-     "plan.json: policies[\"local\"]: storage: k: must be \"fp8\", \"int8\" or \"int4\", is "
+     "plan.json: policies[\"local\"]: storage: k: must be \"fp8\", \"int8\", \"int4\", "
+     "\"fp16\", \"bf16\" or \"fp32\", is "
      "\"int3\""},
     {R"([{"op":"add","path":"/policies/local/storage","value":{"keys":"int8"}}])",
      "plan.json: policies[\"local\"]: storage: unknown field \"keys\""},

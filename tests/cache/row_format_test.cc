@@ -13,8 +13,8 @@
 namespace headlong {
 namespace {
 
-constexpr Storage kTypes[] = {Storage::kFloat32, Storage::kBfloat16, Storage::kFloat8,
-                              Storage::kInt8, Storage::kInt4};
+constexpr Storage kTypes[] = {Storage::kFloat32, Storage::kBfloat16, Storage::kFloat16,
+                              Storage::kFloat8,  Storage::kInt8,     Storage::kInt4};
 
 // `count` rows next to each other, each written and read as one of them.
 std::vector<float> ThroughMemory(const std::vector<float>& numbers, const RowFormat& format,
@@ -88,6 +88,7 @@ TEST(RowFormat, Float8KnowsItsNumbers) {
 TEST(RowFormat, Bytes) {
   EXPECT_EQ((RowFormat{Storage::kFloat32, 64}).bytes(), 256);
   EXPECT_EQ((RowFormat{Storage::kBfloat16, 64}).bytes(), 128);
+  EXPECT_EQ((RowFormat{Storage::kFloat16, 64}).bytes(), 128);
   EXPECT_EQ((RowFormat{Storage::kInt8, 64}).bytes(), 64 + 2);
   EXPECT_EQ((RowFormat{Storage::kFloat8, 80}).bytes(), 80 + 2);
   EXPECT_EQ((RowFormat{Storage::kInt4, 64}).bytes(), 32 + 2 * 2);

@@ -41,6 +41,16 @@ float NearestFloat8(float x) {
   return std::copysign(static_cast<float>(numbers[best]), x);
 }
 
+// The nearest number of 11 significant bits, in steps of 2^-24 below 2^-14, at most 65504. A double
+// holds all of them and what lies half-way exactly; nearbyint takes the even one of two as near.
+float NearestFloat16(float x) {
+  int exponent;
+  std::frexp(x, &exponent);  // |x| in [2^(exponent - 1), 2^exponent)
+  const int step = std::max(exponent - 11, -24);
+  const double nearest = std::ldexp(std::nearbyint(std::ldexp(double{x}, -step)), step);
+  return static_cast<float>(std::clamp(nearest, -65504.0, 65504.0));
+}
+
 float Largest(std::span<const float> numbers) {
   float largest = 0;
   for (const float x : numbers) largest = std::max(largest, std::abs(x));
@@ -54,6 +64,10 @@ std::vector<float> StoredRow(std::span<const float> numbers, std::string_view ty
   if (type == "fp32") return stored;
   if (type == "bf16") {
     for (float& x : stored) x = RoundToBfloat16(x);
+    return stored;
+  }
+  if (type == "fp16") {
+    for (float& x : stored) x = NearestFloat16(x);
     return stored;
   }
   const float most = type == "int8" ? 127 : type == "int4" ? 7 : type == "fp8" ? 448 : 0;

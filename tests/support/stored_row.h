@@ -9,7 +9,7 @@
 
 namespace headlong::reference {
 
-// `type`: "fp32", "bf16", "fp8", "int8" or "int4". REQUIRES: finite numbers.
+// `type`: "fp32", "bf16", "fp16", "fp8", "int8" or "int4". REQUIRES: finite numbers.
 std::vector<float> StoredRow(std::span<const float> numbers, std::string_view type);
 
 }  // namespace headlong::reference

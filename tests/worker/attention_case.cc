@@ -26,6 +26,13 @@ void StoreRow(Storage type, int dims, int64_t row, std::vector<float>& rows) {
 
 }  // namespace
 
+void Cases::StoreAs(Storage keys, Storage values, Case& c) {
+  c.storage = keys;
+  c.value_storage = values;
+  c.keys = reference::StoredRow(c.keys, StorageName(keys));
+  c.values = reference::StoredRow(c.values, StorageName(values));
+}
+
 void Cases::Shorten(int key_dims, int value_dims, Case& c) {
   c.keys = FirstNumbers(c.keys, c.head_dim, key_dims);
   c.mean_key = FirstNumbers(c.mean_key, c.head_dim, key_dims);
@@ -77,15 +84,14 @@ Result Reference(const Case& c) {
 
 Result RunTile(const Case& c, Isa isa) {
   const int d = c.head_dim;
-  const int bytes = ElementBytes(c.storage);
   // Unaligned on purpose, and just as long as they must be: a sanitizer sees a read past the end.
-  const auto stored = [&](const std::vector<float>& from) {
+  const auto stored = [](const std::vector<float>& from, Storage type) {
+    const int bytes = ElementBytes(type);
     std::vector<std::byte> to(from.size() * bytes);
     for (size_t i = 0; i < from.size(); ++i) {
-      const Bfloat16 half = ToBfloat16(from[i]);
-      std::memcpy(&to[i * bytes],
-                  c.storage == Storage::kFloat32 ? static_cast<const void*>(&from[i]) : &half,
-                  bytes);
+      std::byte number[sizeof(float)];
+      EncodeRow(&from[i], {type, 1}, {number});
+      std::memcpy(&to[i * bytes], number, bytes);
     }
     return to;
   };
@@ -97,16 +103,18 @@ Result RunTile(const Case& c, Isa isa) {
     AttentionRun run;
     run.count = end - begin;
     const auto place = [&](const std::vector<float>& numbers, const std::vector<float>& raw,
-                           const RowFormat& format) {
+                           const RowFormat& format, Storage plain) {
       const int dims = format.dims;
       if (IsCoded(format.type) && i >= c.plain_runs) return Coded(raw, format, c.runs[i], memory);
-      memory.push_back(stored({numbers.begin() + begin * dims, numbers.begin() + end * dims}));
+      memory.push_back(
+          stored({numbers.begin() + begin * dims, numbers.begin() + end * dims}, plain));
       return Row{memory.back().data()};
     };
     if (run.count > 0) {
       run.position = c.positions[begin];
-      const Row keys = place(c.keys, c.raw_keys, {c.key_codes, c.key_dims});
-      const Row values = place(c.values, c.raw_values, {c.value_codes, c.value_dims});
+      const Row keys = place(c.keys, c.raw_keys, {c.key_codes, c.key_dims}, c.storage);
+      const Row values =
+          place(c.values, c.raw_values, {c.value_codes, c.value_dims}, c.value_storage);
       run.keys = keys.codes;
       run.key_scales = keys.scales;
       run.values = values.codes;
@@ -125,7 +133,8 @@ Result RunTile(const Case& c, Isa isa) {
   tile.value_dims = c.value_dims;
   tile.first_position = c.first_position;
   tile.scale = c.scale;
-  tile.storage = c.storage;
+  tile.key_plain = c.storage;
+  tile.value_plain = c.value_storage;
   tile.key_codes = c.key_codes;
   tile.value_codes = c.value_codes;
   tile.slopes = c.slopes.empty() ? nullptr : c.slopes.data();

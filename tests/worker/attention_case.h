@@ -21,7 +21,8 @@ struct Case {
   int key_dims = 64;  // numbers of a key, and of a query that count
   int value_dims = 64;
   int64_t first_position = 0;
-  Storage storage = Storage::kFloat32;
+  Storage storage = Storage::kFloat32;  // of plain keys
+  Storage value_storage = Storage::kFloat32;
   float scale = 1;
   std::vector<float> q;                           // [rows][head_dim]
   std::vector<float> keys;                        // [count][key_dims], rounded to the storage type
@@ -47,15 +48,15 @@ Result Reference(const Case& c);  // softmax in fp64
 // REQUIRES: IsaSupported(isa).
 Result RunTile(const Case& c, Isa isa);
 
-inline float Rounded(float x, Storage storage) {
-  return storage == Storage::kFloat32 ? x : ToFloat(ToBfloat16(x));
-}
-
 class Cases {
  public:
   explicit Cases(uint64_t seed) : random_(seed) {}
 
   int Int(int low, int high) { return std::uniform_int_distribution<int>(low, high)(random_); }
+  Storage Plain() {
+    constexpr Storage kTypes[] = {Storage::kFloat32, Storage::kBfloat16, Storage::kFloat16};
+    return kTypes[Int(0, 2)];
+  }
 
   std::vector<float> Floats(int64_t n, float size = 1) {
     std::normal_distribution<float> normal(0, size);
@@ -70,13 +71,11 @@ class Cases {
     c.head_dim = c.key_dims = c.value_dims = head_dim;
     c.group = group;
     c.rows = rows;
-    c.storage = storage;
     c.scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
     c.q = Floats(rows * head_dim);
     c.keys = Floats(int64_t{keys} * head_dim);
     c.values = Floats(int64_t{keys} * head_dim);
-    for (float& x : c.keys) x = Rounded(x, storage);
-    for (float& x : c.values) x = Rounded(x, storage);
+    StoreAs(storage, storage, c);
     const int64_t begin = Int(0, 3) == 0 ? int64_t{Int(0, 3)} << 33 : Int(0, 1000);
     // From "all keys are hidden" to "none is".
     c.first_position = begin + Int(-rows / group - 1, keys + 5);
@@ -89,6 +88,9 @@ class Cases {
     }
     return c;
   }
+
+  // Rounds keys and values to plain types.
+  static void StoreAs(Storage keys, Storage values, Case& c);
 
   // Leaves so many numbers of each key and value.
   static void Shorten(int key_dims, int value_dims, Case& c);

@@ -36,6 +36,8 @@ struct Case {
   int value_rank = 0;
 };
 
+bool Codes(const std::string& type) { return type == "int8" || type == "int4" || type == "fp8"; }
+
 // Fields of a policy: a full head has sinks where it codes.
 std::vector<std::string> PolicyFields(const Case& c, bool full) {
   std::vector<std::string> types, ranks, fields;
@@ -43,7 +45,8 @@ std::vector<std::string> PolicyFields(const Case& c, bool full) {
   if (!c.values.empty()) types.push_back(absl::StrCat(R"("v":")", c.values, R"(")"));
   if (c.key_rank > 0) ranks.push_back(absl::StrCat(R"("k":)", c.key_rank));
   if (c.value_rank > 0) ranks.push_back(absl::StrCat(R"("v":)", c.value_rank));
-  if (!full || !types.empty()) fields.push_back(absl::StrCat(R"("sinks":)", c.sinks));
+  if (!full || Codes(c.keys) || Codes(c.values))
+    fields.push_back(absl::StrCat(R"("sinks":)", c.sinks));
   if (!types.empty())
     fields.push_back(absl::StrCat(R"("storage":{)", absl::StrJoin(types, ","), "}"));
   if (!ranks.empty()) fields.push_back(absl::StrCat(R"("rank":{)", absl::StrJoin(ranks, ","), "}"));
@@ -75,15 +78,16 @@ std::vector<float> RandomRows(std::mt19937& random, int positions) {
 }
 
 // Columns of one head's part of every row as they are stored: [positions][kHeadDim]. The first
-// `plain` positions are stored as `own` whatever `type` is. What is behind `rank` numbers is not
-// stored: zeros.
+// `plain` positions are stored as `own` where `type` is one of codes. What is behind `rank` numbers
+// is not stored: zeros.
 std::vector<float> Take(const std::vector<float>& rows, int first, Storage own,
                         const std::string& type = {}, int plain = 0, int rank = 0) {
   std::vector<float> part;
   for (int row = 0; row < static_cast<int>(rows.size()) / kColumns; ++row) {
     const std::span<const float> numbers(&rows[row * kColumns + first], rank > 0 ? rank : kHeadDim);
-    const auto stored = reference::StoredRow(
-        numbers, type.empty() || row < plain ? std::string(StorageName(own)) : type);
+    const auto stored = reference::StoredRow(numbers, type.empty() || (Codes(type) && row < plain)
+                                                          ? std::string(StorageName(own))
+                                                          : type);
     part.insert(part.end(), stored.begin(), stored.end());
     part.resize((row + 1) * kHeadDim, 0.0f);
   }
@@ -226,7 +230,14 @@ TEST_P(AttentionCpuTest, StreamingEqualsTheDefinitionForAnyChunking) {
                         Case{4, 32, 16, true, false, "int8", "int8", 16, 32},
                         Case{5, 33, 16, true, false, "int4", "fp8", 16, 16},
                         Case{0, 32, 16, true, false, "fp8", "int4", 32, 16},
-                        Case{4, 48, 16, false, false, "int8", "", 16, 16}}) {
+                        Case{4, 48, 16, false, false, "int8", "", 16, 16},
+                        Case{4, 32, 16, true, false, "fp16", "fp16"},
+                        Case{5, 33, 16, true, false, "fp16", "bf16"},
+                        Case{20, 31, 32, true, false, "", "fp16"},
+                        Case{4, 32, 16, true, false, "fp16", "int8"},
+                        Case{7, 48, 16, true, false, "int4", "fp16"},
+                        Case{4, 32, 16, true, false, "fp32", "fp8", 16, 32},
+                        Case{4, 32, 16, true, false, "fp16", "fp16", 16, 16}}) {
     const auto rows = RandomRows(random, kPositions);
     Layer layer(c, GetParam(), 256);
     uint64_t id = 0;
@@ -316,8 +327,35 @@ TEST_P(AttentionCpuTest, DecodeOverALongLaneEqualsTheDefinition) {
   ExpectReference(c, GetParam(), kPositions, rows, out);
 }
 
+// Beyond fp16's range keys become its largest number, whether they are kept, come from the step or
+// go into the sums.
+TEST(AttentionCpuRange, LargeKeysSaturateInFloat16) {
+  std::mt19937 random(19);
+  constexpr int kPositions = 120, kKeys = kHeads * kGroup * kHeadDim;
+  auto rows = RandomRows(random, kPositions);
+  for (int row = 0; row < kPositions; ++row) {
+    for (int query = 0; query < kHeads * kGroup; ++query) {
+      rows[row * kColumns + query * kHeadDim] *= 1e-5f;  // logits stay small
+    }
+    if (row % 5 != 0) continue;
+    for (int head = 0; head < kHeads; ++head) {
+      rows[row * kColumns + kKeys + head * kHeadDim] = row % 2 == 0 ? 1e6f : -7e4f;
+    }
+  }
+  const Case c{4, 32, 16};
+  Layer layer(c, Storage::kFloat16, 256);
+  layer.Start(1, kPositions);
+  std::vector<float> out;
+  for (int position = 0; position < kPositions; position += 15) {
+    const auto parts = layer.Run({At(1, position, 15)}, {&rows});
+    out.insert(out.end(), parts[0].begin(), parts[0].end());
+  }
+  ExpectReference(c, Storage::kFloat16, kPositions, rows, out);
+}
+
 INSTANTIATE_TEST_SUITE_P(Storages, AttentionCpuTest,
-                         ::testing::Values(Storage::kFloat32, Storage::kBfloat16),
+                         ::testing::Values(Storage::kFloat32, Storage::kBfloat16,
+                                           Storage::kFloat16),
                          [](const auto& param) { return std::string(StorageName(param.param)); });
 
 }  // namespace

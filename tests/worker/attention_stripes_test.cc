@@ -65,7 +65,8 @@ TEST_P(AttentionStripes, SevenTwoOne) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Storages, AttentionStripes,
-                         ::testing::Values(Storage::kFloat32, Storage::kBfloat16),
+                         ::testing::Values(Storage::kFloat32, Storage::kBfloat16,
+                                           Storage::kFloat16),
                          [](const auto& param) { return std::string(StorageName(param.param)); });
 
 TEST(ScaleStripes, APartThatSawNothingCountsForNothing) {

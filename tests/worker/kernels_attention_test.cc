@@ -59,15 +59,15 @@ std::string Describe(const Case& c, Isa isa) {
   return std::string(IsaName(isa)) + " rows " + std::to_string(c.rows) + " group " +
          std::to_string(c.group) + " head_dim " + std::to_string(c.head_dim) + " keys " +
          std::to_string(c.positions.size()) + " runs " + std::to_string(c.runs.size()) + " at " +
-         std::to_string(c.first_position) + " " + std::string(StorageName(c.storage)) +
-         (c.compensates ? " compensated" : "");
+         std::to_string(c.first_position) + " " + std::string(StorageName(c.storage)) + "/" +
+         std::string(StorageName(c.value_storage)) + (c.compensates ? " compensated" : "");
 }
 
 TEST(AttendTile, EqualsSoftmaxInFp64ForEveryShape) {
   Cases cases(1);
   for (int head_dim : {8, 16, 24, 48, 64, 80, 96, 128, 256}) {
     for (int group = 1; group <= 8; ++group) {
-      for (Storage storage : {Storage::kFloat32, Storage::kBfloat16}) {
+      for (Storage storage : {Storage::kFloat32, Storage::kBfloat16, Storage::kFloat16}) {
         for (int positions : {1, 2, 3, kMaxTileRows / group}) {
           const Case c = cases.Make(head_dim, group, positions * group, cases.Int(1, 300), storage);
           const Result expected = Reference(c);
@@ -83,7 +83,7 @@ TEST(AttendTile, EqualsSoftmaxInFp64ForEveryShape) {
 // `shortened`: as of a head that is projected, fewer numbers of keys, of values, or of both.
 void TryStoredRuns(bool shortened, uint64_t seed) {
   Cases cases(seed);
-  constexpr Storage kTypes[] = {Storage::kBfloat16, Storage::kFloat8, Storage::kInt8,
+  constexpr Storage kTypes[] = {Storage::kFloat16, Storage::kFloat8, Storage::kInt8,
                                 Storage::kInt4};
   for (int head_dim : {8, 16, 24, 48, 64, 80, 96, 128, 256}) {
     if (shortened && head_dim % 16 != 0) continue;
@@ -91,9 +91,9 @@ void TryStoredRuns(bool shortened, uint64_t seed) {
       for (Storage values : kTypes) {
         for (int positions : {1, 4, 16}) {
           const int group = cases.Int(1, 4), most = head_dim / 16;
-          Case c = cases.Make(head_dim, group, positions * group, cases.Int(1, 300),
-                              cases.Int(0, 1) ? Storage::kFloat32 : Storage::kBfloat16);
+          Case c = cases.Make(head_dim, group, positions * group, cases.Int(1, 300), cases.Plain());
           if (shortened) Cases::Shorten(16 * cases.Int(1, most), 16 * cases.Int(1, most), c);
+          Cases::StoreAs(cases.Plain(), cases.Plain(), c);
           cases.Code(keys, values, c);
           const Result expected = Reference(c);
           for (Isa isa : SupportedIsas()) {
@@ -116,8 +116,7 @@ TEST(AttendTile, EqualsSoftmaxInFp64ForThousandsOfRandomTiles) {
     const int group = cases.Int(1, 8);
     const int rows = group * cases.Int(1, kMaxTileRows / group);
     const Case c = cases.Make(8 * cases.Int(1, trial % 50 == 0 ? 32 : 8), group, rows,
-                              cases.Int(0, trial % 20 == 0 ? 700 : 150),
-                              cases.Int(0, 1) ? Storage::kFloat32 : Storage::kBfloat16);
+                              cases.Int(0, trial % 20 == 0 ? 700 : 150), cases.Plain());
     const Result expected = Reference(c);
     for (Isa isa : SupportedIsas()) {
       ASSERT_EQ(Difference(expected, RunTile(c, isa), kTolerance), "")
@@ -132,8 +131,7 @@ TEST(AttendTile, AlibiEqualsItsFormulaInFp64) {
   for (int trial = 0; trial < 1500; ++trial) {
     const int group = cases.Int(1, 8);
     const int rows = group * cases.Int(1, trial % 2 == 0 ? 2 : kMaxTileRows / group);
-    Case c = cases.Make(8 * cases.Int(1, 16), group, rows, cases.Int(1, 300),
-                        cases.Int(0, 1) ? Storage::kFloat32 : Storage::kBfloat16);
+    Case c = cases.Make(8 * cases.Int(1, 16), group, rows, cases.Int(1, 300), cases.Plain());
     for (int head = 0; head < group; ++head) c.slopes.push_back(std::exp2(-cases.Int(0, 8)));
     if (trial % 3 == 0) cases.Code(Storage::kInt8, Storage::kInt4, c);
     const Result expected = Reference(c);
@@ -255,6 +253,23 @@ TEST(AttendTile, ExtremeLogitsStayFinite) {
           for (double x : got.out) ASSERT_LE(std::abs(x), 6) << Describe(c, isa);
         }
       }
+    }
+  }
+}
+
+// Keys at the end of fp16's range, as attention sinks may have them: what they stand for is exact.
+TEST(AttendTile, TheLargestFloat16KeysAreExact) {
+  Cases cases(11);
+  for (Isa isa : SupportedIsas()) {
+    for (int rows : {1, 2, 3, 7, 8, 33, 64}) {
+      Case c = cases.Make(64, 1, rows, 150, Storage::kFloat16);
+      c.first_position = c.positions.back();
+      for (int i = 0; i < 64; ++i) {
+        c.keys[i] = i % 2 == 0 ? 65504.0f : -65504.0f;
+        c.values[i] = i % 3 == 0 ? 65504.0f : 0x1p-24f;
+      }
+      for (float& x : c.q) x *= 1e-4f;
+      EXPECT_EQ(Difference(Reference(c), RunTile(c, isa), kTolerance), "") << Describe(c, isa);
     }
   }
 }

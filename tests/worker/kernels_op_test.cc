@@ -198,14 +198,18 @@ TEST(StoreRows, RoundsAsTheStorageTypeSays) {
       const int stride = count + 3;
       const auto x = Floats(rows * stride, count, 100);
       std::vector<std::byte> floats(rows * count * 4), halves(rows * count * 2);
+      std::vector<std::byte> narrow(halves.size());
       StoreRows(x.data(), stride, rows, count, Storage::kFloat32, floats.data());
       StoreRows(x.data(), stride, rows, count, Storage::kBfloat16, halves.data());
+      StoreRows(x.data(), stride, rows, count, Storage::kFloat16, narrow.data());
       for (int r = 0; r < rows; ++r) {
         EXPECT_EQ(std::memcmp(&floats[r * count * 4], &x[r * stride], count * 4), 0);
         for (int i = 0; i < count; ++i) {
           uint16_t bits;
           std::memcpy(&bits, &halves[(r * count + i) * 2], 2);
           ASSERT_EQ(bits, ToBfloat16(x[r * stride + i]).bits);
+          std::memcpy(&bits, &narrow[(r * count + i) * 2], 2);
+          ASSERT_EQ(bits, ToFloat16(x[r * stride + i]).bits);
         }
       }
     }
@@ -230,6 +234,33 @@ TEST(Round, EqualsToBfloat16ForAllKindsOfBits) {
       ASSERT_EQ(rounded[i], expected.bits) << std::hex << bits[i];
       const float back = ToFloat(expected);
       ASSERT_EQ(std::memcmp(&wide[i], &back, 4), 0) << std::hex << bits[i];
+    }
+  }
+}
+
+TEST(RoundFloat16, EqualsToFloat16ForAllKindsOfBits) {
+  std::mt19937 random(2);
+  std::vector<uint32_t> bits = {0,          0x80000000, 0x7f800000, 0xff800000, 0x7fc00000,
+                                0xffc00000, 0x477fe000, 0x477fefff, 0x477ff000, 0x47800000,
+                                0xc77ff000, 0x7f7fffff, 0x387fffff, 0x38800000, 0x33000000,
+                                0x33000001, 0xb3800000, 0x00000001, 0x3f801000, 0x3f803000};
+  while (bits.size() < 20000) bits.push_back(random());
+  // Most random bits are beyond fp16's range: these lie within.
+  while (bits.size() < 100003) {
+    bits.push_back((random() & 0x80ffffffu) | (0x33u + random() % 0x15u) << 24);
+  }
+  std::vector<float> x(bits.size());
+  std::memcpy(x.data(), bits.data(), bits.size() * 4);
+  for (const RowKernels* build : Builds()) {
+    std::vector<uint16_t> rounded(x.size());
+    build->round_float16(x.data(), static_cast<int64_t>(x.size()), rounded.data());
+    for (size_t i = 0; i < x.size(); ++i) {
+      if (std::isnan(x[i])) {  // which one is the processor's choice
+        ASSERT_TRUE(std::isnan(ToFloat(Float16{rounded[i]}))) << std::hex << bits[i];
+        ASSERT_EQ(rounded[i] >> 15, bits[i] >> 31) << std::hex << bits[i];
+        continue;
+      }
+      ASSERT_EQ(rounded[i], ToFloat16(x[i]).bits) << std::hex << bits[i];
     }
   }
 }

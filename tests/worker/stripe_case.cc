@@ -9,6 +9,7 @@
 
 #include "common/status.h"
 #include "tests/support/local_head_reference.h"
+#include "tests/support/stored_row.h"
 
 namespace headlong {
 namespace {
@@ -172,11 +173,10 @@ double Difference(const StripeCase& c, const std::vector<float>& rows,
     for (int row = 0; row < c.positions; ++row) {
       for (int i = 0; i < d; ++i) {
         const float x = rows[int64_t{row} * columns + first + i];
-        part.push_back(rounded && c.storage == Storage::kBfloat16 ? reference::RoundToBfloat16(x)
-                                                                  : x);
+        part.push_back(x);
       }
     }
-    return part;
+    return rounded ? reference::StoredRow(part, StorageName(c.storage)) : part;
   };
   double worst = 0;
   for (int query = 0; query < kHeads * c.group; ++query) {

@@ -35,9 +35,10 @@ struct AttentionTile {
   int key_dims = 0;    // numbers of a key, and of a query that count: a multiple of 8 <= head_dim
   int value_dims = 0;  // of a value; the rest of an output is zeros
   int64_t first_position = 0;
-  float scale = 1.0f;                   // 1 / sqrt(head_dim) as a rule
-  Storage storage = Storage::kFloat32;  // of runs without scales
-  Storage key_codes = Storage::kInt8;   // of runs with scales (cache/row_format.h)
+  float scale = 1.0f;                     // 1 / sqrt(head_dim) as a rule
+  Storage key_plain = Storage::kFloat32;  // of runs without scales: numbers as they are
+  Storage value_plain = Storage::kFloat32;
+  Storage key_codes = Storage::kInt8;  // of runs with scales (cache/row_format.h)
   Storage value_codes = Storage::kInt8;
   const float* slopes = nullptr;  // [group]: ALiBi, logits fall by slope * (m - p); null: none
   int64_t window = 0;             // not 0: nor is a key visible unless p > m - window

@@ -256,6 +256,8 @@ void ScoreAnyBlock(const AttentionTile& tile, const KeyBlock& block, const KeyBl
       return ScoreBlock<W, FloatRow>(tile, block, next, scratch);
     case Storage::kBfloat16:
       return ScoreBlock<W, Bfloat16Row>(tile, block, next, scratch);
+    case Storage::kFloat16:
+      return ScoreBlock<W, Float16Row>(tile, block, next, scratch);
     case Storage::kFloat8:
       return ScoreBlock<W, Float8Row>(tile, block, next, scratch);
     case Storage::kInt8:
@@ -273,6 +275,8 @@ void AddAnyBlock(const AttentionTile& tile, const KeyBlock& block, const KeyBloc
       return AddBlock<W, FloatRow>(tile, block, next, scratch);
     case Storage::kBfloat16:
       return AddBlock<W, Bfloat16Row>(tile, block, next, scratch);
+    case Storage::kFloat16:
+      return AddBlock<W, Float16Row>(tile, block, next, scratch);
     case Storage::kFloat8:
       return AddBlock<W, Float8Row>(tile, block, next, scratch);
     case Storage::kInt8:
@@ -337,7 +341,7 @@ void ChooseWidth(const AttentionTile& tile, TileScratch& scratch) {
 }
 
 bool AllBfloat16(const AttentionTile& tile) {
-  if (tile.storage != Storage::kBfloat16) return false;
+  if (tile.key_plain != Storage::kBfloat16 || tile.value_plain != Storage::kBfloat16) return false;
   for (const AttentionRun& run : tile.runs) {
     if (run.key_scales != nullptr || run.value_scales != nullptr) return false;
   }

@@ -243,6 +243,8 @@ void Widen(Storage type, const Bytes* rows, const uint16_t* const* scales, int c
       return;
     case Storage::kBfloat16:
       return WidenRows<Bfloat16Row>(rows, scales, count, dims, scratch);
+    case Storage::kFloat16:
+      return WidenRows<Float16Row>(rows, scales, count, dims, scratch);
     case Storage::kFloat8:
       return WidenRows<Float8Row>(rows, scales, count, dims, scratch);
     case Storage::kInt8:

@@ -32,7 +32,7 @@ struct KeyBlock {
 struct alignas(64) TileScratch {
   float q[kMaxTileRows * kMaxHeadDim];
   float out[kMaxTileRows * kMaxHeadDim];
-  float keys[kBlockKeys * kMaxHeadDim];  // fp32 copies of a block of bf16 keys
+  float keys[kBlockKeys * kMaxHeadDim];  // fp32 copies of a block of keys in another type
   float values[kBlockKeys * kMaxHeadDim];
   float scores[kMaxPanelRows * (kBlockKeys + 32)];
   float max[kMaxTileRows];

@@ -35,8 +35,8 @@ class KeyReader {
         ++run_;
         continue;
       }
-      const Storage keys = run_->key_scales == nullptr ? tile_.storage : tile_.key_codes;
-      const Storage values = run_->value_scales == nullptr ? tile_.storage : tile_.value_codes;
+      const Storage keys = run_->key_scales == nullptr ? tile_.key_plain : tile_.key_codes;
+      const Storage values = run_->value_scales == nullptr ? tile_.value_plain : tile_.value_codes;
       if (block.count > 0 && (keys != block.key_type || values != block.value_type)) break;
       block.key_type = keys;
       block.value_type = values;

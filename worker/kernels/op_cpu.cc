@@ -134,9 +134,10 @@ void StoreRows(const float* x, int64_t row_stride, int rows, int count, Storage 
     const float* row = x + r * row_stride;
     if (storage == Storage::kFloat32) {
       std::memcpy(out + r * count * sizeof(float), row, count * sizeof(float));
-    } else {
-      kernels.round(row, count, reinterpret_cast<uint16_t*>(out) + r * count);
+      return;
     }
+    const auto round = storage == Storage::kFloat16 ? kernels.round_float16 : kernels.round;
+    round(row, count, reinterpret_cast<uint16_t*>(out) + r * count);
   });
 }
 

@@ -55,7 +55,8 @@ void Add(float* x, const float* y, int64_t n);
 // From the bits of n bf16 numbers.
 void WidenRow(const uint16_t* x, int64_t n, float* out);
 
-// Rounds rows of `count` floats to the storage type.   x: [rows][row_stride] -> out: [rows][count].
+// Rounds rows of `count` floats to the storage type, a plain one.   x: [rows][row_stride] -> out:
+// [rows][count].
 void StoreRows(const float* x, int64_t row_stride, int rows, int count, Storage storage,
                std::byte* out);
 

@@ -1,5 +1,6 @@
 #include "worker/kernels/op_rows.h"
 
+#include "worker/kernels/vector_float16.h"
 #include "worker/kernels/vector_math.h"
 #include "worker/kernels/vector_pairs.h"
 
@@ -63,16 +64,17 @@ void Add(float* x, const float* y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) x[i] += y[i];
 }
 
+template <Half<kLanes> kRound(Vector)>
 void Round(const float* x, int64_t n, uint16_t* out) {
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
-    const auto bits = RoundToBfloat16<kLanes>(Load<kLanes>(x + i));
+    const auto bits = kRound(Load<kLanes>(x + i));
     __builtin_memcpy(out + i, &bits, sizeof bits);
   }
   if (i == n) return;
   Vector last = {};
   __builtin_memcpy(&last, x + i, (n - i) * sizeof(float));
-  const auto bits = RoundToBfloat16<kLanes>(last);
+  const auto bits = kRound(last);
   __builtin_memcpy(out + i, &bits, (n - i) * sizeof(uint16_t));
 }
 
@@ -206,7 +208,8 @@ const RowKernels kRowKernels = {RmsNorm,
                                 Rotate,
                                 SiluMul,
                                 Add,
-                                Round,
+                                Round<RoundToBfloat16<kLanes>>,
+                                Round<RoundToFloat16<kLanes>>,
                                 RoundWide,
                                 WidenRow,
                                 PairOrder,

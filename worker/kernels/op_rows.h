@@ -15,6 +15,8 @@ struct RowKernels {
   void (*add)(float* x, const float* y, int64_t n);
   // bf16 bits of x.
   void (*round)(const float* x, int64_t n, uint16_t* out);
+  // fp16 bits of x; what is beyond 65504 becomes 65504.
+  void (*round_float16)(const float* x, int64_t n, uint16_t* out);
   // Rounded to bf16, as fp32; out may be x.
   void (*round_wide)(const float* x, int64_t n, float* out);
   // bf16 bits as fp32.

@@ -11,6 +11,7 @@
 
 #include "cache/storage.h"
 #include "worker/kernels/vector_bytes.h"
+#include "worker/kernels/vector_float16.h"
 
 namespace headlong::cpu::HEADLONG_ISA {
 
@@ -20,10 +21,20 @@ inline float WidenScale(uint16_t bits) {
   return __builtin_bit_cast(float, static_cast<uint32_t>(bits) << 16);
 }
 
-struct FloatRow {
+struct PlainRow {
   static constexpr int kParts = 1;
   static constexpr bool kRowScale = false;
   static constexpr bool kScaled = false;
+};
+
+struct ByteRow {
+  static constexpr int kParts = 1;
+  static constexpr bool kRowScale = true;
+  static constexpr bool kScaled = true;
+  static int Size(int dims) { return dims; }
+};
+
+struct FloatRow : PlainRow {
   static int Size(int dims) { return dims * 4; }
   template <int W>
   static Float<W> Load(const std::byte* row, const uint16_t* /*scales*/, int i, int /*part*/) {
@@ -32,10 +43,8 @@ struct FloatRow {
 };
 
 // In the order of LoadPart: queries and sums are kept in that order, too.
-struct Bfloat16Pairs {
+struct Bfloat16Pairs : PlainRow {
   static constexpr int kParts = 2;
-  static constexpr bool kRowScale = false;
-  static constexpr bool kScaled = false;
   static int Size(int dims) { return dims * 2; }
   template <int W>
   static Float<W> Load(const std::byte* row, const uint16_t* /*scales*/, int i, int part) {
@@ -44,10 +53,7 @@ struct Bfloat16Pairs {
 };
 
 // In the order of memory, beside rows of other types.
-struct Bfloat16Row {
-  static constexpr int kParts = 1;
-  static constexpr bool kRowScale = false;
-  static constexpr bool kScaled = false;
+struct Bfloat16Row : PlainRow {
   static int Size(int dims) { return dims * 2; }
   template <int W>
   static Float<W> Load(const std::byte* row, const uint16_t* /*scales*/, int i, int /*part*/) {
@@ -55,22 +61,22 @@ struct Bfloat16Row {
   }
 };
 
-struct Int8Row {
-  static constexpr int kParts = 1;
-  static constexpr bool kRowScale = true;
-  static constexpr bool kScaled = true;
-  static int Size(int dims) { return dims; }
+struct Float16Row : PlainRow {
+  static int Size(int dims) { return dims * 2; }
+  template <int W>
+  static Float<W> Load(const std::byte* row, const uint16_t* /*scales*/, int i, int /*part*/) {
+    return LoadFloat16<W>(reinterpret_cast<const uint16_t*>(row) + i);
+  }
+};
+
+struct Int8Row : ByteRow {
   template <int W>
   static Float<W> Load(const std::byte* row, const uint16_t* /*scales*/, int i, int /*part*/) {
     return __builtin_convertvector(WidenBytes<W>(row + i), Float<W>);
   }
 };
 
-struct Float8Row {
-  static constexpr int kParts = 1;
-  static constexpr bool kRowScale = true;
-  static constexpr bool kScaled = true;
-  static int Size(int dims) { return dims; }
+struct Float8Row : ByteRow {
   // The bits of the exponent and the mantissa, moved to where fp32 has them, are 2^-120 of the
   // number, as fp32's bias is 120 more: also where they are subnormal.
   template <int W>
@@ -99,16 +105,9 @@ struct Int4Row {
 
 // Of one row of `dims` numbers: its bytes, and, of codes, its scales.
 inline int64_t CodeBytes(Storage type, int dims) {
-  switch (type) {
-    case Storage::kFloat32:
-      return FloatRow::Size(dims);
-    case Storage::kInt4:
-      return Int4Row::Size(dims);
-    case Storage::kBfloat16:
-      return Bfloat16Row::Size(dims);
-    default:
-      return Int8Row::Size(dims);
-  }
+  if (type == Storage::kInt4) return Int4Row::Size(dims);
+  if (type == Storage::kInt8 || type == Storage::kFloat8) return Int8Row::Size(dims);
+  return type == Storage::kFloat32 ? FloatRow::Size(dims) : Float16Row::Size(dims);
 }
 
 inline int64_t ScalesOf(Storage type, int dims) {
