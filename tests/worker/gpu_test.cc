@@ -56,7 +56,7 @@ TEST(RunsOn, ArchitecturesAsCmakeNamesThem) {
 
 TEST(RunsOn, WhatThePackageIsBuiltFor) {
   const std::string all = "80-real;86-real;89-real;90a-real;100-real;120";
-  for (const auto [major, minor] :
+  for (const auto& [major, minor] :
        {std::pair(8, 0), {8, 6}, {8, 9}, {9, 0}, {10, 0}, {10, 3}, {12, 0}, {12, 1}, {13, 0}}) {
     EXPECT_TRUE(RunsOn(all, major, minor)) << major << "." << minor;
   }
