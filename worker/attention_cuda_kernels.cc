@@ -24,9 +24,9 @@ absl::Status CheckShape(const AttentionShape& attention) {
                      cuda::kMaxGroup));
   }
   if (attention.max_rows > kMostRows) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("max_batch_tokens ", attention.max_rows,
-                     ": attention on a GPU takes at most ", kMostRows, " in a step"));
+    return absl::InvalidArgumentError(absl::StrCat("max_batch_tokens ", attention.max_rows,
+                                                   ": attention on a GPU takes at most ", kMostRows,
+                                                   " in a step"));
   }
   if (std::ssize(attention.inverse_frequencies) != d / 2) {
     return absl::InvalidArgumentError(

@@ -26,10 +26,10 @@ FakeWorkerOptions Named(const std::string& id, int64_t pid) {
   return options;
 }
 
-FakeWorkerOptions Slow(const std::string& id = "w0") {
+FakeWorkerOptions Slow(const std::string& id = "w0", milliseconds step_time = milliseconds(5)) {
   FakeWorkerOptions options;
   options.id = id;
-  options.step_time = milliseconds(5);
+  options.step_time = step_time;
   return options;
 }
 
@@ -37,9 +37,7 @@ class Streams : public WithCoordinator {};
 
 TEST_F(Streams, TokensInOrderWithUsage) {
   Start(1);
-  FakeWorkerOptions takes_its_time;
-  takes_its_time.step_time = milliseconds(10);
-  const auto worker = Worker(takes_its_time);
+  const auto worker = Worker(Slow("w0", milliseconds(10)));
   Call call(*inference_, Request(kPrompt, 20));
   ASSERT_TRUE(call.ReadAll().ok());
   EXPECT_EQ(call.tokens, Expected(20));
@@ -70,9 +68,7 @@ TEST_F(Streams, ManyAtOnceDoNotMix) {
 // A stream is cancelled while two steps with it are on their way; the others go on ahead of time.
 TEST_F(Streams, CancelledAmongOthersThatGoOn) {
   Start(1);
-  FakeWorkerOptions takes_its_time;
-  takes_its_time.step_time = milliseconds(2);
-  const auto worker = Worker(takes_its_time);
+  const auto worker = Worker(Slow("w0", milliseconds(2)));
   Call lasting(*inference_, Request(kPrompt, 400));
   ASSERT_TRUE(lasting.ReadTokens(1));
   for (uint32_t i = 0; i < 20; ++i) {
