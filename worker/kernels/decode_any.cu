@@ -87,6 +87,7 @@ template <int kHeadDim, typename Element>
 __global__ void __launch_bounds__(kDecodeThreads) AttendLanes(DecodeAttention decode) {
   extern __shared__ __align__(16) std::byte shared[];
   LetMergeBegin(decode);
+  WaitForStream();
   const WarpStates<kHeadDim, kMaxGroup> states{reinterpret_cast<float*>(shared)};
   for (int i = decode.cta_items[blockIdx.x]; i < decode.cta_items[blockIdx.x + 1]; ++i) {
     const DecodeItem& item = decode.items[i];

@@ -1,18 +1,19 @@
 // Decode attention for coded rows and bf16 queries, with the matrix units as decode_mma.cu has it.
-// Codes are exact in bf16; a row's scale multiplies its logit, and its weight before that is
-// rounded. int4's scales of 32 numbers multiply sums over those 32, and weights once per 32.
-// Compiled once per pair of types (HEADLONG_KEYS, HEADLONG_VALUES).
+// Codes are exact in fp16; so are queries, divided by a power of two. A row's scale multiplies its
+// logit, and its weight before that is rounded to fp16. int4's scales of 32 numbers multiply sums
+// over those 32, and weights once per 32. Compiled once per pair of types (HEADLONG_KEYS,
+// HEADLONG_VALUES).
 //
-// Bytes moved: code_bytes + 2 * scales per kept row, once. On an H100 int8 and fp8 reach 80 to 89 %
-// of the read bandwidth. int4 is bound by instructions at 55 %: a warp issues some 830 for a block
-// of 16 tokens with head_dim 128, which is 2304 bytes, against 460 for 8192 bytes of bf16.
+// fp16 has no room for small weights beside small scales. So the softmax is about the greatest of
+// weight times scale, not of weights: the greatest operand is 1.
+//
+// Bytes moved: code_bytes + 2 * scales per kept row, once. What binds is not memory alone but
+// instructions on integers and bits, which a multiprocessor issues at half the rate of others.
+#include "worker/kernels/decode_kernel.cuh"
 #include "worker/kernels/decode_plain_rows.cuh"
-#include "worker/kernels/decode_room.cuh"
 
 namespace headlong::cuda {
 namespace {
-
-using Element = Bfloat16Element;
 
 // One warp's softmax over its tokens of an item, for kColumns * 8 query heads.
 template <int kHeadDim, int kColumns>
@@ -29,19 +30,10 @@ class WarpSoftmax {
 
   __device__ void Begin(const DecodeAttention& decode, const DecodeItem& item) {
     scale_ = decode.scale * kLog2e;
-    const auto* q = static_cast<const uint16_t*>(decode.q) + int64_t{item.lane.query} * kHeadDim;
+    LoadQueries(decode, item.lane);
 #pragma unroll
     for (int n = 0; n < kColumns; ++n) {
-      const int query = n * 8 + thread_.row;
-#pragma unroll
-      for (int k = 0; k < kSteps; ++k) {
-        uint2 four = {0, 0};
-        if (query < decode.shape.group) {
-          four = *reinterpret_cast<const uint2*>(q + query * kHeadDim + k * 16 + thread_.four);
-        }
-        q_[n][k][0] = __byte_perm(four.x, four.y, 0x5410);
-        q_[n][k][1] = __byte_perm(four.x, four.y, 0x7632);
-      }
+      Divide(n);
       for (int j = 0; j < 2; ++j) {
         peak_[n][j] = kMinusInfinity;
         sum_[n][j] = 0;
@@ -54,12 +46,13 @@ class WarpSoftmax {
     key_dims_ = item.lane.key_dims;
     value_dims_ = item.lane.value_dims;
     if (item.begin > 0) return;
-    if (item.lane.dropped > 0 && threadIdx.x < 32) BeginWithToken(item.lane);
-    AddSinks(item.lane);
+    if (item.lane.sink_begin < item.lane.sink_end || item.lane.dropped > 0) {
+      BeginWithPlainRows(decode, item.lane);
+    }
   }
 
   __device__ void Score(uint32_t block, uint32_t live) {
-    ScoreRows(CodedKeys<KeyBlock>(block, key_dims_, thread_), live);
+    ScoreRows(CodedKeys<KeyBlock>(block, key_dims_, thread_), live, q_, divisor_);
   }
   __device__ void Add(uint32_t block) {
     AddRows(CodedValues<ValueBlock>(block, value_dims_, thread_));
@@ -94,21 +87,57 @@ class WarpSoftmax {
     return ValueNumber<ValueBlock::kType>(tile / 2, tile % 2 * 2 + half, thread_.row);
   }
 
-  // Plain rows of first tokens, by the warps in turns.
-  __device__ void AddSinks(const DecodeLane& lane) {
-    const auto* keys = reinterpret_cast<const uint16_t*>(lane.sinks);
-    const auto* values = keys + lane.sink_rows * key_dims_;
-#pragma unroll 1
-    for (int first = lane.sink_begin + threadIdx.x / 32 * kBlock; first < lane.sink_end;
-         first += kDecodeTile) {
-      const int count = min(lane.sink_end - first, kBlock);
-      ScoreRows(PlainKeys({keys, first, lane.sink_end, key_dims_}, thread_), (1u << count) - 1);
-      AddRows(PlainValues<ValueBlock::kType>({values, first, lane.sink_end, value_dims_}, thread_));
+  using Queries = uint32_t[kColumns][kSteps][2];  // of query n * 8 + row, neighbours in pairs
+  using OfColumns = float[kColumns][2];           // of queries n * 8 + pair and the next
+
+  // As they are, in bf16.
+  __device__ void LoadQueries(const DecodeAttention& decode, const DecodeLane& lane) {
+    const auto* q = static_cast<const uint16_t*>(decode.q) + int64_t{lane.query} * kHeadDim;
+#pragma unroll
+    for (int n = 0; n < kColumns; ++n) {
+      const int query = n * 8 + thread_.row;
+#pragma unroll
+      for (int k = 0; k < kSteps; ++k) {
+        uint2 four = {0, 0};
+        if (query < decode.shape.group) {
+          four = *reinterpret_cast<const uint2*>(q + query * kHeadDim + k * 16 + thread_.four);
+        }
+        q_[n][k][0] = four.x;
+        q_[n][k][1] = four.y;
+      }
     }
   }
 
+  // Queries become fp16, divided by the power of two that leaves the greatest number in [1, 2).
+  __device__ void Divide(int n) {
+    float most = 0;
+#pragma unroll
+    for (int k = 0; k < kSteps; ++k) {
+      for (const uint32_t pair : q_[n][k]) {
+        const float2 two = Bfloat16Element::Unpack(pair);
+        most = fmaxf(most, fmaxf(fabsf(two.x), fabsf(two.y)));
+      }
+    }
+    most = fmaxf(most, __shfl_xor_sync(~0u, most, 1));
+    most = fmaxf(most, __shfl_xor_sync(~0u, most, 2));
+    const uint32_t exponent = min(__float_as_uint(most) & 0x7f800000, 0x7e000000);
+    const float inverse = __uint_as_float(0x7f000000 - exponent);
+#pragma unroll
+    for (int k = 0; k < kSteps; ++k) {
+      for (uint32_t& pair : q_[n][k]) {
+        const float2 two = Bfloat16Element::Unpack(pair);
+        pair = Float16Element::Pack(two.x * inverse, two.y * inverse);
+      }
+    }
+    for (int j = 0; j < 2; ++j) {
+      divisor_[n][j] = __uint_as_float(__shfl_sync(~0u, exponent, (thread_.pair + j) * 4)) * scale_;
+    }
+  }
+
+  // s_ of a block; query_scales: of the logits of each query.
   template <typename Keys>
-  __device__ void ScoreRows(const Keys& keys, uint32_t live) {
+  __device__ void ScoreRows(const Keys& keys, uint32_t live, const Queries& q,
+                            const OfColumns& query_scales) {
     using Scales = decltype(keys.scales);
     float logits[kColumns][2][4] = {};  // two chains of sums
 #pragma unroll
@@ -120,7 +149,7 @@ class WarpSoftmax {
       for (int s = 0; s < 2 && 2 * g + s < kSteps; ++s) {
 #pragma unroll
         for (int n = 0; n < kColumns; ++n) {
-          Element::Mma(Scales::kByGroup ? part[n] : logits[n][s], a[s], q_[n][2 * g + s]);
+          Scales::Element::Mma(Scales::kByGroup ? part[n] : logits[n][s], a[s], q[n][2 * g + s]);
         }
       }
       if constexpr (Scales::kByGroup) {
@@ -131,29 +160,35 @@ class WarpSoftmax {
         }
       }
     }
-    float scales[2] = {scale_, scale_};
-    if constexpr (Scales::kByRow) {
-      for (int h = 0; h < 2; ++h) scales[h] *= keys.scales.Of(h, 0);
-    }
     low_ = (live >> thread_.row & 1) != 0;
     high_ = (live >> (thread_.row + 8) & 1) != 0;
+    const float low = Scales::kByRow ? keys.scales.Of(0, 0) : 1;
+    const float high = Scales::kByRow ? keys.scales.Of(1, 0) : 1;
 #pragma unroll
-    for (int n = 0; n < kColumns; ++n) Weigh(n, logits[n], scales);
+    for (int n = 0; n < kColumns; ++n) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const float logit = (logits[n][0][j] + logits[n][1][j]) * query_scales[n][j % 2];
+        const bool is_live = j < 2 ? low_ : high_;
+        s_[n][j] = is_live ? logit * (j < 2 ? low : high) : kMinusInfinity;
+      }
+    }
   }
 
-  __device__ void Weigh(int n, const float (&logits)[2][4], const float (&scales)[2]) {
+  // s_ become weights about a peak to which `logs` add, the log2 of what is to multiply a row.
+  __device__ void Weigh(int n, const float (&logs)[2]) {
     float rescale[2];
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
-      const float s0 = low_ ? (logits[0][j] + logits[1][j]) * scales[0] : kMinusInfinity;
-      const float s1 = high_ ? (logits[0][j + 2] + logits[1][j + 2]) * scales[1] : kMinusInfinity;
-      const float peak = fmaxf(peak_[n][j], OverRows(fmaxf(s0, s1), fmaxf));
+      const float low = low_ ? s_[n][j] + logs[0] : kMinusInfinity;
+      const float high = high_ ? s_[n][j + 2] + logs[1] : kMinusInfinity;
+      const float peak = fmaxf(peak_[n][j], OverRows(fmaxf(low, high), fmaxf));
       const float finite_peak = peak == kMinusInfinity ? 0 : peak;
-      rescale[j] = exp2f(peak_[n][j] - finite_peak);
+      rescale[j] = Exp2(peak_[n][j] - finite_peak);
       peak_[n][j] = peak;
-      p_[n][j] = exp2f(s0 - finite_peak);
-      p_[n][j + 2] = exp2f(s1 - finite_peak);
-      sum_[n][j] = sum_[n][j] * rescale[j] + p_[n][j] + p_[n][j + 2];
+      s_[n][j] = Exp2(s_[n][j] - finite_peak);
+      s_[n][j + 2] = Exp2(s_[n][j + 2] - finite_peak);
+      sum_[n][j] = sum_[n][j] * rescale[j] + s_[n][j] + s_[n][j + 2];
     }
     if (!__any_sync(~0u, rescale[0] != 1 || rescale[1] != 1)) return;
 #pragma unroll
@@ -165,6 +200,10 @@ class WarpSoftmax {
   template <typename Values>
   __device__ void AddRows(const Values& values) {
     using Scales = decltype(values.scales);
+    using Element = typename Scales::Element;
+    const float logs[2] = {values.scales.Log(0), values.scales.Log(1)};
+#pragma unroll
+    for (int n = 0; n < kColumns; ++n) Weigh(n, logs);
     uint32_t weights[kColumns][2];
 #pragma unroll
     for (int g = 0; g < kGroups; ++g) {
@@ -174,8 +213,8 @@ class WarpSoftmax {
         const float high = high_ ? values.scales.Of(1, g) : 0;
 #pragma unroll
         for (int n = 0; n < kColumns; ++n) {
-          weights[n][0] = Transpose(Element::Pack(p_[n][0] * low, p_[n][1] * low));
-          weights[n][1] = Transpose(Element::Pack(p_[n][2] * high, p_[n][3] * high));
+          weights[n][0] = Transpose(Element::Pack(s_[n][0] * low, s_[n][1] * low));
+          weights[n][1] = Transpose(Element::Pack(s_[n][2] * high, s_[n][3] * high));
         }
       }
       uint32_t a[2][4];
@@ -188,7 +227,28 @@ class WarpSoftmax {
     }
   }
 
-  // The compensation token: peak = its logit, sum = 1, out = its value.
+  // What is not coded: plain rows of first tokens, by the warps in turns, and the compensation
+  // token.
+  __device__ void BeginWithPlainRows(const DecodeAttention& decode, const DecodeLane& lane) {
+    LoadQueries(decode, lane);
+    if (lane.dropped > 0 && threadIdx.x < 32) BeginWithToken(lane);
+    const auto* keys = reinterpret_cast<const uint16_t*>(lane.sinks);
+    const auto* values = keys + lane.sink_rows * key_dims_;
+    OfColumns scales;
+    for (int n = 0; n < kColumns; ++n) scales[n][0] = scales[n][1] = scale_;
+#pragma unroll 1
+    for (int first = lane.sink_begin + threadIdx.x / 32 * kBlock; first < lane.sink_end;
+         first += kDecodeTile) {
+      const int count = min(lane.sink_end - first, kBlock);
+      ScoreRows(PlainKeys({keys, first, lane.sink_end, key_dims_}, thread_), (1u << count) - 1, q_,
+                scales);
+      AddRows(PlainValues<ValueBlock::kType>({values, first, lane.sink_end, value_dims_}, thread_));
+    }
+#pragma unroll
+    for (int n = 0; n < kColumns; ++n) Divide(n);
+  }
+
+  // The compensation token: peak = its logit, sum = 1, out = its value. Queries are in bf16.
   __device__ void BeginWithToken(const DecodeLane& lane) {
     const float inverse = 1.0f / lane.dropped;
     const float log_count = log2f(static_cast<float>(lane.dropped));
@@ -202,8 +262,9 @@ class WarpSoftmax {
         const int i = k * 16 + thread_.four;
         const float4 x =
             i < key_dims_ ? *reinterpret_cast<const float4*>(key + i) : float4{0, 0, 0, 0};
-        const float2 even = Element::Unpack(q_[n][k][0]), odd = Element::Unpack(q_[n][k][1]);
-        dot += even.x * x.x + odd.x * x.y + even.y * x.z + odd.y * x.w;
+        const float2 first = Bfloat16Element::Unpack(q_[n][k][0]);
+        const float2 second = Bfloat16Element::Unpack(q_[n][k][1]);
+        dot += first.x * x.x + first.y * x.y + second.x * x.z + second.y * x.w;
       }
       dot += __shfl_xor_sync(~0u, dot, 1);
       dot += __shfl_xor_sync(~0u, dot, 2);
@@ -225,70 +286,32 @@ class WarpSoftmax {
   int key_dims_, value_dims_;
   float scale_;
   bool low_, high_;  // rows of the block in hand that are live
-  uint32_t q_[kColumns][kSteps][2];
-  float p_[kColumns][4];                        // weights of the block in hand
+  Queries q_;
+  OfColumns divisor_;     // of q_, times scale_
+  float s_[kColumns][4];  // of the block in hand: logits in base 2, then weights
   float peak_[kColumns][2], sum_[kColumns][2];  // peaks in base 2; sums of this thread's rows
   float out_[kColumns][kGroups * 2][4];         // [head_dim][query head], unscaled
 };
 
+// Four warps to a scheduler hide what widening waits for; twice the columns take twice the
+// registers.
 template <int kHeadDim, int kColumns>
 using Layout = DecodeRoom<typename WarpSoftmax<kHeadDim, kColumns>::States,
-                          typename WarpSoftmax<kHeadDim, kColumns>::Blocks, kHeadDim,
-                          /*kMostSlots=*/11>;
+                          typename WarpSoftmax<kHeadDim, kColumns>::Blocks,
+                          /*kMostCtas=*/kHeadDim <= 128 ? 4 / kColumns : 1, /*kMostSlots=*/11>;
 
 template <int kHeadDim, int kColumns>
 __global__ void __launch_bounds__(kDecodeThreads, (Layout<kHeadDim, kColumns>::kCtas))
     AttendLanes(DecodeAttention decode) {
-  using Place = Layout<kHeadDim, kColumns>;
-  extern __shared__ __align__(16) std::byte shared[];
-  LetMergeBegin(decode);
-  const int first = decode.cta_items[blockIdx.x];
-  const ItemList items{reinterpret_cast<DecodeItem*>(shared), decode.items + first,
-                       decode.cta_items[blockIdx.x + 1] - first};
-  StageItems(items, shared);
-  __syncthreads();
-  const typename Place::States states{reinterpret_cast<float*>(shared + Place::kItemBytes)};
-  using Softmax = WarpSoftmax<kHeadDim, kColumns>;
-  Ring<typename Softmax::Blocks, Place::kSlots> ring(
-      items, shared + Place::kItemBytes + Place::kStateBytes);
-  Softmax softmax;
-  for (int i = 0; i < items.count; ++i) {
-    const DecodeItem& item = items[i];
-    softmax.Begin(decode, item);
-    const LiveSlots live(item);
-    const int end = live.end;
-    for (int slot = item.begin + threadIdx.x / 32 * kBlock; slot < end; slot += kDecodeTile) {
-      softmax.Score(ring.Take(false), live.Rows(slot));
-      softmax.Add(ring.Take(true));
-    }
-    softmax.End(states, decode.shape.group);
-    __syncthreads();
-    StoreStates(decode, item, states);
-    __syncthreads();
-  }
-}
-
-template <int kHeadDim, int kColumns>
-DecodeKernel Kernel() {
-  return Layout<kHeadDim, kColumns>::KernelOf(AttendLanes<kHeadDim, kColumns>);
+  AttendItems<Layout<kHeadDim, kColumns>, WarpSoftmax<kHeadDim, kColumns>>(decode);
 }
 
 template <int kColumns>
 DecodeKernel KernelFor(int head_dim) {
-  switch (head_dim) {
-    case 64:
-      return Kernel<64, kColumns>();
-    case 80:
-      return Kernel<80, kColumns>();
-    case 96:
-      return Kernel<96, kColumns>();
-    case 128:
-      return Kernel<128, kColumns>();
-    case 256:
-      return Kernel<256, kColumns>();
-    default:
-      return {};
-  }
+  return KernelOfHeadDim(head_dim, [](auto dim) {
+    constexpr int kHeadDim = decltype(dim)::value;
+    return Layout<kHeadDim, kColumns>::KernelOf(AttendLanes<kHeadDim, kColumns>);
+  });
 }
 
 }  // namespace

@@ -14,12 +14,13 @@ template <typename Block>
 struct BlockScales {
   static constexpr bool kByGroup = Block::kInt4;
   static constexpr bool kByRow = !Block::kInt4;
+  using Element = Float16Element;  // of the rows as operands
 
   float of[2][Block::kScales];  // [row, row + 8][group, or 0]
 
   __device__ BlockScales(uint32_t block, int dims, const MmaThread& thread) {
     const int count = Block::Scales(dims);
-    const uint32_t from = block + kBlock * Block::kRowBytes + thread.row * count * 2;
+    const uint32_t from = block + Block::kCodeBytes + thread.row * count * 2;
     for (int half = 0; half < 2; ++half) {
       const uint32_t row = from + half * 16 * count;
       if (Block::kScales % 2 == 0 && count == Block::kScales) {
@@ -38,6 +39,12 @@ struct BlockScales {
     }
   }
   __device__ float Of(int half, int group) const { return of[half][kByGroup ? group : 0]; }
+  // log2 of the greatest one of a row; 2^-60 where all are less.
+  __device__ float Log(int half) const {
+    float most = 0x1p-60f;
+    for (const float scale : of[half]) most = fmaxf(most, scale);
+    return Log2(most);
+  }
 };
 
 // Keys of a block as the first operand of products over head_dim.
@@ -45,25 +52,29 @@ template <typename Block>
 struct CodedKeys {
   BlockScales<Block> scales;
   const MmaThread& thread;
-  uint32_t from;
+  uint32_t from[2];  // rows `row` and `row + 8`
 
   __device__ CodedKeys(uint32_t block, int dims, const MmaThread& the_thread)
-      : scales(block, dims, the_thread),
-        thread(the_thread),
-        from(block + thread.row * Block::kRowBytes + thread.four) {}
+      : scales(block, dims, the_thread), thread(the_thread) {
+    for (int half = 0; half < 2; ++half) {
+      from[half] = Block::Rows::Begin(block, thread.row + half * 8) + thread.four;
+    }
+  }
   __device__ void Load(int group, uint32_t (&a)[2][4]) const {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const uint32_t row = from + half * 8 * Block::kRowBytes;
       if constexpr (Block::kInt4) {
-        const uint32_t word = LoadWord(row + group * 16);
-        WidenBytes<Block::kType>(word, thread.pair128, a[0][half], a[0][2 + half]);
-        WidenBytes<Block::kType>(word >> 4, thread.pair128, a[1][half], a[1][2 + half]);
+        const uint32_t word =
+            __byte_perm(LoadWord(Block::Rows::Quad(from[half], group)), 0, 0x3120);
+        a[0][half] = thread.constants.LowNibbles(word);
+        a[1][half] = thread.constants.HighNibbles(word);
+        a[0][2 + half] = thread.constants.LowNibbles(word >> 8);
+        a[1][2 + half] = thread.constants.HighNibbles(word >> 8);
       } else {
 #pragma unroll
         for (int s = 0; s < 2 && 2 * group + s < Block::kChunks; ++s) {
-          const uint32_t word = LoadWord(row + (2 * group + s) * 16);
-          WidenBytes<Block::kType>(word, thread.pair128, a[s][half], a[s][2 + half]);
+          const uint32_t word = LoadWord(Block::Rows::Quad(from[half], 2 * group + s));
+          WidenFour<Block::kType>(word, a[s][half], a[s][2 + half]);
         }
       }
     }
@@ -82,31 +93,35 @@ template <typename Block>
 struct CodedValues {
   BlockScales<Block> scales;
   const MmaThread& thread;
-  uint32_t from;
+  uint32_t from[2][2];  // rows `pair` and the next, and 8 more
 
   __device__ CodedValues(uint32_t block, int dims, const MmaThread& the_thread)
-      : scales(block, dims, the_thread),
-        thread(the_thread),
-        from(block + thread.pair * Block::kRowBytes + thread.row * (Block::kInt4 ? 2 : 4)) {}
+      : scales(block, dims, the_thread), thread(the_thread) {
+    const int byte = thread.row * (Block::kInt4 ? 2 : 4);  // of a group
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const uint32_t row = Block::Rows::Begin(block, thread.pair + i % 2 + i / 2 * 8);
+      from[i / 2][i % 2] = (row ^ byte / 16 * 16) + byte % 16;
+    }
+  }
   __device__ void Load(int group, uint32_t (&a)[2][4]) const {
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {  // of the tokens
-      const uint32_t row = from + half * 8 * Block::kRowBytes;
+    for (int half = 0; half < 2; ++half) {          // of the tokens
+      constexpr int kQuads = Block::kInt4 ? 1 : 2;  // of a group
+      const uint32_t row = Block::Rows::Quad(from[half][0], kQuads * group);
+      const uint32_t next = Block::Rows::Quad(from[half][1], kQuads * group);
+      uint32_t pairs[4];
       if constexpr (Block::kInt4) {
-        const uint32_t two =
-            LoadHalf(row + group * 16) | LoadHalf(row + Block::kRowBytes + group * 16) << 16;
-#pragma unroll
-        for (int i = 0; i < 4; ++i)
-          a[i / 2][half * 2 + i % 2] = Int4Pair(two >> (4 * i), thread.pair128 | 0x00080008);
+        const uint32_t two = __byte_perm(LoadHalf(row), LoadHalf(next), 0x5410);
+        pairs[0] = thread.constants.LowNibbles(two);
+        pairs[1] = thread.constants.HighNibbles(two);
+        pairs[2] = thread.constants.LowNibbles(two >> 8);
+        pairs[3] = thread.constants.HighNibbles(two >> 8);
       } else {
-        const uint32_t first = LoadWord(row + group * kCodeGroup);
-        const uint32_t second = LoadWord(row + Block::kRowBytes + group * kCodeGroup);
-#pragma unroll
-        for (int tile = 0; tile < 2; ++tile) {
-          const uint32_t bytes = __byte_perm(first, second, tile == 0 ? 0x5410 : 0x7632);
-          WidenBytes<Block::kType>(bytes, thread.pair128, a[tile][half * 2], a[tile][half * 2 + 1]);
-        }
+        WidenTwoRows<Block::kType>(LoadWord(row), LoadWord(next), pairs);
       }
+#pragma unroll
+      for (int i = 0; i < 4; ++i) a[i / 2][half * 2 + i % 2] = pairs[i];
     }
   }
 };

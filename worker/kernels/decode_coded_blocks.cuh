@@ -3,7 +3,7 @@
 
 #include "worker/kernels/decode_element.cuh"
 #include "worker/kernels/decode_loads.cuh"
-#include "worker/kernels/row_widen.cuh"
+#include "worker/kernels/decode_widen.cuh"
 
 namespace headlong::cuda {
 
@@ -23,76 +23,125 @@ struct MmaThread {
   int row;   // and row + 8
   int pair;  // and pair + 1: columns
   int four;  // of each 16 numbers of a key these four are its own
-  uint32_t pair128;
+  WidenConstants constants;
 
   __device__ MmaThread()
-      : row(threadIdx.x % 32 / 4),
-        pair(threadIdx.x % 4 * 2),
-        four(threadIdx.x % 4 * 4),
-        pair128(Pair128()) {}
+      : row(threadIdx.x % 32 / 4), pair(threadIdx.x % 4 * 2), four(threadIdx.x % 4 * 4) {}
 };
 
-// 16 rows of codes, padded to an odd number of 16 bytes, then their scales as a lane stores them.
+// 16 rows of codes, then their scales as a lane stores them.
 template <Storage kStored, int kHeadDim>
-struct CodedBlock {
+class CodedBlock {
+ public:
   static constexpr Storage kType = kStored;
   static constexpr bool kInt4 = kType == Storage::kInt4;
   static constexpr int kGroups = (kHeadDim + kCodeGroup - 1) / kCodeGroup;
   static constexpr int kChunks = kInt4 ? kGroups : kHeadDim / 16;  // of 16 bytes in a row
-  static constexpr int kScales = kInt4 ? kGroups : 1;              // of a row
-  static constexpr int kRowBytes = (kChunks | 1) * 16;
-  static constexpr int kBytes = kBlock * (kRowBytes + 2 * kScales);
+  static constexpr int kQuads = kBlock * kChunks;
+  static constexpr int kScales = kInt4 ? kGroups : 1;  // of a row
+  using Rows = SharedRows<kChunks>;
+  static constexpr int kCodeBytes = kBlock * Rows::kRowBytes;
+  static constexpr int kBytes =
+      (kCodeBytes + kBlock * 2 * kScales + kLineBytes - 1) / kLineBytes * kLineBytes;
 
   // How many chunks, and scales, a lane's row of so many numbers has.
   __device__ static int Chunks(int dims) {
     return kInt4 ? (dims + kCodeGroup - 1) / kCodeGroup : dims / 16;
   }
   __device__ static int Scales(int dims) { return kInt4 ? Chunks(dims) : 1; }
-  __device__ static int PageBytes(int page_tokens, int dims) {
-    return page_tokens * (Chunks(dims) * 16 + Scales(dims) * 2);
+  // Of a row in a page, its scales included.
+  static constexpr int kPageRowBytes = kChunks * 16 + kScales * 2;
+  __device__ static int PageRowBytes(int dims) { return Chunks(dims) * 16 + Scales(dims) * 2; }
+
+  // Of a whole block whose rows have all numbers, as a rule. codes: of its first row, 16 bytes a
+  // thread.
+  __device__ static void CopyWhole(const std::byte* codes, const std::byte* scales, uint32_t to,
+                                   uint64_t policy) {
+    const int thread = threadIdx.x % 32;
+#pragma unroll
+    for (int i = 0; i < kQuads / 32; ++i) {
+      CopyQuad(Rows::Copied(to, i, thread), codes + i * 512, policy);
+    }
+    if (constexpr int i = kQuads / 32; kQuads % 32 != 0 && thread < kQuads % 32) {
+      CopyQuad(Rows::Copied(to, i, thread), codes + i * 512, policy);
+    }
+    CopyScales(kScales, scales, to, policy);
+  }
+  // Numbers beyond `dims`, and rows that are not live, become zeros.
+  __device__ static void CopyPart(const std::byte* codes, const std::byte* scales, int dims,
+                                  uint32_t live, uint32_t to, uint64_t policy) {
+    const int chunks = Chunks(dims);
+#pragma unroll 1
+    for (int index = threadIdx.x % 32; index < kQuads; index += 32) {
+      const int r = index / kChunks, chunk = index % kChunks;
+      CopyQuadIf((live >> r & 1) != 0 && chunk < chunks, Rows::Quad(Rows::Begin(to, r), chunk),
+                 codes + (r * chunks + chunk) * 16);
+    }
+    CopyScales(Scales(dims), scales, to, policy);
   }
 
-  // rows: the lane's part of a page. Numbers beyond `dims` become zeros.
-  __device__ static void Copy(const BlockPlace& block, const std::byte* rows, int dims, uint32_t to,
-                              uint64_t policy) {
-    const int thread = threadIdx.x % 32, chunks = Chunks(dims), scales = Scales(dims);
-    const std::byte* from = rows + block.row * chunks * 16;
-    const bool whole = block.live == 0xffff && chunks == kChunks;  // as a rule
-#pragma unroll
-    for (int i = 0; i < (kBlock * kChunks + 31) / 32; ++i) {
-      const int index = i * 32 + thread, r = index / kChunks, chunk = index % kChunks;
-      if (kBlock * kChunks % 32 != 0 && r >= kBlock) break;
-      const uint32_t place = to + r * kRowBytes + chunk * 16;
-      if (whole) {
-        CopyQuad(place, from + index * 16, true, policy);
-      } else {
-        CopyQuad(place, from + (r * chunks + chunk) * 16,
-                 (block.live >> r & 1) != 0 && chunk < chunks, policy);
-      }
-    }
-    const int64_t before = int64_t{chunks} * 16 << block.lane.page_shift;
-    if (thread < 2 * scales) {  // 32 bytes are the scales of 16 rows
-      CopyQuad(to + kBlock * kRowBytes + thread * 16,
-               rows + before + block.row * scales * 2 + thread * 16, true, policy);
+ private:
+  // 32 bytes are the scales of 16 rows.
+  __device__ static void CopyScales(int count, const std::byte* scales, uint32_t to,
+                                    uint64_t policy) {
+    const int thread = threadIdx.x % 32;
+    if (thread < 2 * count) {
+      CopyQuad(to + kCodeBytes + thread * 16, scales + thread * 16, policy);
     }
   }
 };
 
 template <typename KeyBlock, typename ValueBlock>
-struct CodedBlocks {
+class CodedBlocks {
+ public:
   static constexpr int kBytes =
       KeyBlock::kBytes > ValueBlock::kBytes ? KeyBlock::kBytes : ValueBlock::kBytes;
 
-  __device__ static void Copy(const BlockPlace& block, bool values, uint32_t to, uint64_t policy) {
-    const DecodeLane& lane = block.lane;
-    const std::byte* page = lane.pages + block.page * lane.page_stride;
+  __device__ void Enter(const DecodeLane& lane) {
+    pages_ = lane.pages;
+    page_stride_ = lane.page_stride;
+    page_shift_ = lane.page_shift;
+    key_dims_ = lane.key_dims;
+    value_dims_ = lane.value_dims;
+    whole_ = KeyBlock::Chunks(key_dims_) == KeyBlock::kChunks &&
+             ValueBlock::Chunks(value_dims_) == ValueBlock::kChunks;
+  }
+  __device__ void Find(int page, int row) {
+    page_ = pages_ + page * page_stride_;
+    row_ = row;
+  }
+  __device__ void Copy(bool values, uint32_t live, uint32_t to, uint64_t policy) const {
     if (values) {
-      page += KeyBlock::PageBytes(1 << lane.page_shift, lane.key_dims);
-      ValueBlock::Copy(block, page, lane.value_dims, to, policy);
+      const int keys = whole_ ? KeyBlock::kPageRowBytes : KeyBlock::PageRowBytes(key_dims_);
+      CopyOf<ValueBlock>(page_ + (keys << page_shift_), value_dims_, live, to, policy);
     } else {
-      KeyBlock::Copy(block, page, lane.key_dims, to, policy);
+      CopyOf<KeyBlock>(page_, key_dims_, live, to, policy);
     }
   }
+
+ private:
+  // rows: the lane's keys or values in a page.
+  template <typename Block>
+  __device__ void CopyOf(const std::byte* rows, int dims, uint32_t live, uint32_t to,
+                         uint64_t policy) const {
+    if (whole_ && live == kAllRows) {
+      constexpr int kBytes = Block::kChunks * 16;
+      Block::CopyWhole(rows + row_ * kBytes + threadIdx.x % 32 * 16,
+                       rows + (kBytes << page_shift_) + row_ * (Block::kScales * 2), to, policy);
+    } else {
+      const int bytes = Block::Chunks(dims) * 16;
+      Block::CopyPart(rows + row_ * bytes,
+                      rows + (bytes << page_shift_) + row_ * (Block::Scales(dims) * 2), dims, live,
+                      to, policy);
+    }
+  }
+
+  const std::byte* pages_;
+  int64_t page_stride_;
+  int page_shift_, key_dims_, value_dims_;
+  bool whole_;  // rows have as many numbers as head_dim
+  const std::byte* page_;
+  int row_;
 };
 
 }  // namespace headlong::cuda

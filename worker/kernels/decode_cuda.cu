@@ -27,6 +27,7 @@ __global__ void MergeParts(DecodeAttention decode) {
   __shared__ float peaks[kMergeWarps], weights[kMergeWarps];
   const DecodeMerge merge = decode.merges[blockIdx.x];
   WaitForStream();
+  LetNextBegin();  // not before: what follows must not begin beside the parts (LetMergeBegin)
   if (merge.count == 0) return;
   const int warp = threadIdx.x / 32, thread = threadIdx.x % 32;
   const int group = decode.shape.group, quads = decode.shape.head_dim / 4;
@@ -160,15 +161,15 @@ cudaError_t LaunchDecode(const DecodeAttention& decode, cudaStream_t stream) {
   launch.blockDim = dim3(kDecodeThreads);
   launch.dynamicSmemBytes = kernel.shared_bytes;
   launch.stream = stream;
+  // Each begins while the kernel before it ends, and waits on the device.
+  cudaLaunchAttribute early = {};
+  launch.attrs = &early;
+  launch.numAttrs = OverlapIfAny(early);
   const cudaError_t error = cudaLaunchKernelEx(&launch, kernel.entry, decode);
   if (error != cudaSuccess || decode.merge_count == 0) return error;
-  // The merge is launched while the last parts are still being read and waits on the device.
-  cudaLaunchAttribute early = {};
   launch.gridDim = dim3(decode.merge_count, decode.shape.group);
   launch.blockDim = dim3(kMergeWarps * 32);
   launch.dynamicSmemBytes = 0;
-  launch.attrs = &early;
-  launch.numAttrs = OverlapIfAny(early);
   return cudaLaunchKernelEx(&launch, MergeParts, decode);
 }
 

@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "worker/kernels/exponentials.cuh"
+
 namespace headlong::cuda {
 
 struct Bfloat16Element {

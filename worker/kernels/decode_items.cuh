@@ -26,6 +26,8 @@ __device__ inline void StageItems(const ItemList& items, std::byte* shared) {
   }
 }
 
+inline constexpr uint32_t kAllRows = (1u << kBlock) - 1;
+
 // Which slots of an item the query sees.
 struct LiveSlots {
   int end = 0, gap_begin = 0, gap_end = 0;
@@ -36,7 +38,8 @@ struct LiveSlots {
 
   // Bit r: slot + r is such a one.
   __device__ uint32_t Rows(int slot) const {
-    uint32_t live = 0xffff;
+    uint32_t live = kAllRows;
+    if (slot + kBlock <= end && (slot >= gap_end || slot + kBlock <= gap_begin)) return live;
     if (slot + kBlock > end) live = (1u << (end - slot)) - 1;
     if (slot < gap_end && slot + kBlock > gap_begin) {
       const int first = max(gap_begin - slot, 0), last = min(gap_end - slot, kBlock);

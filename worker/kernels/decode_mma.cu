@@ -5,7 +5,7 @@
 // Bytes moved: 2 * head_dim * 2 per kept token and lane, once. Every warp takes every fourth block
 // of 16 tokens of an item; the four softmax states are merged at the item's end.
 #include "worker/kernels/decode_element.cuh"
-#include "worker/kernels/decode_room.cuh"
+#include "worker/kernels/decode_kernel.cuh"
 
 namespace headlong::cuda {
 namespace {
@@ -19,6 +19,7 @@ class WarpSoftmax {
  public:
   static constexpr int kSteps = kHeadDim / 16;
   using States = WarpStates<kHeadDim, kColumns * 8>;
+  using Blocks = PlainBlocks<kHeadDim>;
 
   __device__ WarpSoftmax()
       : row_(threadIdx.x % 32 / 4), pair_(threadIdx.x % 4 * 2), thread_(threadIdx.x % 32) {}
@@ -51,11 +52,11 @@ class WarpSoftmax {
 
   __device__ void Score(uint32_t keys, uint32_t live) {
     float logits[kColumns][2][4] = {};  // two chains of sums
-    const uint32_t from = keys + thread_ % 16 * kRowBytes + thread_ / 16 * 16;
+    const uint32_t from = Rows::Begin(keys, thread_ % 16) ^ thread_ / 16 * 16;
 #pragma unroll
     for (int k = 0; k < kSteps; ++k) {
       uint32_t a[4];
-      LoadMatrix(a, from + k * 32);
+      LoadMatrix(a, Rows::Quad(from, k * 2));
 #pragma unroll
       for (int n = 0; n < kColumns; ++n) Element::Mma(logits[n][k % 2], a, q_[n][k]);
     }
@@ -70,10 +71,10 @@ class WarpSoftmax {
             high ? (logits[n][0][j + 2] + logits[n][1][j + 2]) * scale_ : kMinusInfinity;
         const float peak = fmaxf(peak_[n][j], OverRows(fmaxf(s0, s1), fmaxf));
         const float finite_peak = peak == kMinusInfinity ? 0 : peak;
-        rescale[j] = exp2f(peak_[n][j] - finite_peak);
+        rescale[j] = Exp2(peak_[n][j] - finite_peak);
         peak_[n][j] = peak;
-        p[j] = exp2f(s0 - finite_peak);
-        p[j + 2] = exp2f(s1 - finite_peak);
+        p[j] = Exp2(s0 - finite_peak);
+        p[j + 2] = Exp2(s1 - finite_peak);
         sum_[n][j] = sum_[n][j] * rescale[j] + p[j] + p[j + 2];
       }
       if (__any_sync(~0u, rescale[0] != 1 || rescale[1] != 1)) {
@@ -88,12 +89,12 @@ class WarpSoftmax {
   }
 
   __device__ void Add(uint32_t values) {
-    const uint32_t from =
-        values + (thread_ % 8 + thread_ / 16 * 8) * kRowBytes + thread_ / 8 % 2 * 16;
+    const uint32_t row = Rows::Begin(values, thread_ % 8 + thread_ / 16 * 8);
+    const uint32_t from = row ^ thread_ / 8 % 2 * 16;
 #pragma unroll
     for (int t = 0; t < kSteps; ++t) {
       uint32_t a[4];
-      LoadTransposed(a, from + t * 32);
+      LoadTransposed(a, Rows::Quad(from, t * 2));
 #pragma unroll
       for (int n = 0; n < kColumns; ++n) Element::Mma(out_[n][t], a, p_[n]);
     }
@@ -122,7 +123,7 @@ class WarpSoftmax {
   }
 
  private:
-  static constexpr int kRowBytes = kHeadDim * 2 + 16;
+  using Rows = typename Blocks::Rows;
 
   // The compensation token: peak = its logit, sum = 1, out = its value.
   __device__ void BeginWithToken(const DecodeLane& lane) {
@@ -164,62 +165,23 @@ class WarpSoftmax {
   float out_[kColumns][kSteps][4];              // [head_dim][query head], unscaled
 };
 
+// Two CTAs where registers and the rings leave room.
 template <int kHeadDim, int kColumns>
-using Layout = DecodeRoom<WarpStates<kHeadDim, kColumns * 8>, PlainBlocks<kHeadDim>, kHeadDim,
-                          /*kMostSlots=*/9>;
+using Layout = DecodeRoom<WarpStates<kHeadDim, kColumns * 8>, PlainBlocks<kHeadDim>,
+                          /*kMostCtas=*/kHeadDim <= 128 ? 2 : 1, /*kMostSlots=*/9>;
 
 template <int kHeadDim, int kColumns>
 __global__ void __launch_bounds__(kDecodeThreads, (Layout<kHeadDim, kColumns>::kCtas))
     AttendLanes(DecodeAttention decode) {
-  using Place = Layout<kHeadDim, kColumns>;
-  extern __shared__ __align__(16) std::byte shared[];
-  LetMergeBegin(decode);
-  const int first = decode.cta_items[blockIdx.x];
-  const ItemList items{reinterpret_cast<DecodeItem*>(shared), decode.items + first,
-                       decode.cta_items[blockIdx.x + 1] - first};
-  StageItems(items, shared);
-  __syncthreads();
-  const typename Place::States states{reinterpret_cast<float*>(shared + Place::kItemBytes)};
-  Ring<PlainBlocks<kHeadDim>, Place::kSlots> ring(items,
-                                                  shared + Place::kItemBytes + Place::kStateBytes);
-  WarpSoftmax<kHeadDim, kColumns> softmax;
-  for (int i = 0; i < items.count; ++i) {
-    const DecodeItem& item = items[i];
-    softmax.Begin(decode, item);
-    const LiveSlots live(item);
-    const int end = live.end;
-    for (int slot = item.begin + threadIdx.x / 32 * kBlock; slot < end; slot += kDecodeTile) {
-      softmax.Score(ring.Take(false), live.Rows(slot));
-      softmax.Add(ring.Take(true));
-    }
-    softmax.End(states, decode.shape.group);
-    __syncthreads();
-    StoreStates(decode, item, states);
-    __syncthreads();
-  }
-}
-
-template <int kHeadDim, int kColumns>
-DecodeKernel Kernel() {
-  return Layout<kHeadDim, kColumns>::KernelOf(AttendLanes<kHeadDim, kColumns>);
+  AttendItems<Layout<kHeadDim, kColumns>, WarpSoftmax<kHeadDim, kColumns>>(decode);
 }
 
 template <int kColumns>
 DecodeKernel KernelFor(int head_dim) {
-  switch (head_dim) {
-    case 64:
-      return Kernel<64, kColumns>();
-    case 80:
-      return Kernel<80, kColumns>();
-    case 96:
-      return Kernel<96, kColumns>();
-    case 128:
-      return Kernel<128, kColumns>();
-    case 256:
-      return Kernel<256, kColumns>();
-    default:
-      return {};
-  }
+  return KernelOfHeadDim(head_dim, [](auto dim) {
+    constexpr int kHeadDim = decltype(dim)::value;
+    return Layout<kHeadDim, kColumns>::KernelOf(AttendLanes<kHeadDim, kColumns>);
+  });
 }
 
 }  // namespace

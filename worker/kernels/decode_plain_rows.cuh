@@ -8,7 +8,9 @@ namespace headlong::cuda {
 
 struct NoScales {
   static constexpr bool kByGroup = false, kByRow = false;
+  using Element = Bfloat16Element;
   __device__ float Of(int /*half*/, int /*group*/) const { return 1; }
+  __device__ float Log(int /*half*/) const { return 0; }
 };
 
 // 16 rows from `first` on of [count][dims].
@@ -32,8 +34,8 @@ struct PlainKeys : PlainRows {
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
       const int half = i % 2, odd = i / 2 % 2, s = i / 4, token = thread.row + half * 8;
-      const int number = (2 * group + s) * 16 + thread.four + odd;
-      a[s][odd * 2 + half] = Number(token, number) | Number(token, number + 2) << 16;
+      const int number = (2 * group + s) * 16 + thread.four + odd * 2;
+      a[s][odd * 2 + half] = Number(token, number) | Number(token, number + 1) << 16;
     }
   }
 };

@@ -2,17 +2,21 @@
 // multiprocessor has room for.
 #pragma once
 
+#include <type_traits>
+
 #include "worker/kernels/code_version.h"
 #include "worker/kernels/decode_loads.cuh"
 
 namespace headlong::cuda {
 
-template <typename TheStates, typename Blocks, int kHeadDim, int kMostSlots>
+// kMostCtas: at once on a multiprocessor.
+template <typename TheStates, typename Blocks, int kMostCtas, int kMostSlots>
 struct DecodeRoom {
   using States = TheStates;
   static constexpr int kItemBytes = kStagedItems * static_cast<int>(sizeof(DecodeItem));
-  static constexpr int kStateBytes = States::kFloats * 4;
-  static_assert(kItemBytes % 16 == 0 && kStateBytes % 16 == 0);
+  static constexpr int kStateBytes =
+      (States::kFloats * 4 + kLineBytes - 1) / kLineBytes * kLineBytes;
+  static_assert(kItemBytes % kLineBytes == 0);
 
   // Of the ring, with so many CTAs on a multiprocessor.
   static constexpr int Slots(int code, int ctas) {
@@ -20,10 +24,11 @@ struct DecodeRoom {
     const int room = (bytes - kItemBytes - kStateBytes) / Ring<Blocks, 1>::kBytes;
     return room < kMostSlots ? room : kMostSlots;
   }
-  // Two CTAs where head_dim lets them have a ring deep enough. 0: there is not even room for one.
+  // As many CTAs as leave each a ring deep enough. 0: there is not even room for one.
   static constexpr int Ctas(int code) {
-    if (kHeadDim <= 128 && Slots(code, 2) >= 3) return 2;
-    return Slots(code, 1) >= 3 ? 1 : 0;
+    int ctas = kMostCtas;
+    while (ctas > 0 && Slots(code, ctas) < 3) --ctas;
+    return ctas;
   }
 
   // Of the code that is being compiled.

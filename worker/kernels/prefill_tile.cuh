@@ -2,6 +2,7 @@
 #pragma once
 
 #include "worker/kernels/append_lane.cuh"
+#include "worker/kernels/exponentials.cuh"
 #include "worker/kernels/prefill_cuda.h"
 
 namespace headlong::cuda {
@@ -18,12 +19,6 @@ __device__ inline void CopyAsyncIf(bool live, uint32_t to, const void* from) {
                : "memory");
 }
 __device__ inline void WaitForCopies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
-
-__device__ inline float Exp2(float x) {
-  float result;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
-  return result;
-}
 
 // A tile's queries: rows of (position, query head).
 struct Queries {
