@@ -329,6 +329,12 @@ void AttentionCuda::Run(int layer, float* qkv, float* out) {
   state.projection.Project(layer, qkv, rows.rows, rows.cos_sin, state.stream);
   CheckCuda(cuda::LaunchStore(lanes, rows, state.stream), "storing keys and values");
   CheckCuda(cuda::LaunchFold(lanes, state.folds, state.stream), "sums of what leaves");
+  if (out == nullptr) {
+    CheckCuda(
+        cuda::LaunchKeep(lanes, state.keeps, static_cast<int>(step.keeps.size()), state.stream),
+        "writing what windows keep");
+    return;
+  }
   cuda::PrefillAttention prefill;
   prefill.lanes = lanes;
   prefill.scale = 1.0f / std::sqrt(static_cast<float>(state.shape.head_dim));
