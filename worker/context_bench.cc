@@ -176,20 +176,19 @@ absl::Status ContextRun::BeginLongest() {
   RETURN_IF_ERROR(Begin(first));
   RETURN_IF_ERROR(DecodeFromStart().status());  // libraries take what they want
   RETURN_IF_ERROR(CheckRoom());
-  const int64_t room = Room();
-  for (int i = 0; i < kMostTries && i * kSearchBytes < room; ++i) {
-    const int64_t context =
-        LongestContext(*plan_, config_, first, element_bytes_, room - i * kSearchBytes);
+  const int64_t room = Room(), step = std::min(kSearchBytes, room / kMostTries);
+  absl::Status last;
+  for (int i = 0; i < kMostTries; ++i) {
+    const int64_t context = LongestContext(*plan_, config_, first, element_bytes_, room - i * step);
     if (context == kLongestContext) {
       return absl::InvalidArgumentError(
           "no context is too long for these caches: say how many tokens are to be filled");
     }
-    const absl::Status begun = Begin(context);
-    if (begun.ok() && Room() >= 0) return absl::OkStatus();
-    if (!begun.ok() && !absl::IsResourceExhausted(begun)) return begun;
+    last = Begin(context);
+    if (last.ok()) last = CheckRoom();
+    if (!absl::IsResourceExhausted(last)) return last;
   }
-  RETURN_IF_ERROR(Begin(first));
-  return CheckRoom();
+  return last;
 }
 
 absl::StatusOr<v1::StepDone> ContextRun::Step(v1::Step step) {

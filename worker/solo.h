@@ -1,8 +1,10 @@
 // An epoch of one worker that holds all of a model, without a coordinator: what benchmarks run.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "cache/lane_class.h"
 #include "cache/plan.h"

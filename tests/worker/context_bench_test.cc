@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <fstream>
+
 #include "absl/strings/match.h"
 #include "model/checkpoint.h"
 #include "tests/support/paths.h"
@@ -81,6 +83,14 @@ TEST_P(ContextBenchTest, SaysWhatItCannotDo) {
   options_.tokens = 1000;
   EXPECT_EQ(BenchContext(options_, GoOn).status().code(), absl::StatusCode::kResourceExhausted);
   options_.memory_limit_bytes = 0;
+  const std::filesystem::path ranks = std::filesystem::path(testing::TempDir()) / "ranks.json";
+  std::ofstream(ranks) << R"({"version":1,"layers":8,"kv_heads":4,"default":"thin",)"
+                       << R"("projections":{"file":"none","sha256":")" << std::string(64, '0')
+                       << R"("},"policies":{"thin":{"rank":{"k":16}}}})";
+  options_.plan = ranks;
+  EXPECT_TRUE(absl::StrContains(BenchContext(options_, GoOn).status().message(),
+                                "policy \"thin\" has a rank"));
+  options_.plan = "full";
   options_.tokens = int64_t{1} << 30;
   EXPECT_TRUE(absl::StrContains(BenchContext(options_, GoOn).status().message(), "--tokens"));
   options_.tokens = 6000;
