@@ -10,9 +10,9 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "cache/lane_class.h"
 #include "common/status.h"
 #include "worker/epoch.h"
+#include "worker/solo.h"
 
 namespace headlong {
 namespace {
@@ -29,35 +29,15 @@ double Now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-// One worker that holds everything.
-v1::Configure Whole(const Arguments& arguments, const ModelConfig& config, const Plan& plan) {
-  v1::Configure configure;
-  configure.set_epoch(1);
-  configure.set_plan_json(plan.ToJson());
+v1::Configure ConfigureFor(const Arguments& arguments, const ModelConfig& config,
+                           const Plan& plan) {
+  SoloLimits limits;
+  limits.max_context = arguments.prompt_tokens + arguments.steps + 1;
+  limits.max_sequences = arguments.sequences;
+  limits.max_batch_tokens = std::max(kChunk, arguments.sequences);
+  v1::Configure configure = ConfigureSolo(config, plan, limits);
   configure.set_dtype(arguments.dtype);
   configure.set_kv_cache_dtype(arguments.dtype);
-  configure.set_max_sequences(arguments.sequences);
-  const int64_t context = arguments.prompt_tokens + arguments.steps + 1;
-  configure.set_max_context(static_cast<uint32_t>(context));
-  configure.set_max_batch_tokens(std::max(kChunk, arguments.sequences));
-  v1::WorkerShare& share = *configure.mutable_placement()->add_workers();
-  share.set_worker_id("w0");
-  std::vector<LaneId> lanes;
-  for (int layer = 0; layer < config.layers; ++layer) {
-    for (int head = 0; head < config.kv_heads; ++head) {
-      lanes.push_back({layer, head});
-      v1::HeadShare& wire = *share.add_heads();
-      wire.set_layer(layer);
-      wire.set_head(head);
-      wire.set_stripe_count(1);
-    }
-    share.add_mlp_columns()->set_end(config.intermediate_size);
-  }
-  share.mutable_vocab_rows()->set_end(config.vocab_size);
-  for (const LaneClass& lane_class : BuildLaneClasses(plan, lanes)) {
-    const int64_t pages = PagesReserved(plan.rule(lane_class.policy, context), context);
-    share.add_class_pages(static_cast<uint32_t>(pages * arguments.sequences));
-  }
   return configure;
 }
 
@@ -119,14 +99,6 @@ absl::Status Decode(Epoch& epoch, const Arguments& arguments) {
   return absl::OkStatus();
 }
 
-class NoPeers final : public Rendezvous {
- public:
-  absl::Status Put(const std::string&, const std::string&) override { return absl::OkStatus(); }
-  absl::StatusOr<std::string> Get(const std::string& key, std::chrono::milliseconds) override {
-    return absl::NotFoundError(key);
-  }
-};
-
 absl::Status Run(const Arguments& arguments) {
   ASSIGN_OR_RETURN(const ModelConfig config, LoadModelConfig(arguments.model));
   auto opened = Checkpoint::Open(arguments.model, config);
@@ -151,7 +123,7 @@ absl::Status Run(const Arguments& arguments) {
     if (first == 0) first = last;
   };
   ASSIGN_OR_RETURN(const auto epoch,
-                   Epoch::Begin(Whole(arguments, config, plan), resources, loaded));
+                   Epoch::Begin(ConfigureFor(arguments, config, plan), resources, loaded));
   device.backend().Wait();
   std::printf("%s (%s), %s: %.2f GB of fp32 weights loaded in %.2f s, %.2f s with all else\n",
               choice.name.c_str(), arguments.device.c_str(), arguments.dtype.c_str(), bytes / 1e9,

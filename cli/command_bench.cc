@@ -257,6 +257,7 @@ void AddBenchCommand(CommandLine& cli) {
   bench->require_subcommand(1);
   AddBenchNeedleCommand(cli, bench);
   AddBenchKernelsCommand(cli, bench);
+  AddBenchContextCommand(cli, bench);
 }
 
 }  // namespace headlong

@@ -30,6 +30,7 @@ void AddBatchCommand(CommandLine& cli);
 void AddTokenizeCommands(CommandLine& cli);  // tokenize, detokenize
 void AddBenchCommand(CommandLine& cli);
 void AddBenchKernelsCommand(CommandLine& cli, CLI::App* bench);
+void AddBenchContextCommand(CommandLine& cli, CLI::App* bench);
 void AddClusterCommand(CommandLine& cli);
 void AddTopCommand(CommandLine& cli);
 void AddWorkersCommand(CommandLine& cli);

@@ -37,8 +37,8 @@ INCLUDES = {
     "bench": {"cache", "common", "headlong", "model", "worker"},
 }
 ROLE_HEADERS = {"coordinator/coordinator.h", "coordinator/placement.h",
-                "coordinator/placement_report.h", "worker/kernel_bench.h",
-                "worker/worker.h"}  # what cli/ starts or simulates
+                "coordinator/placement_report.h", "worker/context_bench.h",
+                "worker/kernel_bench.h", "worker/worker.h"}  # what cli/ starts or simulates
 PROJECT_FOLDERS = set(INCLUDES) | {"headlong", "tests"}
 
 CODE = {".cc", ".h", ".cu", ".cuh", ".proto", ".py", ".sh", ".cmake"}

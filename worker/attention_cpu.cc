@@ -152,14 +152,16 @@ void AttentionCpu::Run(int layer, const float* qkv, float* out) {
   }
   const bool few = batch_->rows() <= cpu::kTeamRows;
   ForEach(few, lanes, [&](int i) { Prepare(works_[i]); });
-  GatherTiles(lanes);
-  ForEach(few, static_cast<int>(tiles_.size()), [&](int i) { AttendOne(i, qkv, out); });
-  ForEach(few, static_cast<int>(cut_.size()), [&](int i) {
-    const Tile& tile = tiles_[cut_[i]];
-    partial_.Merge(tile.result, tile.parts, KernelTile(tile, qkv, out));
-  });
+  if (out != nullptr) {
+    GatherTiles(lanes);
+    ForEach(few, static_cast<int>(tiles_.size()), [&](int i) { AttendOne(i, qkv, out); });
+    ForEach(few, static_cast<int>(cut_.size()), [&](int i) {
+      const Tile& tile = tiles_[cut_[i]];
+      partial_.Merge(tile.result, tile.parts, KernelTile(tile, qkv, out));
+    });
+    AddSums(layer);
+  }
   ForEach(few, lanes, [&](int i) { Finish(works_[i]); });
-  AddSums(layer);
 }
 
 void AttentionCpu::GatherTiles(int lanes) {

@@ -30,7 +30,7 @@ class AttentionCpu {
   void CopyLane(const LaneCopy& copy, CopyWay way);
   // `batch` and `tables` must outlive the batch's layers.
   void BeginBatch(const Batch& batch, const LaneTables& tables);
-  // qkv: [rows][q of held heads | k | v] after rotation. out: [rows][q of held heads].
+  // qkv and out: as Backend::Attend, after rotation.
   void Run(int layer, const float* qkv, float* out);
   // What chunks with a period saw of their earlier copies since the last call, whole heads only.
   std::vector<AttentionSums> TakeSums();

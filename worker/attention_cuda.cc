@@ -55,7 +55,9 @@ struct AttentionCuda::State {
   void ReserveDecode(int rows, LayerKind& kind);
   void PlanMoves(int rows);
   void PlanDecodeRows(int rows);
+  void AttendChunks(int layer, const cuda::LayerLanes& lanes, float* out) const;
   void AttendDecodeRows(int layer, float* out) const;
+  float scale() const { return 1.0f / std::sqrt(static_cast<float>(shape.head_dim)); }
 
   const AttentionShape shape;
   const cudaStream_t stream;
@@ -198,9 +200,26 @@ void AttentionCuda::State::PlanDecodeRows(int rows) {
   }
 }
 
+void AttentionCuda::State::AttendChunks(int layer, const cuda::LayerLanes& lanes,
+                                        float* out) const {
+  cuda::PrefillAttention prefill;
+  prefill.lanes = lanes;
+  prefill.scale = scale();
+  prefill.q = memory.q;
+  prefill.out = out;
+  prefill.lse = memory.lse;
+  prefill.tiles = tiles;
+  prefill.work = memory.prefill_work;
+  prefill.tile_count = static_cast<int>(step.tiles.size());
+  const int plain = HeadsOf(Heads(layer), AttentionMemory::kPlainLaunch);
+  prefill.plain_lanes = plain > 0;
+  prefill.other_lanes = plain < lanes.heads;
+  CheckCuda(cuda::LaunchPrefill(prefill, stream), "attention of prompts");
+}
+
 void AttentionCuda::State::AttendDecodeRows(int layer, float* out) const {
   cuda::DecodeAttention decode;
-  decode.scale = 1.0f / std::sqrt(static_cast<float>(shape.head_dim));
+  decode.scale = scale();
   decode.q = memory.q;
   decode.out = out;
   decode.lse = memory.lse;
@@ -329,25 +348,14 @@ void AttentionCuda::Run(int layer, float* qkv, float* out) {
   state.projection.Project(layer, qkv, rows.rows, rows.cos_sin, state.stream);
   CheckCuda(cuda::LaunchStore(lanes, rows, state.stream), "storing keys and values");
   CheckCuda(cuda::LaunchFold(lanes, state.folds, state.stream), "sums of what leaves");
-  cuda::PrefillAttention prefill;
-  prefill.lanes = lanes;
-  prefill.scale = 1.0f / std::sqrt(static_cast<float>(state.shape.head_dim));
-  prefill.q = state.memory.q;
-  prefill.out = out;
-  prefill.lse = state.memory.lse;
-  prefill.tiles = state.tiles;
-  prefill.work = state.memory.prefill_work;
-  prefill.tile_count = static_cast<int>(step.tiles.size());
-  const int plain = HeadsOf(state.Heads(layer), AttentionMemory::kPlainLaunch);
-  prefill.plain_lanes = plain > 0;
-  prefill.other_lanes = plain < lanes.heads;
-  CheckCuda(cuda::LaunchPrefill(prefill, state.stream), "attention of prompts");
+  if (out != nullptr) state.AttendChunks(layer, lanes, out);
   CheckCuda(cuda::LaunchKeep(lanes, state.keeps, static_cast<int>(step.keeps.size()), state.stream),
             "writing what windows keep");
+  if (out == nullptr) return;
   if (!step.decode_rows.empty()) state.AttendDecodeRows(layer, out);
   cuda::ScoredChunk scored;
   scored.lanes = lanes;
-  scored.scale = prefill.scale;
+  scored.scale = state.scale();
   scored.q = state.memory.q;
   scored.lse = state.memory.lse;
   state.scores.Add(layer, scored, state.stream);

@@ -56,7 +56,7 @@ class AttentionCuda {
   void Prepare();
   // qkv: device, [rows][q of held heads | k | v] fp32 before rotation; changed where a head of the
   // layer is projected.
-  // out: device, [rows][q of held heads] fp32.
+  // out: device, [rows][q of held heads] fp32; null: as Backend::Attend.
   void Run(int layer, float* qkv, float* out);
   // What Run left of the layer's split heads: log-sum-exps of each one's own part. On the device.
   StripeRows Stripes(int layer, int rows) const;

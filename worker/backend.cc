@@ -14,6 +14,16 @@ absl::StatusOr<std::unique_ptr<DeviceMatrix>> Backend::LoadStoredEmbedding(
   return LoadEmbedding(ToFloats(source).data(), source.outputs, source.inputs);
 }
 
+void Backend::Fill(const DummyNumbers& numbers, int64_t first_row, int rows, int columns,
+                   Activations out) {
+  const int64_t count = int64_t{rows} * columns, first = first_row * columns;
+  float* const values = static_cast<float*>(out.data);
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < count; ++i) {
+    values[i] = DummyNumber(numbers, static_cast<uint64_t>(first + i));
+  }
+}
+
 void Backend::AddRmsNorm(Activations x, Activations y, const DeviceVector& weight, float eps,
                          int rows, Activations out) {
   Add(x, y, rows, x.columns);

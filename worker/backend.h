@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "model/dummy_numbers.h"
 #include "worker/attention_shape.h"
 #include "worker/batch.h"
 #include "worker/device_memory.h"
@@ -20,13 +21,6 @@
 struct CUstream_st;
 
 namespace headlong {
-
-// How the calls of a batch are to be made. What rows behind the batch's own hold is of no meaning.
-struct BatchCalls {
-  int rows = 0;           // of every call: at least the batch's
-  int samples = 0;        // rows of GatherSampled, and of what follows it
-  bool replayed = false;  // all of them are under way already, out of a graph: make none
-};
 
 class Backend {
  public:
@@ -64,6 +58,9 @@ class Backend {
   virtual void EndBatch() {}
   // Forgets all graphs, also one in the making. They may run: what they wait for may never come.
   virtual void DropGraphs() {}
+  // out[r][c] = number (first_row + r) * columns + c.   out: [rows][columns]
+  virtual void Fill(const DummyNumbers& numbers, int64_t first_row, int rows, int columns,
+                    Activations out);
   // out[r] = embedding of token r where this worker has it, else 0.   out: [rows][hidden]
   virtual void Embed(const DeviceMatrix& embedding, int first_token, Activations out) = 0;
   virtual void RmsNorm(Activations x, const DeviceVector& weight, float eps, int rows,
@@ -83,7 +80,8 @@ class Backend {
   virtual std::vector<AttentionSums> TakeAttentionSums() = 0;
   virtual std::vector<HeadMoments> TakeSpectra() = 0;
   // Rotates q and k unless there is ALiBi, attends as each head's policy says, writes what is kept.
-  // qkv: [rows][q of held heads | k | v], out: [rows][q of held heads]
+  // qkv: [rows][q of held heads | k | v], out: [rows][q of held heads]; without memory: nothing
+  // attends, what is kept is written all the same.
   virtual void Attend(int layer, Activations qkv, Activations out) = 0;
   // Of a layer with split heads (kernels/stripes.h). parts: [parts of the layer][rows][group]
   // parts = log-sum-exps of what Attend just computed where a part is this worker's, else 0.

@@ -199,7 +199,7 @@ class CpuBackend final : public Backend {
     if (spectra_wanted_) spectra_->Add(layer, Floats(qkv), *batch_);
     projection_->Project(layer, Floats(qkv), rows_);
     attention_->Run(layer, Floats(qkv), Floats(out));
-    projection_->Restore(layer, Floats(out), rows_);
+    if (out.data != nullptr) projection_->Restore(layer, Floats(out), rows_);
   }
 
   void WriteLogSums(int layer, int rows, Activations parts) override {

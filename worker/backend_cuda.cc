@@ -11,6 +11,7 @@
 #include "worker/device_matrix_cuda.h"
 #include "worker/kernels/cuda_handles.h"
 #include "worker/kernels/few_rows_cuda.h"
+#include "worker/kernels/load_cuda.h"
 #include "worker/kernels/matmul_cuda.h"
 #include "worker/kernels/op_cuda.h"
 #include "worker/kernels/sample_cuda.h"
@@ -132,6 +133,12 @@ class CudaBackend final : public Backend {
 
   void EndBatch() override { graphs_->End(); }
   void DropGraphs() override { graphs_->Drop(); }
+
+  void Fill(const DummyNumbers& numbers, int64_t first_row, int rows, int columns,
+            Activations out) override {
+    cuda::FillBlock({numbers, columns, first_row, 0},
+                    {Written(out), ElementType::kFloat32, columns, rows, columns}, stream());
+  }
 
   void Embed(const DeviceMatrix& embedding, int first_token, Activations out) override {
     const auto& table = static_cast<const CudaMatrix&>(embedding);

@@ -220,6 +220,26 @@ absl::Status Epoch::Adopt(const LaneTransfer& transfer) {
   return absl::OkStatus();
 }
 
+absl::Status Epoch::Fill(uint64_t sequence_id, int64_t position, int count, uint64_t seed) {
+  Batch batch;
+  Chunk& chunk = batch.chunks.emplace_back();
+  chunk.sequence_id = sequence_id;
+  chunk.position = position;
+  chunk.count = count;
+  if (count < 1 || count > max_batch_tokens_ || chunk.end() > max_context_) {
+    return absl::FailedPreconditionError(absl::StrCat("filling: ", count, " tokens at ", position,
+                                                      ", where a batch holds ", max_batch_tokens_,
+                                                      " and a sequence ", max_context_));
+  }
+  batch.layer_end = resources_.config->layers;
+  batch.tokens.resize(count);
+  for (int i = 0; i < count; ++i) batch.positions.push_back(static_cast<int32_t>(position + i));
+  RETURN_IF_ERROR(tables_->Advance(chunk, 0));
+  forward_->Fill(batch, *tables_, seed);
+  tables_->Commit(sequence_id);
+  return absl::OkStatus();
+}
+
 // Every worker embeds the tokens that the leader drew.
 absl::Status Epoch::ShareSampled(const v1::Step& step) {
   const bool asked = std::any_of(step.entries().begin(), step.entries().end(),

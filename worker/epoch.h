@@ -2,12 +2,9 @@
 // steps. One owner: the step thread. The device outlives epochs.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
-#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -16,7 +13,7 @@
 #include "headlong/v1/worker.pb.h"
 #include "model/config.h"
 #include "worker/collective.h"
-#include "worker/device.h"
+#include "worker/epoch_resources.h"
 #include "worker/forward.h"
 #include "worker/lane_tables.h"
 #include "worker/lane_transfer.h"
@@ -24,24 +21,6 @@
 #include "worker/weights.h"
 
 namespace headlong {
-
-class WorkerMetrics;
-
-// What outlives an epoch; nothing here is null but what says so.
-struct EpochResources {
-  const ModelConfig* config = nullptr;
-  const Checkpoint* checkpoint = nullptr;
-  Device* device = nullptr;
-  Rendezvous* rendezvous = nullptr;
-  std::atomic<uint64_t>* progress = nullptr;
-  std::string host;
-  Sums sums = Sums::kAuto;
-  // Told, again and again, whether steps are computed; may be null.
-  std::function<void(bool)> on_ready = {};
-  WorkerMetrics* metrics = nullptr;  // told of epochs and steps; may be null
-  bool states_speeds = false;        // by flags: what steps cost is not told
-  bool keeps_logits = false;         // logits come to the leader also where it needs tokens alone
-};
 
 class Epoch {
  public:
@@ -57,6 +36,13 @@ class Epoch {
   // FAILED_PRECONDITION: not a step for this epoch; UNAVAILABLE: a peer vanished. After either:
   // none.
   absl::StatusOr<v1::StepDone> Run(const v1::Step& step);
+
+  // Takes a sequence on by tokens whose keys and values are numbers made of seed, layer, position
+  // and held heads: into its lanes as those of a prompt, but nothing attends, nothing is
+  // multiplied. May still be under way afterwards. FAILED_PRECONDITION: not what comes next of a
+  // sequence, or more than a batch or a context holds; RESOURCE_EXHAUSTED without pages. After
+  // either: none.
+  absl::Status Fill(uint64_t sequence_id, int64_t position, int count, uint64_t seed);
 
   uint64_t number() const { return number_; }
   const LaneTables& tables() const { return *tables_; }

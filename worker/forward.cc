@@ -96,6 +96,20 @@ absl::Status Forward::Run(const Batch& batch, const LaneTables& tables, Sampled&
   return absl::OkStatus();
 }
 
+void Forward::Fill(const Batch& batch, const LaneTables& tables, uint64_t seed) {
+  const ModelConfig& config = *options_.config;
+  backend_.BeginBatch(batch, tables, /*recordable=*/false);
+  for (int layer = 0; layer < config.layers; ++layer) {
+    const auto heads = static_cast<int>(options_.share->heads[layer].size());
+    const int columns = heads * (config.group() + 2) * config.head_dim;
+    const DummyNumbers numbers{seed + (static_cast<uint64_t>(layer) << 32), /*scale=*/1, 0};
+    backend_.Fill(numbers, batch.chunks.front().position, batch.rows(), columns, qkv_);
+    backend_.Attend(layer, qkv_, /*out=*/{});
+    options_.progress->fetch_add(1, std::memory_order_relaxed);
+  }
+  backend_.EndBatch();
+}
+
 // Below 2^24 whole numbers are exact in fp32: the sum with everybody else's zeros is the token.
 absl::Status Forward::ShareTokens(std::vector<uint32_t>& tokens) {
   std::vector<float> numbers(tokens.size());

@@ -43,6 +43,11 @@ class Forward {
   // left alone where no chunk samples. UNAVAILABLE when a peer vanished.
   absl::Status Run(const Batch& batch, const LaneTables& tables, Sampled& sampled);
 
+  // Queries, keys and values that are numbers of this seed, as wide as in [-1, 1), through all
+  // layers: as Run, but only what lanes keep is computed. May still be under way afterwards.
+  // REQUIRES: one chunk.
+  void Fill(const Batch& batch, const LaneTables& tables, uint64_t seed);
+
   // The leader's `tokens` come to all, who have as many: between two batches. UNAVAILABLE when a
   // peer vanished.
   absl::Status ShareTokens(std::vector<uint32_t>& tokens);

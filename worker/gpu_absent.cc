@@ -19,6 +19,7 @@ absl::StatusOr<WorkerProfile> MeasureGpu(int) { return NotBuilt(); }
 GpuMemory GpuMemoryNow(int) { return {}; }
 absl::StatusOr<std::unique_ptr<Backend>> MakeCudaBackend(Storage, int, bool) { return NotBuilt(); }
 absl::StatusOr<KernelReport> BenchKernelsCuda(int, const KernelProgress&) { return NotBuilt(); }
+absl::StatusOr<double> ReadRateCuda(int) { return NotBuilt(); }
 absl::Status CheckNccl() { return NotBuilt(); }
 absl::StatusOr<std::unique_ptr<Collective>> MakeNcclCollective(const NcclOptions&, Rendezvous&,
                                                                Backend&) {

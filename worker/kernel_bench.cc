@@ -69,6 +69,11 @@ bool IsMemoryBound(const KernelRate& rate, const Ceilings& ceilings) {
   return rate.bytes / ceilings.bytes_per_second >= rate.flops / ceilings.flops_per_second;
 }
 
+absl::StatusOr<double> ReadRateCpu() {
+  ASSIGN_OR_RETURN(const KernelRate read, Measure(cpu::ReadMemoryCase(omp_get_max_threads())));
+  return read.bytes / read.seconds;
+}
+
 absl::StatusOr<KernelReport> BenchKernelsCpu(const KernelProgress& progress) {
   KernelReport report;
   const int threads = omp_get_max_threads();

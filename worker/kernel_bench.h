@@ -47,4 +47,8 @@ absl::StatusOr<KernelReport> BenchKernelsCpu(const KernelProgress& progress);
 // are two.
 absl::StatusOr<KernelReport> BenchKernelsCuda(int gpu, const KernelProgress& progress);
 
+// Reading memory alone, bytes per second: the ceiling of both. `gpu`: as the CUDA runtime counts.
+absl::StatusOr<double> ReadRateCpu();
+absl::StatusOr<double> ReadRateCuda(int gpu);
+
 }  // namespace headlong

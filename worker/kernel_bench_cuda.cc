@@ -21,6 +21,27 @@ KernelRate Measure(const cuda::KernelCaseMaker& maker, const cuda::KernelCase& o
   return {maker.operation, maker.shape, one.bytes, one.flops, cuda::GraphSeconds(one, stream)};
 }
 
+// Of random numbers, on the current device.
+absl::Status TakeMemory(const cudaDeviceProp& properties, const cuda::Stream& stream,
+                        cuda::BenchMemory& memory) {
+  memory.stream = stream.get();
+  memory.multiprocessors = properties.multiProcessorCount;
+  if (!cuda::DeviceArray<std::byte>::Take(kMemoryBytes, memory.memory)) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the GPU has no ", kMemoryBytes, " bytes free for what kernels read"));
+  }
+  CheckCuda(cuda::LaunchFillRandom(memory.memory.get(), kMemoryBytes, stream.get()), "filling");
+  stream.Wait();
+  return absl::OkStatus();
+}
+
+cudaDeviceProp Activate(int gpu) {
+  CheckCuda(cudaSetDevice(gpu), "choosing the GPU");
+  cudaDeviceProp properties;
+  CheckCuda(cudaGetDeviceProperties(&properties, gpu), "asking a GPU what it is");
+  return properties;
+}
+
 // Reading is fastest with a number of blocks that differs between GPUs.
 absl::StatusOr<KernelRate> BestRead(const cuda::BenchMemory& memory) {
   KernelRate best;
@@ -52,21 +73,21 @@ std::vector<cuda::KernelCaseMaker> AllCases(const cuda::BenchMemory& memory) {
 
 }  // namespace
 
-absl::StatusOr<KernelReport> BenchKernelsCuda(int gpu, const KernelProgress& progress) {
-  ASSIGN_OR_RETURN(const DeviceChoice choice, ChooseDevice("cuda", gpu, FindGpus()));
-  CheckCuda(cudaSetDevice(choice.gpu), "choosing the GPU");
-  cudaDeviceProp properties;
-  CheckCuda(cudaGetDeviceProperties(&properties, choice.gpu), "asking a GPU what it is");
+absl::StatusOr<double> ReadRateCuda(int gpu) {
+  const cudaDeviceProp properties = Activate(gpu);
   const cuda::Stream stream;
   cuda::BenchMemory memory;
-  memory.stream = stream.get();
-  memory.multiprocessors = properties.multiProcessorCount;
-  if (!cuda::DeviceArray<std::byte>::Take(kMemoryBytes, memory.memory)) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the GPU has no ", kMemoryBytes, " bytes free for what kernels read"));
-  }
-  CheckCuda(cuda::LaunchFillRandom(memory.memory.get(), kMemoryBytes, stream.get()), "filling");
-  stream.Wait();
+  RETURN_IF_ERROR(TakeMemory(properties, stream, memory));
+  ASSIGN_OR_RETURN(const KernelRate read, BestRead(memory));
+  return read.bytes / read.seconds;
+}
+
+absl::StatusOr<KernelReport> BenchKernelsCuda(int gpu, const KernelProgress& progress) {
+  ASSIGN_OR_RETURN(const DeviceChoice choice, ChooseDevice("cuda", gpu, FindGpus()));
+  const cudaDeviceProp properties = Activate(choice.gpu);
+  const cuda::Stream stream;
+  cuda::BenchMemory memory;
+  RETURN_IF_ERROR(TakeMemory(properties, stream, memory));
   KernelReport report;
   report.device = choice.name;
   report.matmul_ceiling = "cuBLASLt in bf16";

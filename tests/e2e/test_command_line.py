@@ -99,3 +99,18 @@ def test_help_of_everything(sandbox):
     for command in commands:
         shown = sandbox.run(*command, "--help")
         assert shown.code == 0 and len(shown.out) > 80, command
+
+
+def test_a_context_is_filled(sandbox):
+    filled = sandbox.run("bench", "context", "--tokens", 33000, "--decode", 4, "--device", "cpu",
+                         "--plan", "full", "-o", "json")
+    assert filled.code == 0
+    report = filled.json()
+    assert report["tokens"] == 33004 and report["decoded_tokens"] == 4  # more than the model's own
+    assert report["cache_bytes_used"] == 516 * 64 * report["cache_bytes_per_token"]
+    assert 0 < report["decode_ms"]["p10"] <= report["decode_ms"]["p90"]
+    shown = sandbox.run("bench", "context", "--decode", 4, "--device", "cpu", "--memory-limit",
+                        "40MiB")
+    assert shown.code == 0 and "of them decoded" in shown.out
+    refused = sandbox.run("bench", "context", "--plan", "local", "--device", "cpu")
+    assert refused.code == 1 and "say how many tokens" in refused.err
