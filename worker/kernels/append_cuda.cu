@@ -18,6 +18,9 @@ __device__ void StorePair(float* to, float2 pair) { *reinterpret_cast<float2*>(t
 __device__ void StorePair(__nv_bfloat16* to, float2 pair) {
   *reinterpret_cast<__nv_bfloat162*>(to) = __floats2bfloat162_rn(pair.x, pair.y);
 }
+__device__ void StorePair(__half* to, float2 pair) {
+  *reinterpret_cast<__half2*>(to) = __floats2half2_rn(WithinFloat16(pair.x), WithinFloat16(pair.y));
+}
 
 __global__ void __launch_bounds__(kThreads) MakeRopeTable(RopeTable table) {
   const int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x;
@@ -82,7 +85,7 @@ __device__ void StoreCoded(const Lane& lane, const Vector& vector, int position,
   }
   if (!lane.IsSink(position)) return;
   DeviceRows plain = lane.Rows(vector.value);
-  plain.type = lane.own_bytes == 4 ? Storage::kFloat32 : Storage::kBfloat16;
+  plain.type = lane.own;
   plain.scales = 0;
   std::byte* const to =
       full ? lane.Sink(vector.value, position) : lane.FreshSink(vector.value, position);
@@ -207,7 +210,7 @@ __global__ void __launch_bounds__(kThreads) KeepRows(LayerLanes lanes, const Blo
     CopyRow(lane.Rows(value), lane.Fresh(value, p), lane.InPage(value, chunk.write, p));
     if (!lane.IsSink(p)) continue;
     DeviceRows plain = lane.Rows(value);
-    plain.code_bytes = plain.dims * lane.own_bytes;
+    plain.code_bytes = plain.dims * lane.own_bytes();
     plain.scales = 0;
     CopyRow(plain, {lane.FreshSink(value, p), nullptr}, {lane.Sink(value, p), nullptr});
   }
@@ -217,7 +220,17 @@ unsigned Blocks(int64_t items, int per_block) {
   return static_cast<unsigned>((items + per_block - 1) / per_block);
 }
 
-bool IsFloat32(const LayerLanes& lanes) { return lanes.shape.type == ElementType::kFloat32; }
+auto StoreKernel(ElementType type) {
+  switch (type) {
+    case ElementType::kFloat32:
+      return RotateAndStore<float>;
+    case ElementType::kFloat16:
+      return RotateAndStore<__half>;
+    case ElementType::kBfloat16:
+      break;
+  }
+  return RotateAndStore<__nv_bfloat16>;
+}
 
 }  // namespace
 
@@ -228,7 +241,7 @@ cudaError_t LaunchRopeTable(const RopeTable& table, cudaStream_t stream) {
 
 cudaError_t LaunchStore(const LayerLanes& lanes, const StoreRows& rows, cudaStream_t stream) {
   const int64_t vectors = int64_t{rows.rows} * lanes.heads * (lanes.shape.group + 2);
-  const auto kernel = IsFloat32(lanes) ? RotateAndStore<float> : RotateAndStore<__nv_bfloat16>;
+  const auto kernel = StoreKernel(lanes.shape.type);
   kernel<<<Blocks(vectors, kWarps), kThreads, 0, stream>>>(lanes, rows);
   return cudaGetLastError();
 }

@@ -11,10 +11,11 @@ PrefillKernel KernelFor(const DecodeShape& shape, bool plain) {
     case ElementType::kFloat32:
       return PrefillKernelFloat32(shape.head_dim, shape.group);
     case ElementType::kBfloat16:
-      return shape.head_dim % 64 == 0 ? PrefillKernelWgmma(shape.head_dim, plain)
-                                      : PrefillKernelMma(shape.head_dim, plain);
+      return shape.head_dim % 64 == 0 ? PrefillWgmmaBfloat16(shape.head_dim, plain)
+                                      : PrefillMmaBfloat16(shape.head_dim, plain);
     case ElementType::kFloat16:
-      return {};
+      return shape.head_dim % 64 == 0 ? PrefillWgmmaFloat16(shape.head_dim, plain)
+                                      : PrefillMmaFloat16(shape.head_dim, plain);
   }
   return {};
 }
@@ -31,6 +32,7 @@ int Multiprocessors() {
 int PreparePrefill(const DecodeShape& shape) {
   int positions = 0;
   for (const bool plain : {true, false}) {
+    if (!plain && shape.type == ElementType::kFloat16) continue;  // there are no such lanes
     const PrefillKernel kernel = KernelFor(shape, plain);
     if (kernel.entry == nullptr || cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel.entry),
                                                         cudaFuncAttributeMaxDynamicSharedMemorySize,

@@ -1,14 +1,18 @@
-// Attention of prompts' chunks for bf16 caches, with m16n8k16, where head_dim is no multiple of 64:
-// four warps of 32 query rows share a tile of 64 keys and values in shared memory while the next
-// one is loaded.
+// Attention of prompts' chunks for 16-bit caches, with m16n8k16, where head_dim is no multiple of
+// 64; compiled once per element type (HEADLONG_ELEMENT). Four warps of 32 query rows share a tile
+// of 64 keys and values in shared memory while the next one is loaded.
 //
 // Operations: 4 * head_dim per query row and visible key. Bytes: a tile of 128 rows reads each key
 // and value it sees once, mostly out of the L2.
+#include <type_traits>
+
 #include "worker/kernels/prefill_visible.cuh"
 #include "worker/kernels/prefill_widen.cuh"
 
 namespace headlong::cuda {
 namespace {
+
+using Element = HEADLONG_ELEMENT;
 
 constexpr int kThreads = 128;
 constexpr int kRowTiles = 2;  // of 16 rows, to a warp
@@ -91,7 +95,7 @@ class KeyLoads {
 };
 
 template <int kDim>
-using Softmax = TileSoftmax<kDim, kRowTiles, kKeys>;
+using Softmax = TileSoftmax<Element, kDim, kRowTiles, kKeys>;
 
 // q: of this warp's rows.
 template <int kDim>
@@ -120,8 +124,8 @@ __device__ void Score(uint32_t q, uint32_t keys, Softmax<kDim>& softmax) {
       LoadMatrix(b, keys + n * 8 * Place::kRowBytes + k * 32);
 #pragma unroll
       for (int t = 0; t < kRowTiles; ++t) {
-        Bfloat16Element::Mma(softmax.logits[t][n], a[t], {b[0], b[1]});
-        Bfloat16Element::Mma(softmax.logits[t][n + 1], a[t], {b[2], b[3]});
+        Element::Mma(softmax.logits[t][n], a[t], {b[0], b[1]});
+        Element::Mma(softmax.logits[t][n + 1], a[t], {b[2], b[3]});
       }
     }
   }
@@ -142,8 +146,8 @@ __device__ void AddValues(uint32_t values, Softmax<kDim>& softmax) {
       LoadTransposed(b, values + k * 16 * Place::kRowBytes + n * 16);
 #pragma unroll
       for (int t = 0; t < kRowTiles; ++t) {
-        Bfloat16Element::Mma(softmax.out[t][n], a[t], {b[0], b[1]});
-        Bfloat16Element::Mma(softmax.out[t][n + 1], a[t], {b[2], b[3]});
+        Element::Mma(softmax.out[t][n], a[t], {b[0], b[1]});
+        Element::Mma(softmax.out[t][n + 1], a[t], {b[2], b[3]});
       }
     }
   }
@@ -210,13 +214,19 @@ __global__ void __launch_bounds__(kThreads, 2) AttendTiles(PrefillAttention pref
 
 template <int kDim>
 PrefillKernel Kernel(bool plain) {
-  return {plain ? AttendTiles<kDim, true> : AttendTiles<kDim, false>, kThreads,
-          Layout<kDim>::kBytes, kRows};
+  PrefillKernel kernel = {AttendTiles<kDim, true>, kThreads, Layout<kDim>::kBytes, kRows};
+  // Rows that are not plain become bf16: a cache in fp16 has none.
+  if constexpr (std::is_same_v<Element, Bfloat16Element>) {
+    if (!plain) kernel.entry = AttendTiles<kDim, false>;
+  } else {
+    if (!plain) kernel.entry = nullptr;
+  }
+  return kernel;
 }
 
 }  // namespace
 
-PrefillKernel PrefillKernelMma(int head_dim, bool plain) {
+PrefillKernel HEADLONG_PREFILL_MMA(int head_dim, bool plain) {
   switch (head_dim) {
     case 80:
       return Kernel<80>(plain);

@@ -1,4 +1,4 @@
-// A tile of query rows, and copies into shared memory, for the prefill kernels of bf16 caches.
+// A tile of query rows, and copies into shared memory, for the prefill kernels of 16-bit caches.
 #pragma once
 
 #include "worker/kernels/append_lane.cuh"

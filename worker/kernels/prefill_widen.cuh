@@ -51,8 +51,9 @@ class WidenedTile {
   template <typename PageOf, typename Target>
   __device__ void Fill(bool value, int first, PageOf page_of, Target target) const {
     WithType(lane_.Rows(value).type, [&](auto type) {
-      if constexpr (decltype(type)::value != Storage::kFloat32) {
-        FillOf<decltype(type)::value>(value, first, page_of, target);
+      constexpr Storage kType = decltype(type)::value;
+      if constexpr (kType != Storage::kFloat32 && kType != Storage::kFloat16) {
+        FillOf<kType>(value, first, page_of, target);
       }
     });
     if (lane_.IsSink(range_.Position(first))) FillSinks(value, first, target);

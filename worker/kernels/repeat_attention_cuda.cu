@@ -19,8 +19,7 @@ struct QueryHead {
   __device__ explicit QueryHead(const ScoredChunk& the_scored)
       : scored(the_scored),
         lane(LaneOf(scored.lanes, scored.chunk, blockIdx.x / scored.lanes.shape.group)),
-        plain{lane.own_bytes == 4 ? Storage::kFloat32 : Storage::kBfloat16,
-              lane.lane_class.keys.dims, 0, 0} {}
+        plain{lane.own, lane.lane_class.keys.dims, 0, 0} {}
 
   __device__ bool scores() const { return lane.chunk.full && lane.chunk.stripes == 1; }
   // Of q and lse.
@@ -29,7 +28,7 @@ struct QueryHead {
   }
   __device__ void LoadQuery(int m, float (&q)[kElements]) const {
     const int d = scored.lanes.shape.head_dim;
-    const auto* from = static_cast<const std::byte*>(scored.q) + Row(m) * d * lane.own_bytes;
+    const auto* from = static_cast<const std::byte*>(scored.q) + Row(m) * d * lane.own_bytes();
     DeviceRows rows = plain;
     rows.dims = d;
     LoadRow(rows, ConstRow(from, nullptr), q);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cuda_bf16.h>
+#include <cuda_fp16.h>
 
 #include <type_traits>
 
@@ -21,6 +22,12 @@ __device__ inline float Float8(uint32_t code) {
   return __uint_as_float((code & 0x80) << 24 | (code & 0x7f) << 20) * 0x1p120f;
 }
 
+// Within fp16's range: what is beyond becomes its largest number (common/float16.h), NaN stays.
+__device__ inline float WithinFloat16(float x) {
+  constexpr float kLargest = 65504;
+  return x > kLargest ? kLargest : x < -kLargest ? -kLargest : x;
+}
+
 // Number i of a row. REQUIRES: there is one.
 template <Storage kType>
 __device__ float NumberOf(const std::byte* codes, const std::byte* scales, int i) {
@@ -28,6 +35,8 @@ __device__ float NumberOf(const std::byte* codes, const std::byte* scales, int i
     return reinterpret_cast<const float*>(codes)[i];
   } else if constexpr (kType == Storage::kBfloat16) {
     return __bfloat162float(reinterpret_cast<const __nv_bfloat16*>(codes)[i]);
+  } else if constexpr (kType == Storage::kFloat16) {
+    return __half2float(reinterpret_cast<const __half*>(codes)[i]);
   } else if constexpr (kType == Storage::kFloat8) {
     return Float8(static_cast<uint8_t>(codes[i])) * Scale(scales, 0);
   } else if constexpr (kType == Storage::kInt8) {
@@ -49,6 +58,8 @@ __device__ auto WithType(Storage type, Call call) {
       return call(std::integral_constant<Storage, Storage::kFloat32>());
     case Storage::kBfloat16:
       return call(std::integral_constant<Storage, Storage::kBfloat16>());
+    case Storage::kFloat16:
+      return call(std::integral_constant<Storage, Storage::kFloat16>());
     case Storage::kFloat8:
       return call(std::integral_constant<Storage, Storage::kFloat8>());
     case Storage::kInt8:
