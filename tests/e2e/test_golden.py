@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from support.cluster import GOLDEN
+from support.cluster import GOLDEN, MODEL
 
 CASES = json.loads((GOLDEN / "needle-10m.transformers.json").read_text())
 LOGIT_TOLERANCE = 2e-3
@@ -44,6 +44,26 @@ def test_greedy_continuations_equal_transformers(sandbox, workers):
         assert answer["finish_reason"] == "length"
         assert answer["usage"]["prompt_tokens"] == len(case["prompt_ids"])
         check_logprobs(answer, case)
+
+
+def test_caches_in_fp16_keep_the_tokens_and_take_the_bytes_of_bf16(sandbox):
+    sizes = {}
+    for dtype in ["fp16", "bf16"]:
+        plan = sandbox.run("plan", "show", "--model", MODEL, "--plan", "full", "--kv-cache-dtype",
+                           dtype, "--lengths", 4096, "-o", "json").json()
+        assert plan["kv_cache_dtype"] == dtype
+        sizes[dtype] = plan["cache_bytes"]
+    assert sizes["fp16"] == sizes["bf16"]
+    server = sandbox.serve("--workers", 2, "--plan", "full", "--dtype", "fp32",
+                           "--kv-cache-dtype", "fp16")
+    assert server.json("model", "info")["kv_cache_dtype"] == "fp16"
+    requests, results = sandbox.folder / "in.jsonl", sandbox.folder / "out.jsonl"
+    write_batch(requests)
+    server.run("batch", "--in", requests, "--out", results, timeout=120)
+    for answer in map(json.loads, results.read_text().splitlines()):
+        case = CASES[int(answer["id"])]
+        assert answer["token_ids"] == case["greedy_ids"], case["text"][:40]
+        assert answer["usage"]["cache_bytes"] == answer["usage"]["full_cache_bytes"]
 
 
 def test_text_prompts_are_encoded_as_transformers_does(server):

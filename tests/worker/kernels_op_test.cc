@@ -255,6 +255,11 @@ TEST(RoundFloat16, EqualsToFloat16ForAllKindsOfBits) {
     std::vector<uint16_t> rounded(x.size());
     build->round_float16(x.data(), static_cast<int64_t>(x.size()), rounded.data());
     for (size_t i = 0; i < x.size(); ++i) {
+      if (std::isnan(x[i])) {  // which one is the processor's choice
+        ASSERT_TRUE(std::isnan(ToFloat(Float16{rounded[i]}))) << std::hex << bits[i];
+        ASSERT_EQ(rounded[i] >> 15, bits[i] >> 31) << std::hex << bits[i];
+        continue;
+      }
       ASSERT_EQ(rounded[i], ToFloat16(x[i]).bits) << std::hex << bits[i];
     }
   }
