@@ -100,7 +100,8 @@ AdminView ClusterView(const v1::GetClusterResponse& cluster,
                                   cluster.reason().empty() ? "" : ": ", cluster.reason(), "\n");
   absl::StrAppend(&text, "model     ", cluster.model(), "\n");
   absl::StrAppend(&text, "workers   ", cluster.workers_ready(), " of ", cluster.workers_expected(),
-                  " ready, epoch ", cluster.epoch(), ", ", cluster.recoveries(), " recoveries\n");
+                  " ready, epoch ", cluster.epoch(), ", ", cluster.recoveries(),
+                  cluster.recoveries() == 1 ? " recovery\n" : " recoveries\n");
   if (cluster.state() == "loading") {
     absl::StrAppend(&text, "weights   ", FormatBytes(cluster.weights_bytes_loaded()), " of ",
                     FormatBytes(cluster.weights_bytes_total()), " loaded\n");

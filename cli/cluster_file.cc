@@ -5,6 +5,7 @@
 #include <initializer_list>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "common/json.h"
 #include "common/status.h"
@@ -40,16 +41,20 @@ absl::StatusOr<double> Amount(const Json& object, const std::string& key, bool a
 }
 
 absl::Status AddWorkers(const Json& entry, const std::string& what, SimulatedCluster& cluster) {
-  RETURN_IF_ERROR(
-      CheckFields(entry, {"id", "memory_bytes", "bandwidth_bytes_per_s", "flops", "count"}, what));
+  RETURN_IF_ERROR(CheckFields(
+      entry,
+      {"id", "memory_bytes", "bandwidth_bytes_per_s", "weight_bytes_per_s", "flops", "count"},
+      what));
   PlacementWorker worker;
   worker.device = "simulated";
   ASSIGN_OR_RETURN(worker.id, JsonString(entry, "id", what));
   ASSIGN_OR_RETURN(worker.memory_bytes, JsonInt(entry, "memory_bytes", 1, kMaxMemory, what));
   ASSIGN_OR_RETURN(worker.read_bytes_per_s,
                    Amount(entry, "bandwidth_bytes_per_s", /*above_zero=*/true, what));
-  if (entry.contains("flops")) {
-    ASSIGN_OR_RETURN(worker.matmul_flops, Amount(entry, "flops", /*above_zero=*/true, what));
+  for (const auto& [field, rate] : {std::pair("weight_bytes_per_s", &worker.weight_bytes_per_s),
+                                    std::pair("flops", &worker.matmul_flops)}) {
+    if (!entry.contains(field)) continue;
+    ASSIGN_OR_RETURN(*rate, Amount(entry, field, /*above_zero=*/true, what));
   }
   if (!entry.contains("count")) {
     cluster.workers.push_back(worker);

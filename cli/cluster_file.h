@@ -1,8 +1,9 @@
 // A cluster that is not at hand, as a file:
-//   {"workers":[{"id":"a","memory_bytes":N,"bandwidth_bytes_per_s":X,"flops":X,"count":N},..],
+//   {"workers":[{"id":"a","memory_bytes":N,"bandwidth_bytes_per_s":X,"weight_bytes_per_s":X,
+//                "flops":X,"count":N},..],
 //    "link":{"sum_latency_s":X,"bandwidth_bytes_per_s":X}}
-// A worker needs the first three; `count` workers are alike, named a-0, a-1, ... Without `link`
-// sums cost what PlacementLink says.
+// A worker needs the first three; `count` workers are alike, named a-0, a-1, ... What is absent is
+// as in PlacementWorker; without `link` sums cost what PlacementLink says.
 #pragma once
 
 #include <filesystem>

@@ -62,7 +62,9 @@ absl::StatusOr<AdminView> ApplyPlacement(const MoveFlags& flags, Terminal& termi
   request.set_check_epoch(flags.check_epoch);
   request.set_dry_run(flags.dry_run);
   ASSIGN_OR_RETURN(const std::unique_ptr<Client> client, ConnectTo(flags.server));
-  ASSIGN_OR_RETURN(const v1::ApplyPlacementResponse applied, client->ApplyPlacement(request));
+  const absl::StatusOr<v1::ApplyPlacementResponse> answer = client->ApplyPlacement(request);
+  if (absl::IsInvalidArgument(answer.status())) return Annotate(answer.status(), flags.file);
+  ASSIGN_OR_RETURN(const v1::ApplyPlacementResponse applied, answer);
   const ClusterMove move{"", false, applied.epoch(), std::chrono::seconds(flags.timeout_s)};
   if (flags.waits()) RETURN_IF_ERROR(WaitForMove(move, *client, terminal));
   AdminView view;

@@ -139,8 +139,9 @@ void CheckMemory(const LocalClusterOptions& options, PlacementProblem problem, F
         {absl::StrCat("w", problem.workers.size()), "cpu", limit, kAnySpeed, kAnySpeed, 0});
     all += limit;
   }
-  const std::string have = absl::StrCat(options.workers, " workers may take ", FormatBytes(all),
-                                        " of the ", FormatBytes(free_bytes), " that are free");
+  const std::string have =
+      absl::StrCat(options.workers, options.workers == 1 ? " worker" : " workers", " may take ",
+                   FormatBytes(all), " of the ", FormatBytes(free_bytes), " that are free");
   const absl::Status placed = Place(problem).status();
   if (!placed.ok()) {
     return findings.Fail("memory", absl::StrCat(have, "; ", placed.message()),

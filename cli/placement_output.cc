@@ -154,10 +154,11 @@ std::string PlacementText(const v1::Placement& placement, const v1::PlacementRep
   absl::StrAppend(
       &text,
       absl::StrFormat("\nattention %.3f ms, exchange %.3f ms, MLP %.3f ms, vocabulary %.3f ms, "
-                      "sums %.3f ms, fixed %.3f ms; %u heads are split\n",
+                      "sums %.3f ms, fixed %.3f ms; %u %s split\n",
                       report.attention_ms(), report.exchange_ms(), report.mlp_ms(),
                       report.vocabulary_ms(), report.sums_ms(), report.fixed_ms(),
-                      report.striped_heads()),
+                      report.striped_heads(),
+                      report.striped_heads() == 1 ? "head is" : "heads are"),
       absl::StrFormat("holds %.2f sequences of %s tokens", report.sequences(),
                       FormatCount(report.max_context())));
   if (report.largest_context() > 0) {

@@ -1,5 +1,5 @@
-// The same picture again and again until Ctrl-C: in place on a terminal, one after the other
-// elsewhere. stdout.
+// The same picture again and again until Ctrl-C: in place on a terminal, where q ends it, too; one
+// after the other elsewhere. stdout.
 #pragma once
 
 #include <functional>
@@ -24,7 +24,8 @@ struct WatchedFrame {
 };
 
 // The first frame must succeed; what goes wrong later (a server that starts anew) is shown and
-// asked again. kInterrupted after Ctrl-C, kOk after `count` frames. The terminal is left as it was.
+// asked again. kInterrupted after Ctrl-C, kOk after q or `count` frames. The terminal is left as it
+// was.
 ExitCode WatchFrames(const WatchFlags& flags, const Terminal& terminal,
                      const std::function<absl::StatusOr<WatchedFrame>()>& next);
 

@@ -8,6 +8,7 @@
 #include "common/sha256.h"
 #include "common/status.h"
 #include "coordinator/call_tags.h"
+#include "coordinator/late_reader.h"
 #include "coordinator/placement.h"
 #include "coordinator/placement_report.h"
 #include "coordinator/stream_queue.h"
@@ -40,6 +41,12 @@ std::string HashOf(const std::string& document) {
 
 AdminService::AdminService(Engine* engine, const std::shared_ptr<TokenFile>* tokens)
     : engine_(*engine), tokens_(*tokens) {
+  // Their documents are long.
+  const auto& file = *v1::ApplyPlanRequest::descriptor()->file();
+  MarkMethodStreamed(MethodIndex(file, "Admin", "ApplyPlacement"),
+                     LateUnary(this, &AdminService::ApplyPlacement));
+  MarkMethodStreamed(MethodIndex(file, "Admin", "ApplyPlan"),
+                     LateUnary(this, &AdminService::ApplyPlan));
   thread_ = std::thread([this] {
     while (!stop_) long_works_.Run(absl::Milliseconds(50));
   });

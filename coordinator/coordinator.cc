@@ -201,6 +201,9 @@ void ConfigureServer(grpc::ServerBuilder& builder, int max_message_bytes) {
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 500);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
+  // What a call may send before anybody reads it stays 64 KB, as ConnectionGuard counts on: gRPC
+  // would raise it to 16 MB. A message that is being read has room for all of it either way.
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
 }
 
 // What strangers may hold of this process.
@@ -233,11 +236,12 @@ Credentials ClientCredentials(const CoordinatorOptions& options,
   return credentials;
 }
 
-// A server behind its port.
+// A server behind its port. `cut`: as Listener::AddTo.
 absl::StatusOr<std::unique_ptr<grpc::Server>> Serve(grpc::ServerBuilder& builder,
                                                     Listener& listener,
-                                                    const Credentials& credentials, int reserved) {
-  listener.AddTo(builder, credentials);
+                                                    const Credentials& credentials, int reserved,
+                                                    prometheus::Counter* cut) {
+  RETURN_IF_ERROR(listener.AddTo(builder, credentials, cut));
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr) return absl::InternalError("gRPC does not start a server");
   listener.Start(reserved);
@@ -331,7 +335,7 @@ class CoordinatorServer final : public Coordinator {
     ConfigureServer(workers, kMaxWorkerMessageBytes);
     workers.RegisterService(&link_);
     ASSIGN_OR_RETURN(worker_server_, Serve(workers, *worker_port_, WorkerCredentials(options_),
-                                           kReservedFromWorkers));
+                                           kReservedFromWorkers, CutConnections("worker")));
     grpc::ServerBuilder clients;
     ConfigureServer(clients, kMaxClientMessageBytes);
     BoundClients(clients);
@@ -339,8 +343,12 @@ class CoordinatorServer final : public Coordinator {
     clients.RegisterService(&admin_);
     ASSIGN_OR_RETURN(client_server_, Serve(clients, *client_port_,
                                            ClientCredentials(options_, inference_context_.tokens),
-                                           kReservedFromClients));
+                                           kReservedFromClients, CutConnections("client")));
     return absl::OkStatus();
+  }
+
+  prometheus::Counter* CutConnections(const char* port) {
+    return metrics_ == nullptr ? nullptr : &metrics_->CutConnections(port);
   }
 
   void SetHealth(bool serving) {

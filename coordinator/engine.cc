@@ -332,8 +332,8 @@ void Engine::Send(std::optional<v1::Step> step) {
   const TimePoint now = Now();
   StepInFlight& sent = steps_.Add(*step, cluster_.members(), now);
   step->set_step(sent.number);
-  for (uint64_t id : scheduler_.Scheduled()) {
-    LiveRequest& live = requests_.at(id);
+  for (const v1::BatchEntry& entry : step->entries()) {
+    LiveRequest& live = requests_.at(entry.sequence_id());
     if (!live.scheduled) live.scheduled = now;
   }
   traces_.StepSent(*step, scheduler_, now);
@@ -355,6 +355,7 @@ void Engine::StepDone(LinkId link, const v1::StepDone& done) {
     member->collective_ms += done.collective_ms();
   }
   step->slowest_ms = std::max(step->slowest_ms, done.compute_ms() + done.collective_ms());
+  step->least_sums_ms = std::min(step->least_sums_ms, done.collective_ms());
   for (const auto& [id, why] : TakeProbes(done, requests_)) Fail(id, why);
   if (link == cluster_.members().front()) step->leader_done = done;
   while (steps_.open() && steps_.in_flight.front().awaited.empty()) {

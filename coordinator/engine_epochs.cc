@@ -153,6 +153,7 @@ void Engine::BeginEpoch() {
   history_.Began(placement_, cluster_.reason(), UnixMillis(), std::chrono::steady_clock::now());
   rendezvous_.clear();
   steps_.number = 0;
+  steps_.sums_ms = {};
   spdlog::info("epoch {}: {} workers, modelled step {:.3f} ms, gap {:.2f}", cluster_.epoch(),
                placement_.workers_size(), placement_.step_ms(), placement_.gap());
   PlacementChange change;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -50,11 +51,14 @@ void DivideByHost(const std::vector<const Member*>& members, const std::vector<d
   }
 }
 
-// Where all workers were measured while they computed together, what they reached then.
+bool ComputedTogether(const std::vector<const Member*>& members) {
+  return !members.empty() && std::all_of(members.begin(), members.end(), [](const Member* member) {
+    return member->shared.has_value();
+  });
+}
+
+// What the workers reached while they computed together. REQUIRES: all were measured.
 void UseShared(const std::vector<const Member*>& members, PlacementProblem& problem) {
-  const bool all = std::all_of(members.begin(), members.end(),
-                               [](const Member* member) { return member->shared.has_value(); });
-  if (!all || members.empty()) return;
   // Of a sum's time most is waiting, but for the worker that comes last.
   double sum_s = std::numeric_limits<double>::infinity();
   std::vector<double> read, multiplied;
@@ -74,6 +78,17 @@ void UseShared(const std::vector<const Member*>& members, PlacementProblem& prob
   if (sum_s > 0) problem.link.sum_latency_s = sum_s;
 }
 
+// Of a step: one of the embedding, two per layer, one more where a layer's heads are split.
+int SumsOf(const v1::Placement& placement, int layers) {
+  std::set<uint32_t> split;
+  for (const v1::WorkerShare& worker : placement.workers()) {
+    for (const v1::HeadShare& head : worker.heads()) {
+      if (head.stripe_count() > 1) split.insert(head.layer());
+    }
+  }
+  return 1 + 2 * layers + static_cast<int>(split.size());
+}
+
 }  // namespace
 
 PlacementProblem Engine::Problem(const std::vector<LinkId>& members) const {
@@ -86,7 +101,7 @@ PlacementProblem Engine::Problem(const std::vector<LinkId>& members) const {
   problem.stripes = options_.stripes;
   problem.objective = options_.objective;
   problem.link = link_;
-  problem.link.step_s = steps_.wire_ms / 1e3;
+  problem.link.step_s = steps_.wire_ms.value / 1e3;
   std::vector<const Member*> measured;
   for (LinkId link : members) {
     measured.push_back(cluster_.find(link));
@@ -97,7 +112,14 @@ PlacementProblem Engine::Problem(const std::vector<LinkId>& members) const {
   }
   problem.cache_element_bytes = ElementBytes(options_.cache_storage);
   SetWeightBytes(bf16_, options_.stored_in_bf16, problem);
-  UseShared(measured, problem);
+  if (ComputedTogether(measured)) {
+    UseShared(measured, problem);
+    // Dry steps have the machine for themselves. Those that ran shared it with messages and
+    // clients.
+    if (steps_.sums_ms.known) {
+      problem.link.sum_latency_s = steps_.sums_ms.value / 1e3 / SumsOf(placement_, config_.layers);
+    }
+  }
   return problem;
 }
 

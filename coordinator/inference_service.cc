@@ -8,6 +8,7 @@
 
 #include "common/status.h"
 #include "coordinator/call_tags.h"
+#include "coordinator/late_reader.h"
 #include "coordinator/raw_message.h"
 #include "coordinator/request_log.h"
 #include "coordinator/retry_hint.h"
@@ -235,6 +236,15 @@ grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, const abs
 }
 
 }  // namespace
+
+InferenceService::InferenceService(const InferenceContext* context) : context_(*context) {
+  // Prompts are long.
+  const auto& file = *v1::GenerateRequest::descriptor()->file();
+  const auto index = [&](const char* method) { return MethodIndex(file, "Inference", method); };
+  MarkMethodStreamed(index("Generate"), LateStream(this, &InferenceService::Generate));
+  MarkMethodStreamed(index("Tokenize"), LateUnary(this, &InferenceService::Tokenize));
+  MarkMethodStreamed(index("Detokenize"), LateUnary(this, &InferenceService::Detokenize));
+}
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::Generate(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {

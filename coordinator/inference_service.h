@@ -31,7 +31,7 @@ using InferenceCalls = v1::Inference::WithRawCallbackMethod_Generate<
 
 class InferenceService final : public InferenceCalls {
  public:
-  explicit InferenceService(const InferenceContext* context) : context_(*context) {}
+  explicit InferenceService(const InferenceContext* context);
 
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Generate(grpc::CallbackServerContext* context,
                                                        const grpc::ByteBuffer* request) override;

@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
@@ -107,11 +108,17 @@ absl::StatusOr<std::unique_ptr<Listener>> Listener::Bind(const std::string& addr
 
 Listener::~Listener() { Stop(); }
 
-void Listener::AddTo(grpc::ServerBuilder& builder,
-                     const std::shared_ptr<grpc::ServerCredentials>& credentials) {
+absl::Status Listener::AddTo(grpc::ServerBuilder& builder,
+                             const std::shared_ptr<grpc::ServerCredentials>& credentials,
+                             prometheus::Counter* cut) {
   using Experimental = grpc::ServerBuilder::experimental_type;
+  ASSIGN_OR_RETURN(guard_, ConnectionGuard::Start(port_, cut));
+  std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> watches;
+  watches.push_back(MakeCallWatch(guard_));
+  builder.experimental().SetInterceptorCreators(std::move(watches));
   acceptor_ = builder.experimental().AddExternalConnectionAcceptor(
       Experimental::ExternalConnectionType::FROM_FD, credentials);
+  return absl::OkStatus();
 }
 
 void Listener::Start(int reserved_descriptors) {
@@ -149,6 +156,10 @@ void Listener::Take(int socket, int most_descriptors) {
   if (fd >= 0 && fd < most_descriptors) {
     const int one = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    if (!guard_->Watch(fd)) {  // it went away meanwhile, or the kernel has no memory
+      close(fd);
+      return;
+    }
     grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
     connection.listener_fd = socket;
     connection.fd = fd;

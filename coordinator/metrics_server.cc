@@ -36,6 +36,10 @@ class PrometheusServer final : public MetricsServer {
                    const TlsFiles& tls)
       : registry_(std::make_shared<prometheus::Registry>()),
         requests_(*registry_),
+        cut_connections_(prometheus::BuildCounter()
+                             .Name("headlong_connections_cut_total")
+                             .Help("Connections of strangers who sent much and made no call")
+                             .Register(*registry_)),
         state_(std::make_shared<ClusterState>(engine)),
         certificates_(std::make_shared<CertificateExpiry>(tls)),
         exposer_(std::move(exposer)) {
@@ -45,11 +49,15 @@ class PrometheusServer final : public MetricsServer {
   }
 
   RequestMetrics& requests() override { return requests_; }
+  prometheus::Counter& CutConnections(const char* port) override {
+    return cut_connections_.Add({{"port", port}});
+  }
   int port() const override { return exposer_->GetListeningPorts().front(); }
 
  private:
   const std::shared_ptr<prometheus::Registry> registry_;
   RequestMetrics requests_;
+  prometheus::Family<prometheus::Counter>& cut_connections_;
   const std::shared_ptr<ClusterState> state_;
   const std::shared_ptr<CertificateExpiry> certificates_;
   const std::unique_ptr<prometheus::Exposer> exposer_;  // last: nobody reads once it is gone

@@ -20,6 +20,8 @@ class MetricsServer {
   virtual ~MetricsServer() = default;
 
   virtual RequestMetrics& requests() = 0;
+  // Connections of a port ("client", "worker") that ConnectionGuard cut. The server's.
+  virtual prometheus::Counter& CutConnections(const char* port) = 0;
   virtual int port() const = 0;
 };
 

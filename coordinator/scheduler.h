@@ -72,7 +72,7 @@ class Scheduler {
   // Null before the first epoch.
   const PageBudget* budget() const { return budget_ ? &*budget_ : nullptr; }
   uint64_t preemptions() const { return preemptions_; }  // of all epochs
-  // Ids in the oldest step in flight; one ahead of its time has no others.
+  // Ids in the oldest step in flight, removed ones too; one ahead of its time has no others.
   std::vector<uint64_t> Scheduled() const;
   std::optional<WaitCause> Waits(uint64_t id) const;  // why it is not in it, if it is not
 

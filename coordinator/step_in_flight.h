@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <deque>
+#include <limits>
 #include <set>
 #include <utility>
 #include <vector>
@@ -21,7 +22,21 @@ struct StepInFlight {
   std::set<LinkId> awaited;        // workers that have not answered
   v1::StepDone leader_done;
   TimePoint sent;
+  bool one_row = false;
   double slowest_ms = 0;  // of those that answered: what the worker spent of it
+  // The same of sums alone, where most is waiting, but for the worker that comes last.
+  double least_sums_ms = std::numeric_limits<double>::infinity();
+};
+
+// Over the last thirty or so.
+struct MovingMean {
+  double value = 0;
+  bool known = false;
+
+  void Add(double next) {
+    value += (next - value) / (known ? 32 : 1);
+    known = true;
+  }
 };
 
 struct Steps {
@@ -29,7 +44,8 @@ struct Steps {
   uint64_t number = 0;                 // of the newest one, in the current epoch
   uint64_t total = 0;                  // of all epochs
   double last_ms = 0;                  // what the last one took
-  double wire_ms = 0;  // what steps take beside the workers' own time, over the last thirty or so
+  MovingMean wire_ms;                  // what steps take beside the workers' own time
+  MovingMean sums_ms;                  // of a step of one row in the current epoch, all its sums
   double total_ms = 0;
   uint64_t total_tokens = 0;
   uint64_t total_samples = 0;  // drawn for requests that still ran
@@ -50,10 +66,13 @@ struct Steps {
     added.sent = now;
     added.awaited.insert(members.begin(), members.end());
     ++total;
+    uint64_t rows = 0;
     for (const v1::BatchEntry& entry : step.entries()) {
       if (entry.sample()) added.sampling.push_back(entry.sequence_id());
-      total_tokens += static_cast<uint64_t>(entry.sampled_before() ? 1 : entry.tokens_size());
+      rows += static_cast<uint64_t>(entry.sampled_before() ? 1 : entry.tokens_size());
     }
+    added.one_row = rows == 1;
+    total_tokens += rows;
     return added;
   }
 
@@ -65,8 +84,8 @@ struct Steps {
     last_ms = MillisBetween(std::max(oldest.sent, last_done), now);
     total_ms += last_ms;
     last_done = now;
-    const double wire = std::max(last_ms - oldest.slowest_ms, 0.0);
-    wire_ms += (wire - wire_ms) / (wire_ms > 0 ? 32 : 1);
+    wire_ms.Add(std::max(last_ms - oldest.slowest_ms, 0.0));
+    if (oldest.one_row) sums_ms.Add(oldest.least_sums_ms);
     return oldest;
   }
 };

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# What `./dev image [--cuda | --cuda-image IMAGE] [TAG]` does once build/headlong is there:
-# build/image/root, all files of the image, and with docker, buildah or podman the image itself.
+# What `./dev image [--cuda | --cuda-image IMAGE] [TAG]` does once the program is there
+# (build/headlong, or $HEADLONG_PROGRAM): build/image/root, all files of the image, and with docker,
+# buildah or podman the image itself.
 # --files: the files alone. --cuda: with the libraries of the PyPI packages in build/image/cuda.
 # --cuda-image: with those of an image of NVIDIA's, such as nvidia/cuda:13.0.1-runtime-ubuntu22.04.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+readonly PROGRAM=${HEADLONG_PROGRAM:-build/headlong}
 readonly CONTEXT=build/image
 readonly ROOT=$CONTEXT/root
 readonly LOADER=/lib64/ld-linux-x86-64.so.2
@@ -20,8 +22,8 @@ collect() {
   local libraries
   rm -rf "$ROOT"
   mkdir -p "$ROOT"/{bin,lib,lib64,etc/ssl/certs,model,tmp}
-  install -m 755 build/headlong "$ROOT/bin/"
-  libraries=$(ldd build/headlong | awk '/=> \// { print $3 }' | sort -u)
+  install -m 755 "$PROGRAM" "$ROOT/bin/headlong"
+  libraries=$(ldd "$PROGRAM" | awk '/=> \// { print $3 }' | sort -u)
   # shellcheck disable=SC2086  # a list of paths
   install -m 644 $libraries "$ROOT/lib/"
   for library in "${EMPTY_LIBRARIES[@]}"; do
@@ -39,8 +41,8 @@ collect() {
 }
 
 check_cuda() {
-  build/headlong version -o json | grep -q '"cuda":true' && return
-  echo "build/headlong has no code for GPUs: build it where there is a CUDA 13 compiler" >&2
+  "$PROGRAM" version -o json | grep -q '"cuda":true' && return
+  echo "$PROGRAM has no code for GPUs: build it where there is a CUDA 13 compiler" >&2
   return 1
 }
 

@@ -10,6 +10,8 @@
 namespace headlong {
 namespace {
 
+constexpr int kMostRows = 65535;  // of a launch: blocks in y
+
 absl::Status CheckShape(const AttentionShape& attention) {
   const int d = attention.head_dim;
   if (d != 64 && d != 80 && d != 96 && d != 128 && d != 256) {
@@ -20,6 +22,11 @@ absl::Status CheckShape(const AttentionShape& attention) {
     return absl::InvalidArgumentError(
         absl::StrCat(attention.group, " query heads per KV head: attention on a GPU takes 1 to ",
                      cuda::kMaxGroup));
+  }
+  if (attention.max_rows > kMostRows) {
+    return absl::InvalidArgumentError(absl::StrCat("max_batch_tokens ", attention.max_rows,
+                                                   ": attention on a GPU takes at most ", kMostRows,
+                                                   " in a step"));
   }
   if (std::ssize(attention.inverse_frequencies) != d / 2) {
     return absl::InvalidArgumentError(

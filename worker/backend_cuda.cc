@@ -234,7 +234,7 @@ class CudaBackend final : public Backend {
   }
 
   bool CanSample(int columns, int parts) const override {
-    return columns <= cuda::kMostSampledColumns && parts <= cuda::kMostParts;
+    return columns <= cuda::MostSampledColumns() && parts <= cuda::kMostParts;
   }
 
   void SampleTokens(Activations logits, const std::vector<int>& columns, int rows,

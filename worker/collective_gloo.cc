@@ -1,36 +1,35 @@
 // Gloo throws; no exception leaves this file.
-#include <gloo/allreduce.h>
-#include <gloo/math.h>
-#include <gloo/transport/unbound_buffer.h>
-
 #include <algorithm>
 #include <exception>
 #include <numeric>
-#include <utility>
 
 #include "common/status.h"
 #include "worker/collective.h"
-#include "worker/gloo_context.h"
+#include "worker/gloo_messages.h"
 
 namespace headlong {
 namespace {
 
-constexpr uint64_t kGatherSlot = 1;  // tag of gather traffic; Gloo's own collectives use others
+// A rank begins a sum when it has all of the one before, so that each connection holds two of its
+// messages at most.
+constexpr int64_t kMessageFloats = GlooMessages::kMostUnread / 2 / sizeof(float);
 
 class GlooCollective final : public Collective {
  public:
-  GlooCollective(const GlooOptions& options, std::shared_ptr<gloo::rendezvous::Context> context)
-      : options_(options), context_(std::move(context)) {}
+  GlooCollective(const GlooOptions& options, Rendezvous& rendezvous)
+      : options_(options),
+        messages_(options, rendezvous),
+        sum_(kMessageFloats),
+        part_(kMessageFloats) {}
 
   absl::Status Sum(Activations x, int64_t count) override {
-    if (count == 0) return absl::OkStatus();
     return Guarded("sum", [&] {
-      gloo::AllreduceOptions options(context_);
-      options.setOutput(static_cast<float*>(x.data), count);
-      options.setReduceFunction(
-          static_cast<void (*)(void*, const void*, const void*, size_t)>(&gloo::sum<float>));
-      options.setTimeout(options_.timeout);
-      gloo::allreduce(options);
+      const int64_t most = kMessageFloats * options_.world;
+      for (int64_t begin = 0; begin < count; begin += most) {
+        float* values = static_cast<float*>(x.data) + begin;
+        const int64_t some = std::min(most, count - begin);
+        some > kMessageFloats ? SumInParts(values, some) : SumEverywhere(values, some);
+      }
     });
   }
 
@@ -39,12 +38,9 @@ class GlooCollective final : public Collective {
   absl::Status GatherToLeader(Activations x, int rows, const std::vector<int>& columns) override {
     return Guarded("gather", [&] {
       if (options_.rank == 0) {
-        Receive(static_cast<const float*>(x.data), rows, columns);
+        ReceiveParts(static_cast<const float*>(x.data), rows, columns);
       } else if (rows * columns[options_.rank] > 0) {
-        auto buffer = context_->createUnboundBuffer(
-            x.data, sizeof(float) * int64_t{rows} * columns[options_.rank]);
-        buffer->send(0, kGatherSlot);
-        buffer->waitSend(options_.timeout);
+        Send(0, static_cast<float*>(x.data), int64_t{rows} * columns[options_.rank]);
       }
     });
   }
@@ -56,18 +52,61 @@ class GlooCollective final : public Collective {
   }
 
  private:
-  void Receive(const float* own, int rows, const std::vector<int>& columns) {
+  // Every rank sends to every other and adds all: takes one message's time.
+  void SumEverywhere(float* x, int64_t count) {
+    ForOthers([&](int rank) { Send(rank, x, count); });
+    AddOthers(x, count);
+  }
+
+  // Each rank adds one part and sends its sum to every other: takes two messages' time, but what a
+  // rank sends does not grow with their number.
+  void SumInParts(float* x, int64_t count) {
+    const auto begin = [&](int rank) { return count * rank / options_.world; };
+    const auto size = [&](int rank) { return begin(rank + 1) - begin(rank); };
+    float* own = x + begin(options_.rank);
+    const int64_t own_size = size(options_.rank);
+    ForOthers([&](int rank) { Send(rank, x + begin(rank), size(rank)); });
+    AddOthers(own, own_size);
+    ForOthers([&](int rank) { Send(rank, own, own_size); });
+    ForOthers([&](int rank) { Receive(rank, x + begin(rank), size(rank)); });
+  }
+
+  // x += the next message of every other rank. In the order of the ranks, so that all get the same
+  // bits where each adds for itself.
+  void AddOthers(float* x, int64_t count) {
+    std::fill_n(sum_.begin(), count, 0.0f);
+    for (int rank = 0; rank < options_.world; ++rank) {
+      const float* part = x;
+      if (rank != options_.rank) {
+        Receive(rank, part_.data(), count);
+        part = part_.data();
+      }
+      for (int64_t i = 0; i < count; ++i) sum_[i] += part[i];
+    }
+    std::copy_n(sum_.begin(), count, x);
+  }
+
+  void ReceiveParts(const float* own, int rows, const std::vector<int>& columns) {
     const int64_t total = std::accumulate(columns.begin(), columns.end(), int64_t{0});
     parts_.resize(rows * total);
     float* part = std::copy_n(own, int64_t{rows} * columns[0], parts_.data());
     for (int rank = 1; rank < options_.world; ++rank) {
       const int64_t count = int64_t{rows} * columns[rank];
       if (count == 0) continue;
-      auto buffer = context_->createUnboundBuffer(part, sizeof(float) * count);
-      buffer->recv(rank, kGatherSlot);
-      buffer->waitRecv(options_.timeout);
+      Receive(rank, part, count);
       part += count;
     }
+  }
+
+  template <typename Operation>
+  void ForOthers(Operation operation) {
+    for (int rank = 0; rank < options_.world; ++rank) {
+      if (rank != options_.rank) operation(rank);
+    }
+  }
+  void Send(int rank, float* x, int64_t count) { messages_.Send(rank, x, sizeof(float) * count); }
+  void Receive(int rank, float* x, int64_t count) {
+    messages_.Receive(rank, x, sizeof(float) * count);
   }
 
   template <typename Operation>
@@ -81,8 +120,9 @@ class GlooCollective final : public Collective {
   }
 
   const GlooOptions options_;
-  const std::shared_ptr<gloo::rendezvous::Context> context_;
-  std::vector<float> parts_;  // leader: what every rank sent, rank by rank
+  GlooMessages messages_;
+  std::vector<float> sum_, part_;  // of one message
+  std::vector<float> parts_;       // leader: what every rank sent, rank by rank
 };
 
 }  // namespace
@@ -90,8 +130,7 @@ class GlooCollective final : public Collective {
 absl::StatusOr<std::unique_ptr<Collective>> MakeGlooCollective(const GlooOptions& options,
                                                                Rendezvous& rendezvous) {
   try {
-    auto context = ConnectMesh(options, "", rendezvous);
-    return std::make_unique<GlooCollective>(options, std::move(context));
+    return std::make_unique<GlooCollective>(options, rendezvous);
   } catch (const std::exception& error) {
     return absl::UnavailableError(absl::StrCat("connecting ", options.world, " workers as rank ",
                                                options.rank, ": ", error.what()));

@@ -26,13 +26,13 @@ class RendezvousStore final : public gloo::rendezvous::Store {
     if (!value.ok()) throw std::runtime_error(std::string(value.status().message()));
     return {value->begin(), value->end()};
   }
-  void wait(const std::vector<std::string>& keys) override { wait(keys, timeout_); }
-  void wait(const std::vector<std::string>& keys,
-            const std::chrono::milliseconds& timeout) override {
-    for (const std::string& key : keys) {
-      const auto value = rendezvous_.Get(prefix_ + key, timeout);
-      if (!value.ok()) throw std::runtime_error(std::string(value.status().message()));
-    }
+  void wait(const std::vector<std::string>& keys) override {
+    for (const std::string& key : keys) get(key);
+  }
+  // The context's time is that of operations, which its connections take over from it: not how
+  // long one waits for ranks to come.
+  void wait(const std::vector<std::string>& keys, const std::chrono::milliseconds&) override {
+    wait(keys);
   }
 
  private:
@@ -50,10 +50,9 @@ std::shared_ptr<gloo::rendezvous::Context> ConnectMesh(const GlooOptions& option
   attributes.hostname = options.host;
   auto device = gloo::transport::tcp::CreateDevice(attributes);
   auto context = std::make_shared<gloo::rendezvous::Context>(options.rank, options.world);
-  context->setTimeout(options.connect_timeout);
+  context->setTimeout(options.timeout);
   RendezvousStore store(rendezvous, prefix, options.connect_timeout);
   context->connectFullMesh(store, device);
-  context->setTimeout(options.timeout);
   return context;
 }
 

@@ -1,5 +1,7 @@
 #include "worker/lane_transfer.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <map>
 #include <utility>
@@ -153,8 +155,12 @@ absl::Status LaneTransfer::Pack(const LaneTables& tables, Backend& backend,
 
 absl::StatusOr<bool> LaneTransfer::Exchange(const std::string& host, Rendezvous& rendezvous,
                                             std::atomic<uint64_t>& progress) {
-  parcels_.ready =
-      parcels_.ready && CheckMemory(bytes_received()).ok() && TakeMemory(parcels_.in).ok();
+  if (parcels_.ready) {
+    absl::Status room = CheckMemory(bytes_received());
+    if (room.ok()) room = TakeMemory(parcels_.in);
+    if (!room.ok()) spdlog::warn("no transfer: {}", room.ToString());
+    parcels_.ready = room.ok();
+  }
   GlooOptions options;
   options.rank = rank_;
   options.world = world();

@@ -55,17 +55,49 @@ std::vector<Change> ChangesOf(const std::vector<Options>& heads, const Plan& pla
   return changes;
 }
 
-std::vector<Step> StepsOf(const std::vector<Change>& changes, int64_t room) {
-  std::vector<Step> steps;
+bool ComesBefore(const Step& a, const Step& b) { return a.order() < b.order(); }
+
+// The first `most` steps, in order. Of a large model there are millions of pairs of changes, of
+// which few are kept at a time.
+class FirstSteps {
+ public:
+  explicit FirstSteps(size_t most) : most_(most) {}
+
+  void Add(Step step) {
+    steps_.push_back(std::move(step));
+    if (steps_.size() >= 2 * most_ + kSpare) Cut();
+  }
+  std::vector<Step> Take() {
+    Cut();
+    std::sort(steps_.begin(), steps_.end(), ComesBefore);
+    return std::move(steps_);
+  }
+
+ private:
+  static constexpr size_t kSpare = 1024;
+
+  void Cut() {
+    if (steps_.size() <= most_) return;
+    const auto end = steps_.begin() + static_cast<int64_t>(most_);
+    std::nth_element(steps_.begin(), end, steps_.end(), ComesBefore);
+    steps_.erase(end, steps_.end());
+  }
+
+  const size_t most_;
+  std::vector<Step> steps_;
+};
+
+std::vector<Step> StepsOf(const std::vector<Change>& changes, int64_t room, int most) {
+  FirstSteps steps(static_cast<size_t>(most));
   for (const Change& more : changes) {
-    if (more.bytes <= room) steps.push_back({more.kl, more, std::nullopt});
+    if (more.bytes <= room) steps.Add({more.kl, more, std::nullopt});
     if (more.bytes <= 0) continue;
     for (const Change& fewer : changes) {
       if (fewer.bytes >= 0 || fewer.head == more.head) continue;
-      if (more.bytes + fewer.bytes <= room) steps.push_back({more.kl + fewer.kl, more, fewer});
+      if (more.bytes + fewer.bytes <= room) steps.Add({more.kl + fewer.kl, more, fewer});
     }
   }
-  return steps;
+  return steps.Take();
 }
 
 }  // namespace
@@ -77,19 +109,16 @@ absl::StatusOr<std::vector<Plan>> PlanSteps(const PlanShape& shape,
   ASSIGN_OR_RETURN(const std::vector<Options> heads, OptionsByHead(shape, costs, budget));
   const int64_t bytes =
       plan.SequenceBytes(budget.context, budget.context, budget.head_dim, budget.element_bytes);
-  std::vector<Step> steps = StepsOf(ChangesOf(heads, plan), max_bytes - bytes);
-  const auto count = std::min(steps.size(), static_cast<size_t>(most));
-  std::partial_sort(steps.begin(), steps.begin() + static_cast<int64_t>(count), steps.end(),
-                    [](const Step& a, const Step& b) { return a.order() < b.order(); });
+  const std::vector<Step> steps = StepsOf(ChangesOf(heads, plan), max_bytes - bytes, most);
   std::vector<HeadPolicy> policies;
   for (int layer = 0; layer < plan.layers(); ++layer) {
     for (int head = 0; head < plan.kv_heads(); ++head) policies.push_back(plan.policy(layer, head));
   }
   std::vector<Plan> plans;
-  for (size_t i = 0; i < count; ++i) {
+  for (const Step& step : steps) {
     std::vector<HeadPolicy> changed = policies;
-    changed[steps[i].first.head] = heads[steps[i].first.head][steps[i].first.option].policy;
-    if (const std::optional<Change>& second = steps[i].second) {
+    changed[step.first.head] = heads[step.first.head][step.first.option].policy;
+    if (const std::optional<Change>& second = step.second) {
       changed[second->head] = heads[second->head][second->option].policy;
     }
     plans.push_back(Plan::FromPolicies(shape, changed));

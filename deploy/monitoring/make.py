@@ -62,6 +62,8 @@ PANELS = [
      [("faults of {{worker}}", "sum by (worker) (increase(headlong_worker_faults_total[5m]))"),
       ("preemptions", rate("headlong_preemptions_total")),
       ("bytes of moved caches", rate("headlong_lane_transfer_bytes_total"))]),
+    ("Connections of strangers that were cut", "short",
+     [("{{port}} port", rate("headlong_connections_cut_total", "port"))]),
     ("Certificates, time left", "s",
      [("{{instance}} {{certificate}}",
        f"min by (instance, certificate) ({CERT_EXPIRY}) - time()")]),

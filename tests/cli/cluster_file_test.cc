@@ -12,14 +12,17 @@ using ::testing::HasSubstr;
 TEST(ClusterFile, WorkersAreCountedAndNamed) {
   const auto cluster = ParseCluster(
       R"({"workers":[{"id":"big","memory_bytes":100,"bandwidth_bytes_per_s":5e12,"flops":1e15},)"
-      R"({"id":"small","memory_bytes":10,"bandwidth_bytes_per_s":1e12,"count":2}],)"
+      R"({"id":"small","memory_bytes":10,"bandwidth_bytes_per_s":1e12,)"
+      R"("weight_bytes_per_s":5e11,"count":2}],)"
       R"("link":{"sum_latency_s":1e-5,"bandwidth_bytes_per_s":4e11}})",
       "cluster.json");
   ASSERT_TRUE(cluster.ok()) << cluster.status();
   ASSERT_EQ(cluster->workers.size(), 3u);
   EXPECT_EQ(cluster->workers[0].id, "big");
   EXPECT_EQ(cluster->workers[0].matmul_flops, 1e15);
+  EXPECT_EQ(cluster->workers[0].weight_bytes_per_s, 0) << "as it reads caches";
   EXPECT_EQ(cluster->workers[1].id, "small-0");
+  EXPECT_EQ(cluster->workers[1].weight_bytes_per_s, 5e11);
   EXPECT_EQ(cluster->workers[2].id, "small-1");
   EXPECT_EQ(cluster->workers[2].memory_bytes, 10);
   EXPECT_EQ(cluster->link.sum_latency_s, 1e-5);

@@ -26,10 +26,10 @@ FakeWorkerOptions Named(const std::string& id, int64_t pid) {
   return options;
 }
 
-FakeWorkerOptions Slow(const std::string& id = "w0") {
+FakeWorkerOptions Slow(const std::string& id = "w0", milliseconds step_time = milliseconds(5)) {
   FakeWorkerOptions options;
   options.id = id;
-  options.step_time = milliseconds(5);
+  options.step_time = step_time;
   return options;
 }
 
@@ -37,9 +37,7 @@ class Streams : public WithCoordinator {};
 
 TEST_F(Streams, TokensInOrderWithUsage) {
   Start(1);
-  FakeWorkerOptions takes_its_time;
-  takes_its_time.step_time = milliseconds(10);
-  const auto worker = Worker(takes_its_time);
+  const auto worker = Worker(Slow("w0", milliseconds(10)));
   Call call(*inference_, Request(kPrompt, 20));
   ASSERT_TRUE(call.ReadAll().ok());
   EXPECT_EQ(call.tokens, Expected(20));
@@ -65,6 +63,24 @@ TEST_F(Streams, ManyAtOnceDoNotMix) {
   }
   EXPECT_EQ(first->complaint(), "");
   EXPECT_EQ(second->complaint(), "");
+}
+
+// A stream is cancelled while two steps with it are on their way; the others go on ahead of time.
+TEST_F(Streams, CancelledAmongOthersThatGoOn) {
+  Start(1);
+  const auto worker = Worker(Slow("w0", milliseconds(2)));
+  Call lasting(*inference_, Request(kPrompt, 400));
+  ASSERT_TRUE(lasting.ReadTokens(1));
+  for (uint32_t i = 0; i < 20; ++i) {
+    Call cancelled(*inference_, Request({0, i, i + 1}, 400));
+    ASSERT_TRUE(cancelled.ReadTokens(4)) << "the coordinator is gone";
+    std::this_thread::sleep_for(std::chrono::microseconds(200 * i));
+    cancelled.Cancel();
+  }
+  ASSERT_TRUE(lasting.ReadAll().ok());
+  EXPECT_EQ(lasting.tokens, Expected(400));
+  EXPECT_GE(worker->sent_ahead(), 100);
+  EXPECT_EQ(worker->complaint(), "");
 }
 
 TEST_F(Streams, ProgressCountsWhatIsComputed) {
@@ -99,6 +115,30 @@ TEST_F(Streams, CancelledCallFreesTheRequest) {
   EXPECT_TRUE(Eventually([&] { return Requests().requests_size() == 0; }));
   EXPECT_TRUE(worker->WaitIdle(milliseconds(5000)));
   EXPECT_EQ(call.ReadAll().error_code(), grpc::StatusCode::CANCELLED);
+}
+
+// While the others' next step is on its way already, and holds the one that has ended.
+TEST_F(Streams, OthersGoOnWhenOneEndsEarly) {
+  Start(1);
+  const auto worker = Worker(Slow());
+  const std::vector<uint32_t> ends_early{0, 5, 6};
+  Call alone(*inference_, Request(ends_early, 12));
+  ASSERT_TRUE(alone.ReadAll().ok());
+  Call stays(*inference_, Request(kPrompt, 60));
+  ASSERT_TRUE(stays.ReadTokens(5));
+  v1::GenerateRequest stops_early = Request(ends_early, 50);
+  stops_early.add_stop(alone.text.substr(alone.text.size() / 2));
+  Call stops(*inference_, stops_early);
+  EXPECT_TRUE(stops.ReadAll().ok());
+  EXPECT_EQ(stops.finished.reason(), v1::FINISH_REASON_STOP);
+  v1::GenerateRequest cancelled_early = Request(ends_early, 50);
+  cancelled_early.set_request_id("cancelled");
+  Call cancelled(*inference_, cancelled_early);
+  ASSERT_TRUE(cancelled.ReadTokens(3));
+  EXPECT_TRUE(CancelById("cancelled").ok());
+  EXPECT_TRUE(stays.ReadAll().ok());
+  EXPECT_EQ(stays.tokens, Expected(60));
+  EXPECT_EQ(worker->complaint(), "");
 }
 
 TEST_F(Streams, DeadlineEndsTheRequest) {

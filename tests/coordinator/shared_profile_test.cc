@@ -29,19 +29,21 @@ TEST(FixedTimes, AreInTheStepAndInItsBound) {
 class SharedProfiles : public WithCoordinator {
  protected:
   // The first worker reached `share` times what the second did.
-  void Begin(double layer_s, double other_layer_s, double share = 1) {
+  void Begin(double layer_s, double other_layer_s, double share = 1, double sums_ms = 0) {
     Start(2);
     FakeWorkerOptions options;
     options.shared.set_weights_per_s(1e9);
     options.shared.set_read_bytes_per_s(2e9);
     options.shared.set_layer_s(layer_s);
     options.shared.set_sum_s(30e-6);
+    options.sums_ms = 2 * sums_ms;
     workers_.push_back(Worker(options));
     options.id = "w1";
     options.pid = 2;
     options.shared.set_read_bytes_per_s(2e9 / share);
     options.shared.set_layer_s(other_layer_s);
     options.shared.set_sum_s(20e-6);
+    options.sums_ms = sums_ms;
     workers_.push_back(Worker(options));
     ASSERT_TRUE(Eventually([&] { return Cluster().state() == "serving"; }));
   }
@@ -99,7 +101,21 @@ TEST_F(SharedProfiles, StepsThatRanTellWhatTheWireTakes) {
   Call call(*inference_, Request({0, 17, 23}, 20));
   ASSERT_TRUE(call.ReadAll().ok());
   ASSERT_TRUE(Show(1000, 1).ok());
-  EXPECT_GT(shown_.report().fixed_ms(), 0) << "fake workers spend nothing: all of it is wire";
+  EXPECT_GT(shown_.report().fixed_ms(), 0) << "fake workers compute nothing: all of it is wire";
+}
+
+TEST_F(SharedProfiles, StepsThatRanTellWhatSumsTake) {
+  Begin(0, 0, /*share=*/1, /*sums_ms=*/34);
+  ASSERT_TRUE(Show(1000, 1).ok());
+  EXPECT_NEAR(shown_.report().sums_ms(), 17 * 20e-3, 0.1) << "as in dry steps";
+  Call prompt(*inference_, Request({0, 17, 23}, 1));
+  ASSERT_TRUE(prompt.ReadAll().ok());
+  ASSERT_TRUE(Show(1000, 1).ok());
+  EXPECT_NEAR(shown_.report().sums_ms(), 17 * 20e-3, 0.1) << "that step had three rows";
+  Call call(*inference_, Request({0, 17, 23}, 20));
+  ASSERT_TRUE(call.ReadAll().ok());
+  ASSERT_TRUE(Show(1000, 1).ok());
+  EXPECT_NEAR(shown_.report().sums_ms(), 34, 0.1) << "of the worker that waits least";
 }
 
 }  // namespace

@@ -72,7 +72,8 @@ def secured(module_sandbox):
 def test_nothing_is_found_where_all_is_well(server):
     result = server.run("doctor")
     assert result.code == 0 and " 0 failures" in result.out, result
-    assert {"ok"} == {line.split()[0] for line in result.out.splitlines()[:-1]}, result.out
+    # A placement follows speeds that were measured, maybe beside other programs.
+    assert set(checks(server.run("doctor", "-o", "json"))) <= {"placement"}, result.out
 
 
 # --- the way to a server --------------------------------------------------------------------------

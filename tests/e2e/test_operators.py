@@ -5,6 +5,8 @@ import pty
 import subprocess
 import time
 
+import pytest
+
 from support.cluster import BINARY, MODEL, Stream, wait_until
 
 
@@ -44,7 +46,8 @@ def test_top_counts_what_is_generated(server):
     assert second["cluster"]["cache_bytes_used"] > 0
 
 
-def test_top_on_a_terminal_leaves_it_as_it_was(server):
+@pytest.mark.parametrize("key, code", [(b"\003", 130), (b"xq", 0)])  # Ctrl-C; another key, then q
+def test_top_on_a_terminal_leaves_it_as_it_was(server, key, code):
     pid, screen = pty.fork()
     if pid == 0:
         os.execve(BINARY, [str(BINARY), "top", "--server", server.address, "--interval", "0.2"],
@@ -54,7 +57,7 @@ def test_top_on_a_terminal_leaves_it_as_it_was(server):
     while out.count(b"\033[H") < 3:
         assert time.monotonic() < end, out
         out += os.read(screen, 65536)
-    os.write(screen, b"\003")  # Ctrl-C
+    os.write(screen, key)
     while True:
         try:
             more = os.read(screen, 65536)
@@ -64,7 +67,7 @@ def test_top_on_a_terminal_leaves_it_as_it_was(server):
             break
         out += more
     _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 130
+    assert os.waitstatus_to_exitcode(status) == code
     assert out.index(b"\033[?1049h") < out.index(b"needle-10m") < out.rindex(b"\033[?1049l")
     assert out.rindex(b"\033[?25h") > out.rindex(b"\033[?25l"), "the cursor is shown again"
 

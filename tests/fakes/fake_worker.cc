@@ -202,6 +202,7 @@ void FakeWorker::RunStep(const v1::Step& step) {
     if (++steps_ == options_.die_at_step) return Drop();
     v1::StepDone& done = *event.mutable_step_done();
     done.set_epoch(step.epoch());
+    done.set_collective_ms(options_.sums_ms);
     done.set_step(step.step());
     for (const uint64_t id : step.ended()) {
       if (logs_.erase(id) == 0) Complain(absl::StrCat("ends ", id, ", which is not here"));

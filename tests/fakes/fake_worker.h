@@ -25,6 +25,7 @@ struct FakeWorkerOptions {
   std::string fingerprint;
   int64_t memory_bytes = int64_t{1} << 30;
   std::chrono::milliseconds step_time{0};
+  double sums_ms = 0;                // says that it spent so much of each step in sums
   int die_at_step = 0;               // drops the stream instead of answering it; 0: never
   bool lingers_at_shutdown = false;  // keeps the stream open after Shutdown
   v1::SharedProfile shared;          // what it tells when it is to measure

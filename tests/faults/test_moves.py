@@ -132,7 +132,7 @@ def test_wrong_placements_are_refused(server, tmp_path):
     assert "names worker w9" in message, message
     path.write_text("{")
     broken = server.run("placement", "apply", path)
-    assert broken.code != 0 and "placement" in broken.err
+    assert broken.code != 0 and f"{path}: placement" in broken.err
     assert server.run("placement", "apply", tmp_path / "none.json").code == 3
     assert server.json("cluster", "status")["epoch"] == epoch, "nothing moved"
 

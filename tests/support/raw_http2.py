@@ -33,10 +33,10 @@ def header(name, value):
     return b"\0" + integer(len(name), 7) + name + integer(len(value), 7) + value
 
 
-def request_headers(path, more=()):
+def request_headers(path):
     return b"".join(header(name, value) for name, value in [
         (":method", "POST"), (":scheme", "https"), (":path", path), (":authority", "localhost"),
-        ("content-type", "application/grpc"), ("te", "trailers"), *more])
+        ("content-type", "application/grpc"), ("te", "trailers")])
 
 
 def header_frames(stream, block):

@@ -54,6 +54,15 @@ TEST(RunsOn, ArchitecturesAsCmakeNamesThem) {
   EXPECT_FALSE(RunsOn("", 9, 0));
 }
 
+TEST(RunsOn, WhatThePackageIsBuiltFor) {
+  const std::string all = "80-real;86-real;89-real;90a-real;100-real;120";
+  for (const auto& [major, minor] :
+       {std::pair(8, 0), {8, 6}, {8, 9}, {9, 0}, {10, 0}, {10, 3}, {12, 0}, {12, 1}, {13, 0}}) {
+    EXPECT_TRUE(RunsOn(all, major, minor)) << major << "." << minor;
+  }
+  EXPECT_FALSE(RunsOn(all, 7, 5));
+}
+
 TEST(DefaultGpuLimit, APartOfTheGpuAndNotMoreThanIsFree) {
   const int64_t gib = int64_t{1} << 30;
   EXPECT_EQ(DefaultGpuLimit({80 * gib, 80 * gib}, 1), 80 * gib - 768 * (gib >> 10));

@@ -24,12 +24,12 @@ class ThreadTeam : public testing::Test {
 // Each job reads what the one before wrote, by whichever thread: a piece that was left out, done
 // twice or not waited for changes the numbers.
 void RunChain(int jobs, int pieces) {
-  std::vector<int64_t> numbers(pieces, 1), next(pieces);
+  std::vector<uint64_t> numbers(pieces, 1), next(pieces);  // modulo 2^64
   for (int job = 0; job < jobs; ++job) {
     RunPieces(pieces, [&](int i) { next[i] += numbers[(i + 1) % pieces] + i; });
     numbers = next;
   }
-  std::vector<int64_t> expected(pieces, 1), wanted(pieces);
+  std::vector<uint64_t> expected(pieces, 1), wanted(pieces);
   for (int job = 0; job < jobs; ++job) {
     for (int i = 0; i < pieces; ++i) wanted[i] += expected[(i + 1) % pieces] + i;
     expected = wanted;

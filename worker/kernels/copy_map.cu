@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "worker/kernels/code_version.h"
 #include "worker/kernels/copy_map.h"
 
 namespace headlong::cuda {
@@ -22,13 +23,6 @@ Encode FindEncode() {
   return reinterpret_cast<Encode>(function);
 }
 
-bool HasCopyEngine() {
-  int device = 0, major = 0;
-  return cudaGetDevice(&device) == cudaSuccess &&
-         cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
-         major >= 9;
-}
-
 // Rows of head_dim numbers, and bytes from a group of them to the next.
 struct Rows {
   const void* memory;
@@ -37,7 +31,10 @@ struct Rows {
 
 bool MakeMap(const Rows& rows, int head_dim, CopyMap& map) {
   static_assert(sizeof(CUtensorMap) == sizeof(CopyMap));
-  if (head_dim % kColumns != 0 || rows.rows < 1 || rows.last < 1 || !HasCopyEngine()) return false;
+  if (head_dim % kColumns != 0 || rows.rows < 1 || rows.last < 1 ||
+      !HasWarpgroupProducts(CodeVersion())) {
+    return false;
+  }
   static const Encode encode = FindEncode();
   if (encode == nullptr) return false;
   const auto u64 = [](int64_t x) { return static_cast<cuuint64_t>(x); };

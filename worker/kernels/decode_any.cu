@@ -27,6 +27,7 @@ __device__ DeviceRows RowsOfType(Storage type, int dims) {
     case Storage::kFloat32:
       return {type, dims, dims * 4, 0};
     case Storage::kBfloat16:
+    case Storage::kFloat16:
       return {type, dims, dims * 2, 0};
     case Storage::kInt4: {
       const int groups = (dims + kCodeGroup - 1) / kCodeGroup;
@@ -42,8 +43,7 @@ struct LaneRows {
   DeviceRows keys, values, sink_keys, sink_values;
 
   __device__ LaneRows(const DecodeShape& shape, const DecodeLane& lane) {
-    const Storage own =
-        shape.type == ElementType::kFloat32 ? Storage::kFloat32 : Storage::kBfloat16;
+    const Storage own = StorageOf(shape.type);
     sink_keys = RowsOfType(own, shape.plain ? shape.head_dim : lane.key_dims);
     sink_values = RowsOfType(own, shape.plain ? shape.head_dim : lane.value_dims);
     keys = shape.plain ? sink_keys : RowsOfType(shape.keys, lane.key_dims);
@@ -107,8 +107,18 @@ __global__ void __launch_bounds__(kDecodeThreads) AttendLanes(DecodeAttention de
 
 template <int kHeadDim>
 DecodeKernel Kernel(const DecodeShape& shape) {
-  const auto entry = shape.type == ElementType::kFloat32 ? AttendLanes<kHeadDim, float>
-                                                         : AttendLanes<kHeadDim, __nv_bfloat16>;
+  void (*entry)(DecodeAttention) = nullptr;
+  switch (shape.type) {
+    case ElementType::kFloat32:
+      entry = AttendLanes<kHeadDim, float>;
+      break;
+    case ElementType::kBfloat16:
+      entry = AttendLanes<kHeadDim, __nv_bfloat16>;
+      break;
+    case ElementType::kFloat16:  // for GPUs that have no room for what decode_mma.cu has of it
+      if constexpr (kHeadDim == 256) entry = AttendLanes<kHeadDim, __half>;
+      break;
+  }
   return {entry, 2, WarpStates<kHeadDim, kMaxGroup>::kFloats * 4};
 }
 

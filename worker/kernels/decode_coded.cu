@@ -7,6 +7,7 @@
 // of the read bandwidth. int4 is bound by instructions at 55 %: a warp issues some 830 for a block
 // of 16 tokens with head_dim 128, which is 2304 bytes, against 460 for 8192 bytes of bf16.
 #include "worker/kernels/decode_plain_rows.cuh"
+#include "worker/kernels/decode_room.cuh"
 
 namespace headlong::cuda {
 namespace {
@@ -230,21 +231,10 @@ class WarpSoftmax {
   float out_[kColumns][kGroups * 2][4];         // [head_dim][query head], unscaled
 };
 
-// Shared memory of a kernel: items, states, ring.
 template <int kHeadDim, int kColumns>
-struct Layout {
-  using Softmax = WarpSoftmax<kHeadDim, kColumns>;
-  using States = typename Softmax::States;
-  using Blocks = typename Softmax::Blocks;
-  static constexpr int kCtas = kHeadDim <= 128 ? 2 : 1;
-  static constexpr int kItemBytes = kStagedItems * static_cast<int>(sizeof(DecodeItem));
-  static constexpr int kStateBytes = States::kFloats * 4;
-  static constexpr int kAllBytes = 228 * 1024 / kCtas - 1024;  // 1 KiB is the system's
-  static constexpr int kRoom = (kAllBytes - kItemBytes - kStateBytes) / Ring<Blocks, 1>::kBytes;
-  static constexpr int kSlots = kRoom < 11 ? kRoom : 11;
-  static constexpr int kBytes = kItemBytes + kStateBytes + Ring<Blocks, kSlots>::kBytes;
-  static_assert(kSlots >= 3 && kItemBytes % 16 == 0 && kStateBytes % 16 == 0);
-};
+using Layout = DecodeRoom<typename WarpSoftmax<kHeadDim, kColumns>::States,
+                          typename WarpSoftmax<kHeadDim, kColumns>::Blocks, kHeadDim,
+                          /*kMostSlots=*/11>;
 
 template <int kHeadDim, int kColumns>
 __global__ void __launch_bounds__(kDecodeThreads, (Layout<kHeadDim, kColumns>::kCtas))
@@ -258,9 +248,10 @@ __global__ void __launch_bounds__(kDecodeThreads, (Layout<kHeadDim, kColumns>::k
   StageItems(items, shared);
   __syncthreads();
   const typename Place::States states{reinterpret_cast<float*>(shared + Place::kItemBytes)};
-  Ring<typename Place::Blocks, Place::kSlots> ring(items,
-                                                   shared + Place::kItemBytes + Place::kStateBytes);
-  typename Place::Softmax softmax;
+  using Softmax = WarpSoftmax<kHeadDim, kColumns>;
+  Ring<typename Softmax::Blocks, Place::kSlots> ring(
+      items, shared + Place::kItemBytes + Place::kStateBytes);
+  Softmax softmax;
   for (int i = 0; i < items.count; ++i) {
     const DecodeItem& item = items[i];
     softmax.Begin(decode, item);
@@ -279,8 +270,7 @@ __global__ void __launch_bounds__(kDecodeThreads, (Layout<kHeadDim, kColumns>::k
 
 template <int kHeadDim, int kColumns>
 DecodeKernel Kernel() {
-  using Place = Layout<kHeadDim, kColumns>;
-  return {AttendLanes<kHeadDim, kColumns>, Place::kCtas, Place::kBytes};
+  return Layout<kHeadDim, kColumns>::KernelOf(AttendLanes<kHeadDim, kColumns>);
 }
 
 template <int kColumns>

@@ -26,7 +26,7 @@ __global__ void MergeParts(DecodeAttention decode) {
   __shared__ float4 sums[kMergeWarps][kMaxQuads * 32];
   __shared__ float peaks[kMergeWarps], weights[kMergeWarps];
   const DecodeMerge merge = decode.merges[blockIdx.x];
-  cudaGridDependencySynchronize();
+  WaitForStream();
   if (merge.count == 0) return;
   const int warp = threadIdx.x / 32, thread = threadIdx.x % 32;
   const int group = decode.shape.group, quads = decode.shape.head_dim / 4;
@@ -116,9 +116,7 @@ DecodeKernel KernelOfRows(const DecodeShape& shape) {
   return DecodeKernelAnyRows(shape);
 }
 
-DecodeKernel KernelFor(const DecodeShape& shape) {
-  if (shape.group < 1 || shape.group > kMaxGroup) return {};
-  if (!shape.plain) return KernelOfRows(shape);
+DecodeKernel KernelOfPlainRows(const DecodeShape& shape) {
   switch (shape.type) {
     case ElementType::kFloat32:
       return DecodeKernelAnyRows(shape);
@@ -128,6 +126,14 @@ DecodeKernel KernelFor(const DecodeShape& shape) {
       return DecodeKernelFloat16(shape.head_dim, shape.group);
   }
   return {};
+}
+
+DecodeKernel KernelFor(const DecodeShape& shape) {
+  if (shape.group < 1 || shape.group > kMaxGroup) return {};
+  const DecodeKernel kernel = shape.plain ? KernelOfPlainRows(shape) : KernelOfRows(shape);
+  // Of GPUs with less shared memory than Hopper's, some have no room for the rings of such rows.
+  const bool no_room = kernel.entry == nullptr && shape.head_dim == 256;
+  return no_room ? DecodeKernelAnyRows(shape) : kernel;
 }
 
 }  // namespace
@@ -158,13 +164,11 @@ cudaError_t LaunchDecode(const DecodeAttention& decode, cudaStream_t stream) {
   if (error != cudaSuccess || decode.merge_count == 0) return error;
   // The merge is launched while the last parts are still being read and waits on the device.
   cudaLaunchAttribute early = {};
-  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  early.val.programmaticStreamSerializationAllowed = 1;
   launch.gridDim = dim3(decode.merge_count, decode.shape.group);
   launch.blockDim = dim3(kMergeWarps * 32);
   launch.dynamicSmemBytes = 0;
   launch.attrs = &early;
-  launch.numAttrs = 1;
+  launch.numAttrs = OverlapIfAny(early);
   return cudaLaunchKernelEx(&launch, MergeParts, decode);
 }
 

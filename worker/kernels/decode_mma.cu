@@ -5,7 +5,7 @@
 // Bytes moved: 2 * head_dim * 2 per kept token and lane, once. Every warp takes every fourth block
 // of 16 tokens of an item; the four softmax states are merged at the item's end.
 #include "worker/kernels/decode_element.cuh"
-#include "worker/kernels/decode_loads.cuh"
+#include "worker/kernels/decode_room.cuh"
 
 namespace headlong::cuda {
 namespace {
@@ -164,22 +164,9 @@ class WarpSoftmax {
   float out_[kColumns][kSteps][4];              // [head_dim][query head], unscaled
 };
 
-// Shared memory of a kernel: items, states, ring. Two CTAs on a multiprocessor where head_dim lets
-// them have a ring deep enough.
 template <int kHeadDim, int kColumns>
-struct Layout {
-  using States = WarpStates<kHeadDim, kColumns * 8>;
-  static constexpr int kCtas = kHeadDim <= 128 ? 2 : 1;
-  static constexpr int kItemBytes = kStagedItems * static_cast<int>(sizeof(DecodeItem));
-  static constexpr int kStateBytes = States::kFloats * 4;
-  static constexpr int kAllBytes = 228 * 1024 / kCtas - 1024;  // 1 KiB is the system's
-  static constexpr int kRoom =
-      (kAllBytes - kItemBytes - kStateBytes) / Ring<PlainBlocks<kHeadDim>, 1>::kBytes;
-  static constexpr int kSlots = kRoom < 9 ? kRoom : 9;
-  static constexpr int kBytes =
-      kItemBytes + kStateBytes + Ring<PlainBlocks<kHeadDim>, kSlots>::kBytes;
-  static_assert(kSlots >= 3 && kItemBytes % 16 == 0 && kStateBytes % 16 == 0);
-};
+using Layout = DecodeRoom<WarpStates<kHeadDim, kColumns * 8>, PlainBlocks<kHeadDim>, kHeadDim,
+                          /*kMostSlots=*/9>;
 
 template <int kHeadDim, int kColumns>
 __global__ void __launch_bounds__(kDecodeThreads, (Layout<kHeadDim, kColumns>::kCtas))
@@ -214,8 +201,7 @@ __global__ void __launch_bounds__(kDecodeThreads, (Layout<kHeadDim, kColumns>::k
 
 template <int kHeadDim, int kColumns>
 DecodeKernel Kernel() {
-  using Place = Layout<kHeadDim, kColumns>;
-  return {AttendLanes<kHeadDim, kColumns>, Place::kCtas, Place::kBytes};
+  return Layout<kHeadDim, kColumns>::KernelOf(AttendLanes<kHeadDim, kColumns>);
 }
 
 template <int kColumns>

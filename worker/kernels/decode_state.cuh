@@ -3,6 +3,7 @@
 #pragma once
 
 #include "worker/kernels/decode_cuda.h"
+#include "worker/kernels/launch.cuh"
 
 namespace headlong::cuda {
 
@@ -15,7 +16,7 @@ inline constexpr float kMinusInfinity = -__builtin_huge_valf();
 // took a step of Llama-3-8B from 4.9 to 6.6 ms on an H200 (a multiprocessor that is never idle
 // seems to keep its memory as the shared memory of this kernel, not as their L1 cache).
 __device__ inline void LetMergeBegin(const DecodeAttention& decode) {
-  if (decode.merge_count > 0) cudaTriggerProgrammaticLaunchCompletion();
+  if (decode.merge_count > 0) LetNextBegin();
 }
 
 // [warp][query][kStride] sums weighted by 2^(logit - peak), then peaks and sums [warp][query].

@@ -20,11 +20,14 @@ __device__ inline void CopyBox(uint32_t to, const void* map, BoxPlace from, uint
 __device__ inline void AcquireMap(const void* map) {
   asm volatile("fence.proxy.tensormap::generic.acquire.gpu [%0], 128;" ::"l"(map) : "memory");
 }
-// So many threads' arrivals; the phase does not end before the copy engine has brought `bytes`.
-__device__ inline void ArriveForBytes(uint32_t barrier, int bytes, int arrivals) {
+// The barrier's phase does not end before the copy engine has brought so many bytes more.
+__device__ inline void ExpectBytes(uint32_t barrier, int bytes) {
   asm volatile("mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(bytes)
                : "memory");
-  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(arrivals)
+}
+// Arrives for so many threads.
+__device__ inline void ArriveFor(uint32_t barrier, int threads) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(threads)
                : "memory");
 }
 

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "worker/kernels/code_version.h"
 #include "worker/kernels/prefill_cuda.h"
 
 namespace headlong::cuda {
@@ -7,15 +8,16 @@ namespace {
 
 PrefillKernel KernelFor(const DecodeShape& shape, bool plain) {
   if (shape.group < 1 || shape.group > kMaxGroup) return {};
+  const bool wgmma = shape.head_dim % 64 == 0 && HasWarpgroupProducts(CodeVersion());
   switch (shape.type) {
     case ElementType::kFloat32:
       return PrefillKernelFloat32(shape.head_dim, shape.group);
     case ElementType::kBfloat16:
-      return shape.head_dim % 64 == 0 ? PrefillWgmmaBfloat16(shape.head_dim, plain)
-                                      : PrefillMmaBfloat16(shape.head_dim, plain);
+      return wgmma ? PrefillWgmmaBfloat16(shape.head_dim, plain)
+                   : PrefillMmaBfloat16(shape.head_dim, plain);
     case ElementType::kFloat16:
-      return shape.head_dim % 64 == 0 ? PrefillWgmmaFloat16(shape.head_dim, plain)
-                                      : PrefillMmaFloat16(shape.head_dim, plain);
+      return wgmma ? PrefillWgmmaFloat16(shape.head_dim, plain)
+                   : PrefillMmaFloat16(shape.head_dim, plain);
   }
   return {};
 }

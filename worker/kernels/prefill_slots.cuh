@@ -61,6 +61,7 @@ struct Slots {
       InitBarrier(Filled(slot), kGroupThreads + (slot >= 4 ? 1 : 0));
       InitBarrier(Emptied(slot), kComputing / 32);
     }
+    FenceForProducts();  // the copy engine, which counts at them, sees them so
   }
   // `use`: the number of the tile or item.
   __device__ void WaitFilled(int slot, int use) const { WaitAt(Filled(slot), use / 2 % 2); }

@@ -5,8 +5,6 @@
 //
 // Operations: 4 * head_dim per query row and visible key. Bytes: a tile of 128 rows reads each key
 // and value it sees once, mostly out of the L2.
-#include <type_traits>
-
 #include "worker/kernels/prefill_copy_engine.cuh"
 #include "worker/kernels/prefill_group.cuh"
 #include "worker/kernels/prefill_row_loads.cuh"
@@ -21,8 +19,9 @@ template <int kDim>
 using Group = GroupTile<Element, kDim>;
 
 constexpr int kThreads = kComputing + kGroupThreads;
-constexpr int kLoadingBarrier = 3;  // named; 1 and 2 are the computing groups' turns
-constexpr int kNoMore = -1;
+[[maybe_unused]] constexpr int kLoadingBarrier =
+    3;  // named; 1 and 2 are the computing groups' turns
+[[maybe_unused]] constexpr int kNoMore = -1;
 // Of a thread that loads, and of one that computes. Widening codes takes more of them.
 template <bool kPlain>
 constexpr int kLoadRegisters = kPlain ? 72 : 88;
@@ -59,17 +58,21 @@ struct TileCopy {
   int row;    // of the step's, of its first key
 };
 
-// A tile of plain keys or values, by the copy engine; one thread asks for all.
+// A tile of plain keys or values, by the copy engine; one thread asks for all. Every warp arrives
+// for itself: one that came late to a slot could else be passed by two uses of it, and take the
+// third one's phase for its own.
 template <int kDim>
 __device__ void CopyTile(const Lane& lane, const BulkKeys& bulk, bool value, TileCopy copy) {
   using Place = WgmmaLayout<kDim>;
   constexpr int kRows = 1 << KeyRange::kPageShift;
-  const bool first = LoadingThread() == 0;
-  if (first) ArriveForBytes(copy.filled, Place::kTileBytes, kGroupThreads);
+  const bool asks = LoadingThread() == 0;
+  if (asks) ExpectBytes(copy.filled, Place::kTileBytes);
+  __syncwarp();
+  if (threadIdx.x % 32 == 0) ArriveFor(copy.filled, 32);
 #pragma unroll
   for (int rows = 0; rows < Place::kKeys; rows += kRows) {
     const int page = __shfl_sync(~0u, copy.pages, rows / kBlockRows);
-    if (!first) continue;
+    if (!asks) continue;
     const int half = value ? 1 : 0;
     const BoxPlace from = bulk.pages ? BoxPlace{0, 0, lane.number * 2 + half, page}
                                      : BoxPlace{0, copy.row + rows, half, lane.head};
@@ -311,6 +314,7 @@ __device__ void Work(const PrefillAttention& prefill, const Slots<kDim>& slots,
 
 template <int kDim, bool kPlain>
 __global__ void __launch_bounds__(kThreads, 1) AttendTiles(PrefillAttention prefill) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ std::byte unaligned[];
   __shared__ SharedItems shared;
   const auto at = static_cast<uint32_t>(__cvta_generic_to_shared(unaligned));
@@ -326,14 +330,16 @@ __global__ void __launch_bounds__(kThreads, 1) AttendTiles(PrefillAttention pref
     TakeRegisters<kComputeRegisters<kPlain>>();
     Work<kDim>(prefill, slots, shared, unaligned + skipped);
   }
+#else
+  __trap();  // nobody launches it: see HasWarpgroupProducts
+#endif
 }
 
 template <int kDim>
 PrefillKernel Kernel(bool plain) {
   PrefillKernel kernel = {AttendTiles<kDim, true>, kThreads, WgmmaLayout<kDim>::kBytes,
                           kTileQueries, true};
-  // Rows that are not plain become bf16: a cache in fp16 has none.
-  if constexpr (std::is_same_v<Element, Bfloat16Element>) {
+  if constexpr (kWidens<Element>) {
     if (!plain) kernel.entry = AttendTiles<kDim, false>;
   } else {
     if (!plain) kernel.entry = nullptr;

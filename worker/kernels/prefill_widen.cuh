@@ -3,11 +3,18 @@
 // of the cache is kept a second time, whatever the context.
 #pragma once
 
+#include <type_traits>
+
+#include "worker/kernels/decode_element.cuh"
 #include "worker/kernels/prefill_keys.cuh"
 #include "worker/kernels/row_codes.cuh"
 #include "worker/kernels/row_widen.cuh"
 
 namespace headlong::cuda {
+
+// Whether caches of such numbers have rows that are not plain, which become bf16.
+template <typename Element>
+constexpr bool kWidens = std::is_same_v<Element, Bfloat16Element>;
 
 // Eight numbers of a row as they are stored, on their way.
 template <Storage kType>

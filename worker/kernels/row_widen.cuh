@@ -10,15 +10,31 @@
 
 namespace headlong::cuda {
 
+// All that GPUs before Hopper have; rounds once, as the others do.
+__device__ inline uint32_t MultiplyAddPairs(uint32_t a, uint32_t b, uint32_t c) {
+  uint32_t result;
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(result) : "r"(a), "r"(b), "r"(c));
+  return result;
+}
 __device__ inline uint32_t SubtractPairs(uint32_t a, uint32_t b) {
+#if __CUDA_ARCH__ >= 900
   uint32_t result;
   asm("sub.bf16x2 %0, %1, %2;" : "=r"(result) : "r"(a), "r"(b));
   return result;
+#else
+  constexpr uint32_t kMinusOne = 0xbf80bf80;
+  return MultiplyAddPairs(b, kMinusOne, a);
+#endif
 }
 __device__ inline uint32_t MultiplyPairs(uint32_t a, uint32_t b) {
+#if __CUDA_ARCH__ >= 900
   uint32_t result;
   asm("mul.bf16x2 %0, %1, %2;" : "=r"(result) : "r"(a), "r"(b));
   return result;
+#else
+  constexpr uint32_t kMinusZero = 0x80008000;
+  return MultiplyAddPairs(a, b, kMinusZero);
+#endif
 }
 
 __device__ inline void StoreShared(uint32_t to, uint4 quad) {

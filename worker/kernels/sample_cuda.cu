@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "worker/kernels/code_version.h"
 #include "worker/kernels/device_array.h"
 #include "worker/kernels/sample_cuda.h"
 #include "worker/philox.h"
@@ -17,10 +18,6 @@ namespace {
 constexpr int kBlocks = 8;  // of a cluster
 constexpr int kThreads = 512;
 constexpr int kWarps = kThreads / 32;
-constexpr int kLoads = 8;  // of a thread, before the first is used
-constexpr unsigned kAll = ~0u;
-
-static_assert(kMostSampledColumns / kBlocks * sizeof(float) <= 220 * 1024);
 
 using Mass = uint64_t;
 
@@ -40,6 +37,11 @@ struct Shared {
   uint32_t counts[2];
   RankedToken drawn;  // where the draw fell into this block
 };
+
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900  // there are clusters
+
+constexpr int kLoads = 8;  // of a thread, before the first is used
+constexpr unsigned kAll = ~0u;
 
 __device__ RankedToken Better(RankedToken a, RankedToken b) { return RanksAbove(a, b) ? a : b; }
 
@@ -290,10 +292,13 @@ class Row {
   Mass block_mass_;    // of it, that of block lane % kBlocks
 };
 
+#endif  // __CUDA_ARCH__
+
 // Three blocks to a multiprocessor, which vocabularies of up to 148,000 tokens leave room for: what
 // one waits for, the others have time for.
 __global__ void __cluster_dims__(kBlocks, 1, 1) __launch_bounds__(kThreads, 3)
     SampleTokensKernel(const __grid_constant__ SampleTokensCall call) {
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
   extern __shared__ float logits[];
   __shared__ Shared shared;
   Row row(call, logits, shared);
@@ -303,9 +308,20 @@ __global__ void __cluster_dims__(kBlocks, 1, 1) __launch_bounds__(kThreads, 3)
     call.out[blockIdx.x / kBlocks] = static_cast<float>(token);
   }
   cooperative_groups::this_cluster().sync();  // no block ends while others read its memory
+#else
+  __trap();  // nobody launches it: see MostSampledColumns
+#endif
 }
 
 }  // namespace
+
+int MostSampledColumns() {
+  const int code = CodeVersion();
+  if (!HasClusters(code)) return 0;
+  constexpr int kOwnBytes = 8 * 1024;  // of a block: the system's, and what is shared beside logits
+  static_assert(sizeof(Shared) + 1024 <= kOwnBytes);
+  return kBlocks * (SharedKibibytes(code) * 1024 - kOwnBytes) / static_cast<int>(sizeof(float));
+}
 
 void SampleTokens(const SampleTokensCall& call, cudaStream_t stream) {
   if (call.rows == 0) return;

@@ -11,13 +11,14 @@
 namespace headlong::cuda {
 
 inline constexpr int kMostParts = 64;
-inline constexpr int kMostSampledColumns = 450560;  // what the shared memory of a cluster holds
+// What the shared memory of a cluster of blocks holds. 0: this GPU has none.
+int MostSampledColumns();
 
 // A row is in parts, as the workers computed them. Bytes: rows * columns * 4, read once; everything
 // after that is done in shared memory.
 struct SampleTokensCall {
   const float* logits = nullptr;  // part by part [rows][columns of the part]
-  // Of each part, then the columns of a row: at most kMostSampledColumns, at least 1.
+  // Of each part, then the columns of a row: at most MostSampledColumns(), at least 1.
   int32_t first_columns[kMostParts + 1] = {};
   int parts = 1;
   int rows = 0;

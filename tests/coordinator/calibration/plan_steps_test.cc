@@ -50,6 +50,25 @@ TEST(PlanSteps, ChangeOneHeadOrTwoWithinTheBytesCheapestFirst) {
   EXPECT_EQ(PlanSteps(kShape, Costs(), kBudget, plan, Bytes(plan), 3)->size(), 3u);
 }
 
+TEST(PlanSteps, TheFirstOfManyAreThoseOfAll) {
+  const PlanShape many{8, 8};
+  std::vector<HeadCost> costs;
+  for (int i = 0; i < 64; ++i) {
+    for (const int64_t window : {64, 256, 1024}) {
+      costs.push_back(
+          {i / 8, i % 8, 4, window, true, (1 + i * 7 % 32) / static_cast<double>(window)});
+    }
+  }
+  Budget budget = kBudget;
+  budget.share = 0.4;
+  const Plan plan = BudgetPlan(many, costs, budget).value();
+  const auto all = PlanSteps(many, costs, kBudget, plan, Bytes(plan), 100000).value();
+  ASSERT_GT(all.size(), 2000u);
+  const auto first = PlanSteps(many, costs, kBudget, plan, Bytes(plan), 20).value();
+  ASSERT_EQ(first.size(), 20u);
+  for (size_t i = 0; i < first.size(); ++i) EXPECT_EQ(first[i].ToJson(), all[i].ToJson()) << i;
+}
+
 TEST(PlanSteps, AHeadWithAnotherPolicyThanWasMeasuredStaysAsItIs) {
   HeadPolicy full;
   full.name = "full";

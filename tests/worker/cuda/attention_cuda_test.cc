@@ -318,6 +318,9 @@ TEST_P(AttentionCudaTest, WhatCannotBeIsRefusedWithTheNumbers) {
   shape.group = 17;
   EXPECT_TRUE(absl::IsInvalidArgument(AttentionCuda::Create(shape, cache, nullptr).status()));
   shape.group = 1;
+  shape.max_rows = 1 << 16;
+  EXPECT_TRUE(absl::IsInvalidArgument(AttentionCuda::Create(shape, cache, nullptr).status()));
+  shape.max_rows = 8;
   shape.head_dim = 72;
   EXPECT_TRUE(absl::IsInvalidArgument(AttentionCuda::Create(shape, cache, nullptr).status()));
 }

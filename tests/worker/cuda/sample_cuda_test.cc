@@ -70,7 +70,7 @@ TEST_F(SampleCuda, TwoShortRowsAsOnTheCpu) {
 
 // Every parameter at once on rows as large as vocabularies get, against the CPU twin.
 TEST_F(SampleCuda, LargeVocabulariesAsOnTheCpu) {
-  for (const int columns : {128256, 262208, cuda::kMostSampledColumns}) {
+  for (const int columns : {128256, 262208, cuda::MostSampledColumns()}) {
     constexpr int kRows = 12;
     std::mt19937_64 random(columns);
     std::normal_distribution<float> normal(0, 2);
