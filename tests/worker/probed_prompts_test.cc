@@ -17,7 +17,7 @@ namespace {
 constexpr int kLayers = 8, kQueryHeads = 8;  // of needle-10m
 constexpr int kPeriod = 512, kCopies = 4;
 
-using Subject = std::pair<On, std::string>;  // and the type of numbers
+using Subject = std::pair<On, std::string>;  // and the type of numbers; fp16: of caches alone
 
 // A step's part of what was asked, added to what earlier steps found.
 void AddTo(v1::ProbeResult& all, const v1::ProbeResult& found) {
@@ -60,7 +60,7 @@ class ProbedPrompts : public ::testing::TestWithParam<Subject> {
     LocalOptions options;
     options.model_dir = SourceDir() / "models" / "needle-10m";
     options.devices = devices;
-    options.dtype = dtype == "fp16" ? "fp32" : dtype;  // products are in neither
+    options.dtype = dtype == "fp16" ? "fp32" : dtype;
     options.kv_cache_dtype = dtype;
     options.max_context = 4096;
     auto workers = LocalWorkers::Begin(options);

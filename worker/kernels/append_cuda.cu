@@ -85,7 +85,8 @@ __device__ void StoreCoded(const Lane& lane, const Vector& vector, int position,
   }
   if (!lane.IsSink(position)) return;
   DeviceRows plain = lane.Rows(vector.value);
-  plain.type = lane.own;
+  // Of caches in fp16 there are no codes.
+  plain.type = lane.own_bytes == 4 ? Storage::kFloat32 : Storage::kBfloat16;
   plain.scales = 0;
   std::byte* const to =
       full ? lane.Sink(vector.value, position) : lane.FreshSink(vector.value, position);
@@ -137,7 +138,9 @@ __device__ float SumOf(const Lane& lane, bool value, int block_begin, int i) {
   return sum;
 }
 
-// The sum of one block that leaves, into the token entry that the running sum will take.
+// The sum of one block that leaves, into the token entry that the running sum will take. kFloat16:
+// see WithType.
+template <bool kFloat16>
 __global__ void __launch_bounds__(kThreads) SumBlocks(LayerLanes lanes, const BlockJob* jobs) {
   const BlockJob job = jobs[blockIdx.x];
   if (job.chunk == kNoChunk) return;
@@ -148,7 +151,7 @@ __global__ void __launch_bounds__(kThreads) SumBlocks(LayerLanes lanes, const Bl
   float* to = TokenOf(lanes, lane.chunk, blockIdx.y, job.block + 1);
   for (int i = threadIdx.x; i < width; i += kThreads) {
     const bool value = i >= keys;
-    to[i] = WithType(lane.Rows(value).type, [&](auto type) {
+    to[i] = WithType<kFloat16>(lane.Rows(value).type, [&](auto type) {
       return SumOf<decltype(type)::value>(lane, value, block_begin, value ? i - keys : i);
     });
   }
@@ -210,7 +213,7 @@ __global__ void __launch_bounds__(kThreads) KeepRows(LayerLanes lanes, const Blo
     CopyRow(lane.Rows(value), lane.Fresh(value, p), lane.InPage(value, chunk.write, p));
     if (!lane.IsSink(p)) continue;
     DeviceRows plain = lane.Rows(value);
-    plain.code_bytes = plain.dims * lane.own_bytes();
+    plain.code_bytes = plain.dims * lane.own_bytes;
     plain.scales = 0;
     CopyRow(plain, {lane.FreshSink(value, p), nullptr}, {lane.Sink(value, p), nullptr});
   }
@@ -250,7 +253,9 @@ cudaError_t LaunchFold(const LayerLanes& lanes, const FoldJobs& jobs, cudaStream
   const auto heads = static_cast<unsigned>(lanes.heads);
   if (jobs.block_count > 0) {
     const auto blocks = static_cast<unsigned>(jobs.block_count);
-    SumBlocks<<<dim3(blocks, heads), kThreads, 0, stream>>>(lanes, jobs.blocks);
+    const bool float16 = lanes.shape.type == ElementType::kFloat16;
+    const auto kernel = float16 ? SumBlocks<true> : SumBlocks<false>;
+    kernel<<<dim3(blocks, heads), kThreads, 0, stream>>>(lanes, jobs.blocks);
   }
   if (jobs.chunk_count > 0) {
     const auto chunks = static_cast<unsigned>(jobs.chunk_count);

@@ -44,11 +44,10 @@ struct Lane {
   int64_t fresh_first;     // row of position 0, were that among them
   int64_t fresh_capacity;  // a multiple of 8
   const int32_t* page_ids;
-  Storage own;            // the caches' own type
+  int own_bytes;          // of a number of the caches' own type
   int head, number;       // its head, and it in its class
   const void* fresh_map;  // of the rows of the step (copy_map.h), or null
 
-  __device__ int own_bytes() const { return own == Storage::kFloat32 ? 4 : 2; }
   __device__ const DeviceRows& Rows(bool value) const {
     return value ? lane_class.values : lane_class.keys;
   }
@@ -74,14 +73,14 @@ struct Lane {
   }
   // Plain rows of first tokens: kept, and of the step.
   __device__ std::byte* Sink(bool value, int position) const {
-    const int64_t row = int64_t{Rows(value).dims} * own_bytes();
-    const int64_t keys = int64_t{lane_class.sink_tokens} * lane_class.keys.dims * own_bytes();
+    const int64_t row = int64_t{Rows(value).dims} * own_bytes;
+    const int64_t keys = int64_t{lane_class.sink_tokens} * lane_class.keys.dims * own_bytes;
     return sinks + (value ? keys : 0) + position * row;
   }
   __device__ std::byte* FreshSink(bool value, int position) const {
-    const int64_t row = int64_t{Rows(value).dims} * own_bytes();
+    const int64_t row = int64_t{Rows(value).dims} * own_bytes;
     const int64_t coded = RowBytes(lane_class.keys) + RowBytes(lane_class.values);
-    const int64_t before = coded + (value ? int64_t{lane_class.keys.dims} * own_bytes() : 0);
+    const int64_t before = coded + (value ? int64_t{lane_class.keys.dims} * own_bytes : 0);
     return fresh + fresh_capacity * before + (fresh_first + position) * row;
   }
   __device__ bool IsSink(int position) const { return position < lane_class.sink_tokens; }
@@ -101,7 +100,7 @@ __device__ inline Lane LaneOf(const LayerLanes& lanes, int chunk_index, int head
           .fresh_first = chunk.exact ? 0 : chunk.first_row - chunk.position,
           .fresh_capacity = fresh.capacity,
           .page_ids = lanes.page_ids,
-          .own = StorageOf(lanes.shape.type),
+          .own_bytes = lanes.shape.type == ElementType::kFloat32 ? 4 : 2,
           .head = head,
           .number = place.lane,
           .fresh_map = fresh.map};

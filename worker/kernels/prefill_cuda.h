@@ -48,6 +48,6 @@ PrefillKernel PrefillWgmmaBfloat16(int head_dim, bool plain);  // 64, 128, 256, 
 PrefillKernel PrefillWgmmaFloat16(int head_dim, bool plain);   // of plain lanes alone
 PrefillKernel PrefillMmaBfloat16(int head_dim, bool plain);    // 64, 80, 96, 128, 256
 PrefillKernel PrefillMmaFloat16(int head_dim, bool plain);     // of plain lanes alone
-PrefillKernel PrefillKernelFloat32(int head_dim, int group);  // of all lanes
+PrefillKernel PrefillKernelFloat32(int head_dim, int group);   // of all lanes
 
 }  // namespace headlong::cuda

@@ -1,6 +1,6 @@
-// Attention of prompts' chunks for 16-bit caches, with m16n8k16, where there is no wgmma or head_dim
-// is no multiple of 64; compiled once per element type (HEADLONG_ELEMENT). The query rows of four
-// warps share a tile of keys and values in shared memory while the next one is loaded.
+// Attention of prompts' chunks for 16-bit caches, with m16n8k16, where there is no wgmma or
+// head_dim is no multiple of 64; compiled once per element type (HEADLONG_ELEMENT). The query rows
+// of four warps share a tile of keys and values in shared memory while the next one is loaded.
 //
 // Operations: 4 * head_dim per query row and visible key. Bytes: a tile of rows reads each key and
 // value it sees once, mostly out of the L2.

@@ -3,18 +3,11 @@
 // of the cache is kept a second time, whatever the context.
 #pragma once
 
-#include <type_traits>
-
-#include "worker/kernels/decode_element.cuh"
 #include "worker/kernels/prefill_keys.cuh"
 #include "worker/kernels/row_codes.cuh"
 #include "worker/kernels/row_widen.cuh"
 
 namespace headlong::cuda {
-
-// Whether caches of such numbers have rows that are not plain, which become bf16.
-template <typename Element>
-constexpr bool kWidens = std::is_same_v<Element, Bfloat16Element>;
 
 // Eight numbers of a row as they are stored, on their way.
 template <Storage kType>
@@ -58,9 +51,8 @@ class WidenedTile {
   template <typename PageOf, typename Target>
   __device__ void Fill(bool value, int first, PageOf page_of, Target target) const {
     WithType(lane_.Rows(value).type, [&](auto type) {
-      constexpr Storage kType = decltype(type)::value;
-      if constexpr (kType != Storage::kFloat32 && kType != Storage::kFloat16) {
-        FillOf<kType>(value, first, page_of, target);
+      if constexpr (decltype(type)::value != Storage::kFloat32) {
+        FillOf<decltype(type)::value>(value, first, page_of, target);
       }
     });
     if (lane_.IsSink(range_.Position(first))) FillSinks(value, first, target);

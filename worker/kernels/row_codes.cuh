@@ -51,15 +51,15 @@ __device__ float NumberOf(const std::byte* codes, const std::byte* scales, int i
 }
 
 // Calls `call` with the type as a constant: of `call(std::integral_constant<Storage, type>)`.
-template <typename Call>
+// kFloat16: of rows of a cache in fp16, which stores nothing else, as no other cache stores that.
+template <bool kFloat16 = false, typename Call>
 __device__ auto WithType(Storage type, Call call) {
+  if constexpr (kFloat16) return call(std::integral_constant<Storage, Storage::kFloat16>());
   switch (type) {
     case Storage::kFloat32:
       return call(std::integral_constant<Storage, Storage::kFloat32>());
     case Storage::kBfloat16:
       return call(std::integral_constant<Storage, Storage::kBfloat16>());
-    case Storage::kFloat16:
-      return call(std::integral_constant<Storage, Storage::kFloat16>());
     case Storage::kFloat8:
       return call(std::integral_constant<Storage, Storage::kFloat8>());
     case Storage::kInt8:
@@ -69,10 +69,10 @@ __device__ auto WithType(Storage type, Call call) {
   }
 }
 
-// Elements thread, thread + 32, ... of a row; 0 beyond its last one.
-template <int kElements>
+// Elements thread, thread + 32, ... of a row; 0 beyond its last one. kFloat16: see WithType.
+template <bool kFloat16 = false, int kElements>
 __device__ void LoadRow(const DeviceRows& rows, ConstRow row, float (&to)[kElements]) {
-  WithType(rows.type, [&](auto type) {
+  WithType<kFloat16>(rows.type, [&](auto type) {
     for (int e = 0; e < kElements; ++e) {
       const int i = e * 32 + threadIdx.x % 32;
       to[e] = i < rows.dims ? NumberOf<decltype(type)::value>(row.codes, row.scales, i) : 0;

@@ -57,9 +57,6 @@ __device__ inline void EncodeRow(const float* numbers, const DeviceRows& rows, R
       case Storage::kBfloat16:
         reinterpret_cast<__nv_bfloat16*>(to.codes)[i] = __float2bfloat16_rn(x);
         break;
-      case Storage::kFloat16:
-        reinterpret_cast<__half*>(to.codes)[i] = __float2half_rn(WithinFloat16(x));
-        break;
       case Storage::kInt8:
         to.codes[i] = static_cast<std::byte>(Steps(x, scale, most));
         break;

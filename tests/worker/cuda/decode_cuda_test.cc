@@ -177,8 +177,8 @@ class DecodeCoded : public DecodeCuda {
       }
     }
     if (head_dim == 256) {  // what GPUs with less shared memory have for plain rows in fp16
-      shapes.push_back({ElementType::kFloat16, head_dim, group, false, Storage::kFloat16,
-                        Storage::kFloat16});
+      shapes.push_back(
+          {ElementType::kFloat16, head_dim, group, false, Storage::kFloat16, Storage::kFloat16});
     }
     return shapes;
   }

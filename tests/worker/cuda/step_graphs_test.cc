@@ -53,8 +53,8 @@ struct GraphCase {
   std::string kv_cache_dtype = "";  // empty: as dtype
 };
 void PrintTo(const GraphCase& c, std::ostream* out) {
-  *out << c.dtype << (c.coded ? " coded" : "") << ' ' << c.kv_cache_dtype << ", workers: " << c.workers
-       << ", sums: " << static_cast<int>(c.sums);
+  *out << c.dtype << (c.coded ? " coded" : "") << ' ' << c.kv_cache_dtype
+       << ", workers: " << c.workers << ", sums: " << static_cast<int>(c.sums);
 }
 
 // Sequences of different lengths that start and end at different steps; tokens are chosen by the
