@@ -52,8 +52,8 @@ void AddEngineFlags(CLI::App* command, EngineFlags* flags, bool embedded) {
                           "Weights and products: auto (what is faster here), fp32 or bf16"))
       ->check(CLI::IsMember({"auto", "fp32", "bf16"}));
   add(command->add_option("--kv-cache-dtype", flags->kv_cache_dtype,
-                          "Keys and values: auto (bf16 unless --dtype fp32), fp32, bf16 or, on "
-                          "CPUs, fp16"))
+                          "Keys and values: auto (bf16 unless --dtype fp32), fp32, bf16 or "
+                          "fp16"))
       ->check(CLI::IsMember({"auto", "fp32", "bf16", "fp16"}));
   AddLoadFormatFlag(command, &flags->load_format);
   if (embedded) command->get_option("--load-format")->needs(model);

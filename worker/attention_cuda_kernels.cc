@@ -56,8 +56,9 @@ absl::StatusOr<AttentionMemory::Kernels> ChooseKernels(const AttentionShape& att
   RETURN_IF_ERROR(CheckShape(attention));
   RETURN_IF_ERROR(CheckSinks(cache));
   AttentionMemory::Kernels kernels;
-  kernels.shape.type = cache.storage == Storage::kFloat32 ? cuda::ElementType::kFloat32
-                                                          : cuda::ElementType::kBfloat16;
+  kernels.shape.type = cache.storage == Storage::kFloat32   ? cuda::ElementType::kFloat32
+                       : cache.storage == Storage::kFloat16 ? cuda::ElementType::kFloat16
+                                                            : cuda::ElementType::kBfloat16;
   kernels.shape.head_dim = attention.head_dim;
   kernels.shape.group = attention.group;
   kernels.tile_positions = cuda::PreparePrefill(kernels.shape);

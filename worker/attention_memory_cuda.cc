@@ -171,7 +171,7 @@ void AttentionMemory::MapCopies() {
     const bool made = cuda::MakePageMap(classes[c], class_shapes_[c].pages, d, map);
     if (made) classes[c].page_map = write(c, map);
   }
-  if (kernels.shape.type != cuda::ElementType::kBfloat16) return;
+  if (kernels.shape.type == cuda::ElementType::kFloat32) return;
   size_t index = classes.size();
   for (cuda::FreshRows* rows : {&batch_rows, &prompt_rows}) {
     if (cuda::MakeRowMap(*rows, max_heads_, d, map)) rows->map = write(index, map);

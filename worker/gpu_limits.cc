@@ -8,8 +8,14 @@ namespace headlong {
 namespace {
 
 absl::Status CheckStorage(const HeadPolicy& policy, Storage own) {
+  if (own == Storage::kFloat16 && policy.rank.projected()) {
+    return absl::UnimplementedError(absl::StrCat(
+        "policy \"", policy.name,
+        "\": rank beside a cache in fp16, which attention on a GPU has not: CPU workers have it, "
+        "start them with --device cpu"));
+  }
   for (const std::optional<Storage>& side : {policy.storage.keys, policy.storage.values}) {
-    if (!side || IsCoded(*side) || *side == own) continue;
+    if (!side || *side == own || (IsCoded(*side) && own != Storage::kFloat16)) continue;
     return absl::UnimplementedError(absl::StrCat(
         "policy \"", policy.name, "\": storage in ", Av(StorageName(*side)), " beside a cache in ",
         Av(StorageName(own)),
@@ -26,11 +32,6 @@ absl::Status CheckRunsOnGpu(const ModelConfig& config, const Plan& plan, Storage
         absl::StrCat(config.architecture,
                      " has ALiBi, which attention on a GPU has not: models with ALiBi run "
                      "on CPU workers, start them with --device cpu"));
-  }
-  if (own == Storage::kFloat16) {
-    return absl::UnimplementedError(
-        "--kv-cache-dtype fp16: attention on a GPU takes caches in bf16 or fp32; CPU workers have "
-        "fp16, start them with --device cpu");
   }
   for (int layer = 0; layer < plan.layers(); ++layer) {
     for (int head = 0; head < plan.kv_heads(); ++head) {

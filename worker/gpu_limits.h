@@ -8,8 +8,9 @@
 
 namespace headlong {
 
-// UNIMPLEMENTED names what CPU workers have and GPUs have not: ALiBi, caches in fp16 (`own`: the
-// cache's own type), heads whose policy stores plain numbers of another type than that.
+// UNIMPLEMENTED names what CPU workers have and GPUs have not: ALiBi, codes or ranks beside a cache
+// in fp16 (`own`: the cache's own type), heads whose policy stores plain numbers of another type
+// than that.
 absl::Status CheckRunsOnGpu(const ModelConfig& config, const Plan& plan, Storage own);
 
 }  // namespace headlong

@@ -104,7 +104,8 @@ absl::StatusOr<KernelCase> MakeDecode(const BenchMemory& memory, Storage type,
   layers->out = DeviceArray<float>(rows * kHeadDim);
   layers->lse = DeviceArray<float>(rows);
   DecodeAttention& decode = layers->decode;
-  decode.shape = {ElementType::kBfloat16, kHeadDim, kGroup, !IsCoded(type), type, type};
+  const auto own = type == Storage::kFloat16 ? ElementType::kFloat16 : ElementType::kBfloat16;
+  decode.shape = {own, kHeadDim, kGroup, !IsCoded(type), type, type};
   decode.ctas = PrepareDecode(decode.shape);
   DecodePlan plan;
   for (std::vector<DecodeLane>& lanes : placed.lanes) {
@@ -334,7 +335,7 @@ std::vector<KernelCaseMaker> DecodeCases(const BenchMemory& memory) {
                      [=, &memory] { return MakeDecode(memory, type, lengths); }});
   };
   for (const auto& [name, lengths] : rows) add(Storage::kBfloat16, name, lengths);
-  for (const Storage type : {Storage::kFloat8, Storage::kInt8, Storage::kInt4}) {
+  for (const Storage type : {Storage::kFloat16, Storage::kFloat8, Storage::kInt8, Storage::kInt4}) {
     add(type, "64 x 32K", Repeat(64, 32768));
     add(type, "32 x 128K", Repeat(32, 131072));
     add(type, "32 x 32K + 32 x 512", Repeat(32, 32768, 32, 512));

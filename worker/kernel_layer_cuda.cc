@@ -1,5 +1,5 @@
-// Whole layers of attention on a GPU: 8 KV heads of 4 query heads, head_dim 128, bf16, with heads
-// that keep everything and with local heads; prompts, and decode steps over many sequences.
+// Whole layers of attention on a GPU: 8 KV heads of 4 query heads, head_dim 128, bf16 or fp16, with
+// heads that keep everything and with local heads; prompts, and decode steps over many sequences.
 #include <algorithm>
 #include <memory>
 #include <numeric>
@@ -24,6 +24,7 @@ struct Setup {
   int sequences = 1;
   int max_rows = 2048;
   int64_t max_context = 32768;
+  Storage storage = Storage::kBfloat16;
 };
 
 absl::StatusOr<Plan> PlanOf(const Setup& setup) {
@@ -113,7 +114,7 @@ class Layer {
     }
     shape.max_context = setup_.max_context;
     shape.max_rows = setup_.max_rows;
-    CacheShape cache{&plan_, &classes_, {}, setup_.sequences, Storage::kBfloat16};
+    CacheShape cache{&plan_, &classes_, {}, setup_.sequences, setup_.storage};
     for (const LaneClass& lane_class : classes_) {
       const LaneRule rule = plan_.rule(lane_class.policy, setup_.max_context);
       cache.class_pages.push_back(
@@ -243,6 +244,7 @@ constexpr char kAllHeads[] = "0,1,2,3,4,5,6,7";
 }  // namespace
 
 std::vector<KernelCaseMaker> LayerCases(const BenchMemory& memory) {
+  constexpr Storage kFloat16 = Storage::kFloat16;
   const Prompt prompts[] = {
       {"8 full heads, 8K", {256, kAllHeads, 1, 8192, 8192}, 0, 8192},
       {"8 full heads, 16K", {256, kAllHeads, 1, 16384, 16384}, 0, 16384},
@@ -250,7 +252,9 @@ std::vector<KernelCaseMaker> LayerCases(const BenchMemory& memory) {
       {"8 full heads, 2K behind 30K", {256, kAllHeads, 1, 2048, 32768}, 30720, 2048},
       {"8 local heads of 256, 32K", {256, "", 1, 32768, 32768}, 0, 32768},
       {"8 local heads of 4096, 32K", {4096, "", 1, 32768, 32768}, 0, 32768},
-      {"2 full, 6 local of 256, 32K", {256, "0,4", 1, 32768, 32768}, 0, 32768}};
+      {"2 full, 6 local of 256, 32K", {256, "0,4", 1, 32768, 32768}, 0, 32768},
+      {"8 full heads in fp16, 32K", {256, kAllHeads, 1, 32768, 32768, kFloat16}, 0, 32768},
+      {"2 full, 6 local of 256 in fp16, 32K", {256, "0,4", 1, 32768, 32768, kFloat16}, 0, 32768}};
   const std::pair<const char*, Setup> steps[] = {
       {"64 x 8K, 8 full", {256, kAllHeads, 64, 4096, 8192}},
       {"64 x 8K, 2 full, 6 local of 256", {256, "0,4", 64, 4096, 8192}},

@@ -74,9 +74,15 @@ float Gap(std::vector<float> logits) {
   return logits[0] - logits[1];
 }
 
-TEST(Float16Lanes, GreedyTokensAreTransformersAndLogitsNearerThanBf16s) {
-  constexpr double kFloat16 = 0.05;  // on logits
+class Float16Model : public ::testing::TestWithParam<On> {};
+
+TEST_P(Float16Model, GreedyTokensAreTransformersAndLogitsNearerThanBf16s) {
+  // On logits. GPUs round queries and weights, too.
+  const double most = GetParam() == On::kCuda ? 0.08 : 0.05;
+  const auto devices = DevicesOf(GetParam());
+  if (!devices.ok()) GTEST_SKIP() << devices.status();
   LocalOptions options = Needle();
+  options.devices = *devices;
   const auto fp32 = GoldenLogits(options);
   options.kv_cache_dtype = "bf16";
   const auto bf16 = GoldenLogits(options);
@@ -85,18 +91,21 @@ TEST(Float16Lanes, GreedyTokensAreTransformersAndLogitsNearerThanBf16s) {
   const double near = Worst(fp16, fp32), far = Worst(bf16, fp32);
   RecordProperty("fp16", std::to_string(near));
   RecordProperty("bf16", std::to_string(far));
-  EXPECT_LE(near, kFloat16);
+  EXPECT_LE(near, most);
   EXPECT_GT(near, 0) << "nothing was rounded";
   EXPECT_LT(3 * near, far) << "three more bits of mantissa";
   ASSERT_EQ(fp16.size(), fp32.size());
   int compared = 0;
   for (size_t i = 0; i < fp32.size(); ++i) {
-    if (Gap(fp32[i]) < 2 * kFloat16) continue;  // rounding may change places
+    if (Gap(fp32[i]) < 2 * most) continue;  // rounding may change places
     ++compared;
     EXPECT_EQ(Best(fp16[i]), Best(fp32[i])) << "token " << i;
   }
   EXPECT_GT(compared * 10, static_cast<int>(fp32.size()) * 9) << "of " << fp32.size();
 }
+
+INSTANTIATE_TEST_SUITE_P(On, Float16Model, ::testing::Values(On::kCpu, On::kCuda),
+                         ::testing::PrintToStringParamName());
 
 TEST(Float16Lanes, APolicyStoresWhatACacheOfItsTypeStores) {
   const std::string fp16 = R"("k":"fp16","v":"fp16")";
@@ -122,15 +131,19 @@ struct GpuCase {
   const char* words;  // of the refusal; empty: none
 };
 
-TEST(Float16Lanes, GpusRefuseThemByName) {
-  for (const GpuCase& c :
-       {GpuCase{"", Storage::kFloat16, "--kv-cache-dtype fp16: attention on a GPU takes caches in"},
-        GpuCase{R"("k":"fp16","v":"fp16")", Storage::kBfloat16,
-                "policy \"all\": storage in fp16 beside a cache in bf16"},
-        GpuCase{R"("k":"int8","v":"fp32")", Storage::kBfloat16,
-                "policy \"all\": storage in fp32 beside a cache in bf16"},
-        GpuCase{R"("k":"int8","v":"bf16")", Storage::kBfloat16, ""},
-        GpuCase{R"("k":"int8","v":"int4")", Storage::kFloat32, ""}}) {
+TEST(Float16Lanes, GpusRefuseOtherTypesByName) {
+  for (const GpuCase& c : {GpuCase{"", Storage::kFloat16, ""},
+                           GpuCase{R"("k":"fp16","v":"fp16")", Storage::kFloat16, ""},
+                           GpuCase{R"("k":"fp16","v":"bf16")", Storage::kFloat16,
+                                   "policy \"all\": storage in bf16 beside a cache in fp16"},
+                           GpuCase{R"("v":"int8")", Storage::kFloat16,
+                                   "policy \"all\": storage in int8 beside a cache in fp16"},
+                           GpuCase{R"("k":"fp16","v":"fp16")", Storage::kBfloat16,
+                                   "policy \"all\": storage in fp16 beside a cache in bf16"},
+                           GpuCase{R"("k":"int8","v":"fp32")", Storage::kBfloat16,
+                                   "policy \"all\": storage in fp32 beside a cache in bf16"},
+                           GpuCase{R"("k":"int8","v":"bf16")", Storage::kBfloat16, ""},
+                           GpuCase{R"("k":"int8","v":"int4")", Storage::kFloat32, ""}}) {
     const auto plan = Plan::FromJson(PlanOf(false, c.storage), {8, 4, ""}, "plan");
     ASSERT_TRUE(plan.ok()) << plan.status();
     const absl::Status status = CheckRunsOnGpu(ModelConfig(), *plan, c.own);
@@ -143,10 +156,43 @@ TEST(Float16Lanes, GpusRefuseThemByName) {
   }
 }
 
+// The policy that has them, where a head has the policy.
+TEST(Float16Lanes, GpusRefuseCodesOfOneHead) {
+  constexpr char kHead[] = R"({"layer":3,"heads":[2],"policy":"coded"})";
+  for (const bool used : {false, true}) {
+    const std::string text =
+        absl::StrCat(R"({"version":1,"layers":8,"kv_heads":4,"policies":{"full":{},"coded":{)",
+                     R"("storage":{"k":"int8","v":"int8"}}},"default":"full","heads":[)",
+                     used ? kHead : "", "]}");
+    const auto plan = Plan::FromJson(text, {8, 4, ""}, "plan");
+    ASSERT_TRUE(plan.ok()) << plan.status();
+    EXPECT_TRUE(CheckRunsOnGpu(ModelConfig(), *plan, Storage::kBfloat16).ok());
+    const absl::Status status = CheckRunsOnGpu(ModelConfig(), *plan, Storage::kFloat16);
+    EXPECT_EQ(status.ok(), !used) << status;
+    if (!used) continue;
+    EXPECT_EQ(std::string(status.message()).substr(0, 54),
+              "policy \"coded\": storage in int8 beside a cache in fp16");
+  }
+}
+
+TEST(Float16Lanes, GpusRefuseRanksBesideThem) {
+  const std::string text = absl::StrCat(
+      R"({"version":1,"layers":8,"kv_heads":4,"projections":{"file":"none","sha256":")",
+      std::string(64, '0'), R"("},"policies":{"all":{"rank":{"k":48}}},"default":"all"})");
+  const auto plan = Plan::FromJson(text, {8, 4, ""}, "plan");
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_TRUE(CheckRunsOnGpu(ModelConfig(), *plan, Storage::kBfloat16).ok());
+  const absl::Status status = CheckRunsOnGpu(ModelConfig(), *plan, Storage::kFloat16);
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
+  EXPECT_EQ(std::string(status.message()).substr(0, 41),
+            "policy \"all\": rank beside a cache in fp16");
+}
+
 // Before anything is loaded, and so without a GPU.
 TEST(Float16Lanes, AWorkerOnAGpuSaysSo) {
   LocalOptions options = Needle();
   options.kv_cache_dtype = "fp16";
+  options.plan = PlanOf(false, R"("k":"int8","v":"int8")");
   options.devices = {{0, "cuda:0", ""}};
   const auto begun = LocalWorkers::Begin(options);
   ASSERT_FALSE(begun.ok());

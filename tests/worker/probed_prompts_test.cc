@@ -17,7 +17,7 @@ namespace {
 constexpr int kLayers = 8, kQueryHeads = 8;  // of needle-10m
 constexpr int kPeriod = 512, kCopies = 4;
 
-using Subject = std::pair<On, std::string>;  // and the type of numbers
+using Subject = std::pair<On, std::string>;  // and the type of numbers; fp16: of caches alone
 
 // A step's part of what was asked, added to what earlier steps found.
 void AddTo(v1::ProbeResult& all, const v1::ProbeResult& found) {
@@ -60,7 +60,8 @@ class ProbedPrompts : public ::testing::TestWithParam<Subject> {
     LocalOptions options;
     options.model_dir = SourceDir() / "models" / "needle-10m";
     options.devices = devices;
-    options.dtype = dtype;
+    options.dtype = dtype == "fp16" ? "fp32" : dtype;
+    options.kv_cache_dtype = dtype;
     options.max_context = 4096;
     auto workers = LocalWorkers::Begin(options);
     if (!workers.ok()) return workers.status();
@@ -193,7 +194,8 @@ TEST_P(ProbedPrompts, SpectraAreOfTheWholePrompt) {
 
 INSTANTIATE_TEST_SUITE_P(All, ProbedPrompts,
                          ::testing::Values(Subject{On::kCpu, "fp32"}, Subject{On::kCpu, "bf16"},
-                                           Subject{On::kCuda, "fp32"}, Subject{On::kCuda, "bf16"}),
+                                           Subject{On::kCpu, "fp16"}, Subject{On::kCuda, "fp32"},
+                                           Subject{On::kCuda, "bf16"}, Subject{On::kCuda, "fp16"}),
                          [](const auto& each) {
                            return (each.param.first == On::kCpu ? "Cpu" : "Cuda") +
                                   each.param.second;

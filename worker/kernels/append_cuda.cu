@@ -18,6 +18,9 @@ __device__ void StorePair(float* to, float2 pair) { *reinterpret_cast<float2*>(t
 __device__ void StorePair(__nv_bfloat16* to, float2 pair) {
   *reinterpret_cast<__nv_bfloat162*>(to) = __floats2bfloat162_rn(pair.x, pair.y);
 }
+__device__ void StorePair(__half* to, float2 pair) {
+  *reinterpret_cast<__half2*>(to) = __floats2half2_rn(WithinFloat16(pair.x), WithinFloat16(pair.y));
+}
 
 __global__ void __launch_bounds__(kThreads) MakeRopeTable(RopeTable table) {
   const int64_t i = blockIdx.x * int64_t{kThreads} + threadIdx.x;
@@ -82,6 +85,7 @@ __device__ void StoreCoded(const Lane& lane, const Vector& vector, int position,
   }
   if (!lane.IsSink(position)) return;
   DeviceRows plain = lane.Rows(vector.value);
+  // Of caches in fp16 there are no codes.
   plain.type = lane.own_bytes == 4 ? Storage::kFloat32 : Storage::kBfloat16;
   plain.scales = 0;
   std::byte* const to =
@@ -134,7 +138,9 @@ __device__ float SumOf(const Lane& lane, bool value, int block_begin, int i) {
   return sum;
 }
 
-// The sum of one block that leaves, into the token entry that the running sum will take.
+// The sum of one block that leaves, into the token entry that the running sum will take. kFloat16:
+// see WithType.
+template <bool kFloat16>
 __global__ void __launch_bounds__(kThreads) SumBlocks(LayerLanes lanes, const BlockJob* jobs) {
   const BlockJob job = jobs[blockIdx.x];
   if (job.chunk == kNoChunk) return;
@@ -145,7 +151,7 @@ __global__ void __launch_bounds__(kThreads) SumBlocks(LayerLanes lanes, const Bl
   float* to = TokenOf(lanes, lane.chunk, blockIdx.y, job.block + 1);
   for (int i = threadIdx.x; i < width; i += kThreads) {
     const bool value = i >= keys;
-    to[i] = WithType(lane.Rows(value).type, [&](auto type) {
+    to[i] = WithType<kFloat16>(lane.Rows(value).type, [&](auto type) {
       return SumOf<decltype(type)::value>(lane, value, block_begin, value ? i - keys : i);
     });
   }
@@ -217,7 +223,17 @@ unsigned Blocks(int64_t items, int per_block) {
   return static_cast<unsigned>((items + per_block - 1) / per_block);
 }
 
-bool IsFloat32(const LayerLanes& lanes) { return lanes.shape.type == ElementType::kFloat32; }
+auto StoreKernel(ElementType type) {
+  switch (type) {
+    case ElementType::kFloat32:
+      return RotateAndStore<float>;
+    case ElementType::kFloat16:
+      return RotateAndStore<__half>;
+    case ElementType::kBfloat16:
+      break;
+  }
+  return RotateAndStore<__nv_bfloat16>;
+}
 
 }  // namespace
 
@@ -228,7 +244,7 @@ cudaError_t LaunchRopeTable(const RopeTable& table, cudaStream_t stream) {
 
 cudaError_t LaunchStore(const LayerLanes& lanes, const StoreRows& rows, cudaStream_t stream) {
   const int64_t vectors = int64_t{rows.rows} * lanes.heads * (lanes.shape.group + 2);
-  const auto kernel = IsFloat32(lanes) ? RotateAndStore<float> : RotateAndStore<__nv_bfloat16>;
+  const auto kernel = StoreKernel(lanes.shape.type);
   kernel<<<Blocks(vectors, kWarps), kThreads, 0, stream>>>(lanes, rows);
   return cudaGetLastError();
 }
@@ -237,7 +253,9 @@ cudaError_t LaunchFold(const LayerLanes& lanes, const FoldJobs& jobs, cudaStream
   const auto heads = static_cast<unsigned>(lanes.heads);
   if (jobs.block_count > 0) {
     const auto blocks = static_cast<unsigned>(jobs.block_count);
-    SumBlocks<<<dim3(blocks, heads), kThreads, 0, stream>>>(lanes, jobs.blocks);
+    const bool float16 = lanes.shape.type == ElementType::kFloat16;
+    const auto kernel = float16 ? SumBlocks<true> : SumBlocks<false>;
+    kernel<<<dim3(blocks, heads), kThreads, 0, stream>>>(lanes, jobs.blocks);
   }
   if (jobs.chunk_count > 0) {
     const auto chunks = static_cast<unsigned>(jobs.chunk_count);

@@ -27,7 +27,7 @@ struct FreshRows {
 
 // The lanes of one layer in one batch.
 struct LayerLanes {
-  DecodeShape shape;  // kFloat32 or kBfloat16
+  DecodeShape shape;
   int32_t heads = 0;
   int32_t class_count = 0;
   int32_t window = 0;                    // of the model in this layer, 0: none

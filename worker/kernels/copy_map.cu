@@ -55,7 +55,7 @@ bool MakeMap(const Rows& rows, int head_dim, CopyMap& map) {
 }  // namespace
 
 bool MakePageMap(const DeviceClass& lane_class, int64_t pages, int head_dim, CopyMap& map) {
-  if (!lane_class.plain || lane_class.keys.type != Storage::kBfloat16 ||
+  if (!lane_class.plain || lane_class.keys.type == Storage::kFloat32 ||
       lane_class.page_shift != kPageShift) {
     return false;
   }

@@ -15,8 +15,8 @@ struct CopyMap {
   alignas(64) std::byte bytes[128];
 };
 
-// Both: of plain bf16 rows. False where there is no map: head_dim is no multiple of 64, or driver
-// or device have none.
+// Both: of plain rows of 16-bit numbers, whichever. False where there is no map: head_dim is no
+// multiple of 64, or driver or device have none.
 
 // Of the pages of a lane class: row of a page, 2 * lane + (0 keys, 1 values), page. False, too,
 // where rows or the size of pages are others. REQUIRES: lane_class is set; pages: how many.

@@ -27,6 +27,7 @@ __device__ DeviceRows RowsOfType(Storage type, int dims) {
     case Storage::kFloat32:
       return {type, dims, dims * 4, 0};
     case Storage::kBfloat16:
+    case Storage::kFloat16:
       return {type, dims, dims * 2, 0};
     case Storage::kInt4: {
       const int groups = (dims + kCodeGroup - 1) / kCodeGroup;
@@ -42,8 +43,7 @@ struct LaneRows {
   DeviceRows keys, values, sink_keys, sink_values;
 
   __device__ LaneRows(const DecodeShape& shape, const DecodeLane& lane) {
-    const Storage own =
-        shape.type == ElementType::kFloat32 ? Storage::kFloat32 : Storage::kBfloat16;
+    const Storage own = StorageOf(shape.type);
     sink_keys = RowsOfType(own, shape.plain ? shape.head_dim : lane.key_dims);
     sink_values = RowsOfType(own, shape.plain ? shape.head_dim : lane.value_dims);
     keys = shape.plain ? sink_keys : RowsOfType(shape.keys, lane.key_dims);
@@ -51,7 +51,8 @@ struct LaneRows {
   }
 };
 
-template <int kHeadDim>
+// kFloat16: see WithType.
+template <bool kFloat16, int kHeadDim>
 __device__ void AddTokens(const DecodeAttention& decode, const DecodeItem& item,
                           const LaneRows& rows, Pass<kHeadDim>& pass) {
   const DecodeLane& lane = item.lane;
@@ -68,8 +69,9 @@ __device__ void AddTokens(const DecodeAttention& decode, const DecodeItem& item,
   const int sink_end = item.begin == 0 ? lane.sink_end : 0;
   for (int row = lane.sink_begin + warp; row < sink_end; row += kDecodeWarps) {
     const std::byte* values = lane.sinks + lane.sink_rows * rows.sink_keys.code_bytes;
-    LoadRow(rows.sink_keys, {lane.sinks + row * rows.sink_keys.code_bytes, nullptr}, key);
-    LoadRow(rows.sink_values, {values + row * rows.sink_values.code_bytes, nullptr}, value);
+    LoadRow<kFloat16>(rows.sink_keys, {lane.sinks + row * rows.sink_keys.code_bytes, nullptr}, key);
+    LoadRow<kFloat16>(rows.sink_values, {values + row * rows.sink_values.code_bytes, nullptr},
+                      value);
     pass.Add(key, value, scale, 0);
   }
   for (int slot = item.begin + warp; slot < item.end; slot += kDecodeWarps) {
@@ -77,8 +79,8 @@ __device__ void AddTokens(const DecodeAttention& decode, const DecodeItem& item,
     const int page = lane.page_ids[slot >> lane.page_shift], row = slot & (page_tokens - 1);
     const std::byte* keys = lane.pages + page * lane.page_stride;
     const std::byte* values = keys + page_tokens * RowBytes(rows.keys);
-    LoadRow(rows.keys, RowAt(keys, rows.keys, page_tokens, row), key);
-    LoadRow(rows.values, RowAt(values, rows.values, page_tokens, row), value);
+    LoadRow<kFloat16>(rows.keys, RowAt(keys, rows.keys, page_tokens, row), key);
+    LoadRow<kFloat16>(rows.values, RowAt(values, rows.values, page_tokens, row), value);
     pass.Add(key, value, scale, 0);
   }
 }
@@ -97,7 +99,7 @@ __global__ void __launch_bounds__(kDecodeThreads) AttendLanes(DecodeAttention de
       Pass<kHeadDim> pass;
       const int64_t row = int64_t{item.lane.query} + first;
       pass.Begin(static_cast<const Element*>(decode.q) + row * kHeadDim, queries);
-      AddTokens(decode, item, rows, pass);
+      AddTokens<std::is_same_v<Element, __half>>(decode, item, rows, pass);
       StorePass(pass, first, queries, states);
     }
     __syncthreads();
@@ -108,8 +110,18 @@ __global__ void __launch_bounds__(kDecodeThreads) AttendLanes(DecodeAttention de
 
 template <int kHeadDim>
 DecodeKernel Kernel(const DecodeShape& shape) {
-  const auto entry = shape.type == ElementType::kFloat32 ? AttendLanes<kHeadDim, float>
-                                                         : AttendLanes<kHeadDim, __nv_bfloat16>;
+  void (*entry)(DecodeAttention) = nullptr;
+  switch (shape.type) {
+    case ElementType::kFloat32:
+      entry = AttendLanes<kHeadDim, float>;
+      break;
+    case ElementType::kBfloat16:
+      entry = AttendLanes<kHeadDim, __nv_bfloat16>;
+      break;
+    case ElementType::kFloat16:  // for GPUs that have no room for what decode_mma.cu has of it
+      if constexpr (kHeadDim == 256) entry = AttendLanes<kHeadDim, __half>;
+      break;
+  }
   return {entry, 2, WarpStates<kHeadDim, kMaxGroup>::kFloats * 4};
 }
 

@@ -16,6 +16,13 @@ namespace headlong::cuda {
 
 enum class ElementType { kFloat32, kBfloat16, kFloat16 };
 
+// What caches of such numbers store.
+__host__ __device__ inline Storage StorageOf(ElementType type) {
+  return type == ElementType::kFloat32    ? Storage::kFloat32
+         : type == ElementType::kBfloat16 ? Storage::kBfloat16
+                                          : Storage::kFloat16;
+}
+
 inline constexpr int kMaxGroup = 16;
 
 // What a kernel is built for. head_dim: 64, 80, 96, 128 or 256; group 1 .. kMaxGroup.

@@ -8,15 +8,16 @@ namespace {
 
 PrefillKernel KernelFor(const DecodeShape& shape, bool plain) {
   if (shape.group < 1 || shape.group > kMaxGroup) return {};
+  const bool wgmma = shape.head_dim % 64 == 0 && HasWarpgroupProducts(CodeVersion());
   switch (shape.type) {
     case ElementType::kFloat32:
       return PrefillKernelFloat32(shape.head_dim, shape.group);
     case ElementType::kBfloat16:
-      return shape.head_dim % 64 == 0 && HasWarpgroupProducts(CodeVersion())
-                 ? PrefillKernelWgmma(shape.head_dim, plain)
-                 : PrefillKernelMma(shape.head_dim, plain);
+      return wgmma ? PrefillWgmmaBfloat16(shape.head_dim, plain)
+                   : PrefillMmaBfloat16(shape.head_dim, plain);
     case ElementType::kFloat16:
-      return {};
+      return wgmma ? PrefillWgmmaFloat16(shape.head_dim, plain)
+                   : PrefillMmaFloat16(shape.head_dim, plain);
   }
   return {};
 }
@@ -33,6 +34,7 @@ int Multiprocessors() {
 int PreparePrefill(const DecodeShape& shape) {
   int positions = 0;
   for (const bool plain : {true, false}) {
+    if (!plain && shape.type == ElementType::kFloat16) continue;  // there are no such lanes
     const PrefillKernel kernel = KernelFor(shape, plain);
     if (kernel.entry == nullptr || cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel.entry),
                                                         cudaFuncAttributeMaxDynamicSharedMemorySize,

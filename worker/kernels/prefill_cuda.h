@@ -44,8 +44,10 @@ struct PrefillKernel {
   bool takes_work = false;  // blocks take tiles until none is left; else one each
 };
 // `plain`: of lanes of plain rows; the others are passed over.
-PrefillKernel PrefillKernelWgmma(int head_dim, bool plain);   // 64, 128, 256, on Hopper
-PrefillKernel PrefillKernelMma(int head_dim, bool plain);     // 64, 80, 96, 128, 256
-PrefillKernel PrefillKernelFloat32(int head_dim, int group);  // of all lanes
+PrefillKernel PrefillWgmmaBfloat16(int head_dim, bool plain);  // 64, 128, 256, on Hopper
+PrefillKernel PrefillWgmmaFloat16(int head_dim, bool plain);   // of plain lanes alone
+PrefillKernel PrefillMmaBfloat16(int head_dim, bool plain);    // 64, 80, 96, 128, 256
+PrefillKernel PrefillMmaFloat16(int head_dim, bool plain);     // of plain lanes alone
+PrefillKernel PrefillKernelFloat32(int head_dim, int group);   // of all lanes
 
 }  // namespace headlong::cuda

@@ -9,12 +9,12 @@
 namespace headlong::cuda {
 
 // One warpgroup's part of a tile.
-template <int kDim>
+template <typename Element, int kDim>
 struct GroupTile {
   using Place = WgmmaLayout<kDim>;
   static constexpr int kKeys = Place::kKeys;
 
-  TileSoftmax<kDim, 1, kKeys> softmax;
+  TileSoftmax<Element, kDim, 1, kKeys> softmax;
   const uint32_t q, keys, values;  // operands; the latter of the first slots
   uint32_t weights[kKeys / 16][4];
 
@@ -48,7 +48,8 @@ struct GroupTile {
     const uint32_t k = keys + InSlot(tile);
 #pragma unroll
     for (int i = 0; i < kDim / 16; ++i) {
-      Product<kKeys>(softmax.logits[0][0], q + Step(i, kTileQueries), k + Step(i, kKeys), i > 0);
+      Product<Element, kKeys>(softmax.logits[0][0], q + Step(i, kTileQueries), k + Step(i, kKeys),
+                              i > 0);
     }
     CommitProducts();
   }
@@ -61,8 +62,8 @@ struct GroupTile {
 #pragma unroll
       for (int part = 0; part < kDim / kPart; ++part) {
         const int further = part * (kPart / 64) * kKeys + i * 16;  // rows
-        RegisterProduct<kPart>(softmax.out[0][part * (kPart / 8)], weights[i],
-                               v + further * (kSwizzleBytes / 16));
+        RegisterProduct<Element, kPart>(softmax.out[0][part * (kPart / 8)], weights[i],
+                                        v + further * (kSwizzleBytes / 16));
       }
     }
     CommitProducts();

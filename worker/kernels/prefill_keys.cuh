@@ -1,4 +1,4 @@
-// The keys that a tile of query rows walks, for the prefill kernels of bf16 caches.
+// The keys that a tile of query rows walks, for the prefill kernels of 16-bit caches.
 #pragma once
 
 #include "worker/kernels/prefill_tile.cuh"

@@ -1,14 +1,17 @@
-// Attention of prompts' chunks for bf16 caches, with m16n8k16, where there is no wgmma or head_dim
-// is no multiple of 64: the query rows of four warps share a tile of keys and values in shared
-// memory while the next one is loaded.
+// Attention of prompts' chunks for 16-bit caches, with m16n8k16, where there is no wgmma or
+// head_dim is no multiple of 64; compiled once per element type (HEADLONG_ELEMENT). The query rows
+// of four warps share a tile of keys and values in shared memory while the next one is loaded.
 //
 // Operations: 4 * head_dim per query row and visible key. Bytes: a tile of rows reads each key and
 // value it sees once, mostly out of the L2.
+#include "worker/kernels/code_version.h"
 #include "worker/kernels/prefill_visible.cuh"
 #include "worker/kernels/prefill_widen.cuh"
 
 namespace headlong::cuda {
 namespace {
+
+using Element = HEADLONG_ELEMENT;
 
 constexpr int kThreads = 128;
 
@@ -25,7 +28,8 @@ struct Layout {
   static constexpr int kQueryBytes = kRows * kRowBytes;
   static constexpr int kBytes = kQueryBytes + 4 * kTileBytes;
   static constexpr int kQuads = kDim / 8;  // of 16 bytes in a row
-  static_assert(kBytes < 99 * 1024 && kKeys * kQuads % kThreads == 0);
+  static_assert(kBytes < 99 * 1024 && kBlocks * kBlockRows == kKeys);
+  static_assert(kKeys * kQuads % kThreads == 0);
 };
 
 // Brings tiles of keys and values into two slots of shared memory.
@@ -93,7 +97,7 @@ class KeyLoads {
 };
 
 template <int kDim>
-using Softmax = TileSoftmax<kDim, Layout<kDim>::kRowTiles, Layout<kDim>::kKeys>;
+using Softmax = TileSoftmax<Element, kDim, Layout<kDim>::kRowTiles, Layout<kDim>::kKeys>;
 
 // q: of this warp's rows.
 template <int kDim>
@@ -122,8 +126,8 @@ __device__ void Score(uint32_t q, uint32_t keys, Softmax<kDim>& softmax) {
       LoadMatrix(b, keys + n * 8 * Place::kRowBytes + k * 32);
 #pragma unroll
       for (int t = 0; t < Place::kRowTiles; ++t) {
-        Bfloat16Element::Mma(softmax.logits[t][n], a[t], {b[0], b[1]});
-        Bfloat16Element::Mma(softmax.logits[t][n + 1], a[t], {b[2], b[3]});
+        Element::Mma(softmax.logits[t][n], a[t], {b[0], b[1]});
+        Element::Mma(softmax.logits[t][n + 1], a[t], {b[2], b[3]});
       }
     }
   }
@@ -144,8 +148,8 @@ __device__ void AddValues(uint32_t values, Softmax<kDim>& softmax) {
       LoadTransposed(b, values + k * 16 * Place::kRowBytes + n * 16);
 #pragma unroll
       for (int t = 0; t < Place::kRowTiles; ++t) {
-        Bfloat16Element::Mma(softmax.out[t][n], a[t], {b[0], b[1]});
-        Bfloat16Element::Mma(softmax.out[t][n + 1], a[t], {b[2], b[3]});
+        Element::Mma(softmax.out[t][n], a[t], {b[0], b[1]});
+        Element::Mma(softmax.out[t][n + 1], a[t], {b[2], b[3]});
       }
     }
   }
@@ -165,7 +169,7 @@ __device__ void LoadQueries(const void* q, const Queries& queries, uint32_t to) 
 }
 
 template <int kDim, bool kPlain>
-__global__ void __launch_bounds__(kThreads, 2) AttendTiles(PrefillAttention prefill) {
+__device__ void Attend(const PrefillAttention& prefill) {
   using Place = Layout<kDim>;
   extern __shared__ __align__(16) std::byte shared[];
   __shared__ const std::byte* blocks[2][Place::kBlocks];
@@ -210,15 +214,31 @@ __global__ void __launch_bounds__(kThreads, 2) AttendTiles(PrefillAttention pref
   softmax.Store(prefill.out, prefill.lse);
 }
 
+// Of the shapes that wgmma has, only what is compiled for GPUs without it is launched.
+template <int kDim, bool kPlain>
+__global__ void __launch_bounds__(kThreads, 2) AttendTiles(PrefillAttention prefill) {
+  if constexpr (kDim % 64 == 0 && HasWarpgroupProducts(kCodeVersion)) {
+    __trap();
+  } else {
+    Attend<kDim, kPlain>(prefill);
+  }
+}
+
 template <int kDim>
 PrefillKernel Kernel(bool plain) {
-  return {plain ? AttendTiles<kDim, true> : AttendTiles<kDim, false>, kThreads,
-          Layout<kDim>::kBytes, Layout<kDim>::kRows};
+  PrefillKernel kernel = {AttendTiles<kDim, true>, kThreads, Layout<kDim>::kBytes,
+                          Layout<kDim>::kRows};
+  if constexpr (kWidens<Element>) {
+    if (!plain) kernel.entry = AttendTiles<kDim, false>;
+  } else {
+    if (!plain) kernel.entry = nullptr;
+  }
+  return kernel;
 }
 
 }  // namespace
 
-PrefillKernel PrefillKernelMma(int head_dim, bool plain) {
+PrefillKernel HEADLONG_PREFILL_MMA(int head_dim, bool plain) {
   switch (head_dim) {
     case 64:
       return Kernel<64>(plain);

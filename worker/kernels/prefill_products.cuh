@@ -1,7 +1,10 @@
 // Products of a warpgroup on Hopper's matrix units (wgmma), asynchronous: 64 rows, 16 deep,
-// operands of bf16 in shared memory in rows of 128 bytes with the 128-byte swizzle.
+// operands of 16-bit floats in shared memory in rows of 128 bytes with the 128-byte swizzle.
 #pragma once
 
+#include <type_traits>
+
+#include "worker/kernels/decode_element.cuh"
 #include "worker/kernels/prefill_warpgroup.cuh"
 
 // The sums c[i] and on as operands of an instruction that adds to them.
@@ -23,64 +26,73 @@
 // High half of an operand's description: eight rows of 128 bytes are 1024 bytes, 128-byte swizzle.
 #define HEADLONG_EIGHT_ROWS "0x40000040"
 
+// The instructions, by the type of both operands.
+#define HEADLONG_PRODUCT_64(type)                                                        \
+  asm volatile(                                                                          \
+      "{.reg .pred p; setp.ne.b32 p, %34, 0; .reg .b64 a, b; "                           \
+      "mov.b64 a, {%32, " HEADLONG_EIGHT_ROWS "}; mov.b64 b, {%33, " HEADLONG_EIGHT_ROWS \
+      "}; "                                                                              \
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32." type "." type " {" HEADLONG_NAMES_32 \
+      "}, a, b, p, 1, 1, 0, 0;}"                                                         \
+      : HEADLONG_SUMS_32(c, 0)                                                           \
+      : "r"(a), "r"(b), "r"(int{add}))
+#define HEADLONG_PRODUCT_128(type)                                                        \
+  asm volatile(                                                                           \
+      "{.reg .pred p; setp.ne.b32 p, %66, 0; .reg .b64 a, b; "                            \
+      "mov.b64 a, {%64, " HEADLONG_EIGHT_ROWS "}; mov.b64 b, {%65, " HEADLONG_EIGHT_ROWS  \
+      "}; "                                                                               \
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type " {" HEADLONG_NAMES_64 \
+      "}, a, b, p, 1, 1, 0, 0;}"                                                          \
+      : HEADLONG_SUMS_32(c, 0), HEADLONG_SUMS_32(c, 32)                                   \
+      : "r"(a), "r"(b), "r"(int{add}))
+#define HEADLONG_REGISTER_PRODUCT_64(type)                                                        \
+  asm volatile("{.reg .b64 b; mov.b64 b, {%36, " HEADLONG_EIGHT_ROWS                              \
+               "}; "                                                                              \
+               "wgmma.mma_async.sync.aligned.m64n64k16.f32." type "." type " {" HEADLONG_NAMES_32 \
+               "}, {%32, %33, %34, %35}, b, 1, 1, 1, 1;}"                                         \
+               : HEADLONG_SUMS_32(c, 0)                                                           \
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b))
+#define HEADLONG_REGISTER_PRODUCT_128(type)                                                        \
+  asm volatile("{.reg .b64 b; mov.b64 b, {%68, " HEADLONG_EIGHT_ROWS                               \
+               "}; "                                                                               \
+               "wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type " {" HEADLONG_NAMES_64 \
+               "}, {%64, %65, %66, %67}, b, 1, 1, 1, 1;}"                                          \
+               : HEADLONG_SUMS_32(c, 0), HEADLONG_SUMS_32(c, 32)                                   \
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b))
+
 namespace headlong::cuda {
 
 // Operands in shared memory: see Operand.
 
 // c (+)= a b', both operands with 16 columns of a depth of 64 in shared memory. c: as m16n8 tiles,
 // one after the other.
-template <int kColumns>
-__device__ void Product(float* c, uint32_t a, uint32_t b, bool add);
+template <typename Element, int kColumns>
+__device__ void Product(float* c, uint32_t a, uint32_t b, bool add) {
+  static_assert(kColumns == 64 || kColumns == 128);
+  constexpr bool kFloat16 = std::is_same_v<Element, Float16Element>;
+  if constexpr (kColumns == 64 && kFloat16) HEADLONG_PRODUCT_64("f16");
+  if constexpr (kColumns == 64 && !kFloat16) HEADLONG_PRODUCT_64("bf16");
+  if constexpr (kColumns == 128 && kFloat16) HEADLONG_PRODUCT_128("f16");
+  if constexpr (kColumns == 128 && !kFloat16) HEADLONG_PRODUCT_128("bf16");
+}
+
 // c += a b, a in registers as of m16n8k16, b with its depth along rows.
-template <int kColumns>
-__device__ void RegisterProduct(float* c, const uint32_t (&a)[4], uint32_t b);
-
-template <>
-__device__ inline void Product<64>(float* c, uint32_t a, uint32_t b, bool add) {
-  asm volatile(
-      "{.reg .pred p; setp.ne.b32 p, %34, 0; .reg .b64 a, b; "
-      "mov.b64 a, {%32, " HEADLONG_EIGHT_ROWS "}; mov.b64 b, {%33, " HEADLONG_EIGHT_ROWS
-      "}; "
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" HEADLONG_NAMES_32
-      "}, a, b, p, 1, 1, 0, 0;}"
-      : HEADLONG_SUMS_32(c, 0)
-      : "r"(a), "r"(b), "r"(int{add}));
-}
-
-template <>
-__device__ inline void Product<128>(float* c, uint32_t a, uint32_t b, bool add) {
-  asm volatile(
-      "{.reg .pred p; setp.ne.b32 p, %66, 0; .reg .b64 a, b; "
-      "mov.b64 a, {%64, " HEADLONG_EIGHT_ROWS "}; mov.b64 b, {%65, " HEADLONG_EIGHT_ROWS
-      "}; "
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" HEADLONG_NAMES_64
-      "}, a, b, p, 1, 1, 0, 0;}"
-      : HEADLONG_SUMS_32(c, 0), HEADLONG_SUMS_32(c, 32)
-      : "r"(a), "r"(b), "r"(int{add}));
-}
-
-template <>
-__device__ inline void RegisterProduct<64>(float* c, const uint32_t (&a)[4], uint32_t b) {
-  asm volatile("{.reg .b64 b; mov.b64 b, {%36, " HEADLONG_EIGHT_ROWS
-               "}; "
-               "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" HEADLONG_NAMES_32
-               "}, {%32, %33, %34, %35}, b, 1, 1, 1, 1;}"
-               : HEADLONG_SUMS_32(c, 0)
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b));
-}
-
-template <>
-__device__ inline void RegisterProduct<128>(float* c, const uint32_t (&a)[4], uint32_t b) {
-  asm volatile("{.reg .b64 b; mov.b64 b, {%68, " HEADLONG_EIGHT_ROWS
-               "}; "
-               "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" HEADLONG_NAMES_64
-               "}, {%64, %65, %66, %67}, b, 1, 1, 1, 1;}"
-               : HEADLONG_SUMS_32(c, 0), HEADLONG_SUMS_32(c, 32)
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b));
+template <typename Element, int kColumns>
+__device__ void RegisterProduct(float* c, const uint32_t (&a)[4], uint32_t b) {
+  static_assert(kColumns == 64 || kColumns == 128);
+  constexpr bool kFloat16 = std::is_same_v<Element, Float16Element>;
+  if constexpr (kColumns == 64 && kFloat16) HEADLONG_REGISTER_PRODUCT_64("f16");
+  if constexpr (kColumns == 64 && !kFloat16) HEADLONG_REGISTER_PRODUCT_64("bf16");
+  if constexpr (kColumns == 128 && kFloat16) HEADLONG_REGISTER_PRODUCT_128("f16");
+  if constexpr (kColumns == 128 && !kFloat16) HEADLONG_REGISTER_PRODUCT_128("bf16");
 }
 
 }  // namespace headlong::cuda
 
+#undef HEADLONG_PRODUCT_64
+#undef HEADLONG_PRODUCT_128
+#undef HEADLONG_REGISTER_PRODUCT_64
+#undef HEADLONG_REGISTER_PRODUCT_128
 #undef HEADLONG_SUMS_4
 #undef HEADLONG_SUMS_16
 #undef HEADLONG_SUMS_32

@@ -1,5 +1,5 @@
 // The softmax of a tile's rows as the accumulators of the matrix units hold them, for the prefill
-// kernels of bf16 caches.
+// kernels of 16-bit caches.
 #pragma once
 
 #include "worker/kernels/decode_element.cuh"
@@ -10,7 +10,7 @@ namespace headlong::cuda {
 
 // A thread holds rows `row` and `row + 8` of each of its row tiles, and of every eight columns
 // `pair` and `pair + 1`: the accumulators of m16n8k16, and of wgmma with one row tile to a warp.
-template <int kDim, int kRowTiles, int kKeys>
+template <typename Element, int kDim, int kRowTiles, int kKeys>
 struct TileSoftmax {
   static constexpr int kColumns = kKeys / 8;
 
@@ -89,7 +89,7 @@ struct TileSoftmax {
   __device__ void Pack(int t, int k, uint32_t (&a)[4]) const {
     for (int i = 0; i < 4; ++i) {
       const float(&columns)[4] = logits[t][2 * k + i / 2];
-      a[i] = Bfloat16Element::Pack(columns[i % 2 * 2], columns[i % 2 * 2 + 1]);
+      a[i] = Element::Pack(columns[i % 2 * 2], columns[i % 2 * 2 + 1]);
     }
   }
 

@@ -1,11 +1,19 @@
-// A tile of query rows, and copies into shared memory, for the prefill kernels of bf16 caches.
+// A tile of query rows, and copies into shared memory, for the prefill kernels of 16-bit caches.
 #pragma once
 
+#include <type_traits>
+
 #include "worker/kernels/append_lane.cuh"
+#include "worker/kernels/decode_element.cuh"
 #include "worker/kernels/exponentials.cuh"
 #include "worker/kernels/prefill_cuda.h"
 
 namespace headlong::cuda {
+
+// Whether caches of such numbers have lanes that are not plain, too: their rows become bf16
+// (prefill_widen.cuh).
+template <typename Element>
+constexpr bool kWidens = std::is_same_v<Element, Bfloat16Element>;
 
 // 16 bytes into shared memory.
 __device__ inline void CopyAsync(uint32_t to, const void* from) {

@@ -9,9 +9,9 @@ namespace headlong::cuda {
 
 // The compensation token of each row: peak = its logit, sum = 1, out = its value. q(r, column)
 // gives two elements of a query.
-template <int kDim, int kRowTiles, int kKeys, typename QueryPair>
+template <typename Element, int kDim, int kRowTiles, int kKeys, typename QueryPair>
 __device__ void BeginWithTokens(const LayerLanes& lanes, const Lane& lane, int head, QueryPair q,
-                                TileSoftmax<kDim, kRowTiles, kKeys>& softmax) {
+                                TileSoftmax<Element, kDim, kRowTiles, kKeys>& softmax) {
   const ChunkLanes& chunk = lane.chunk;
   const int pair = softmax.pair;
   const int keys = lane.lane_class.keys.dims, values = lane.lane_class.values.dims;
@@ -29,7 +29,7 @@ __device__ void BeginWithTokens(const LayerLanes& lanes, const Lane& lane, int h
       float dot = 0;
 #pragma unroll
       for (int n = 0; n < kDim / 8; ++n) {
-        const float2 x = Bfloat16Element::Unpack(q(r, n * 8 + pair));
+        const float2 x = Element::Unpack(q(r, n * 8 + pair));
         const int i = n * 8 + pair;
         const float2 k = i < keys ? *reinterpret_cast<const float2*>(key + i) : float2{0, 0};
         const float2 v = i < values ? *reinterpret_cast<const float2*>(value + i) : float2{0, 0};
@@ -47,9 +47,9 @@ __device__ void BeginWithTokens(const LayerLanes& lanes, const Lane& lane, int h
 }
 
 // Hides keys of [first, first + kKeys) that a row does not see.
-template <int kDim, int kRowTiles, int kKeys>
+template <typename Element, int kDim, int kRowTiles, int kKeys>
 __device__ void Mask(const KeyRange& range, int model_window, int first,
-                     TileSoftmax<kDim, kRowTiles, kKeys>& softmax) {
+                     TileSoftmax<Element, kDim, kRowTiles, kKeys>& softmax) {
 #pragma unroll
   for (int t = 0; t < kRowTiles; ++t) {
 #pragma unroll

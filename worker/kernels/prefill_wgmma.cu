@@ -1,7 +1,7 @@
-// Attention of prompts' chunks for bf16 caches with wgmma, where head_dim is a multiple of 64. One
-// warpgroup brings tiles of keys and values into shared memory, two of 64 query rows each compute,
-// in turns: the matrix units work for one while the other makes weights (FlashAttention-3, Shah et
-// al. 2024, arXiv 2407.08608).
+// Attention of prompts' chunks for 16-bit caches with wgmma, where head_dim is a multiple of 64;
+// compiled once per element type (HEADLONG_ELEMENT). One warpgroup brings tiles of keys and values
+// into shared memory, two of 64 query rows each compute, in turns: the matrix units work for one
+// while the other makes weights (FlashAttention-3, Shah et al. 2024, arXiv 2407.08608).
 //
 // Operations: 4 * head_dim per query row and visible key. Bytes: a tile of 128 rows reads each key
 // and value it sees once, mostly out of the L2.
@@ -13,6 +13,10 @@
 
 namespace headlong::cuda {
 namespace {
+
+using Element = HEADLONG_ELEMENT;
+template <int kDim>
+using Group = GroupTile<Element, kDim>;
 
 constexpr int kThreads = kComputing + kGroupThreads;
 [[maybe_unused]] constexpr int kLoadingBarrier =
@@ -232,10 +236,10 @@ struct Walk {
 // barriers 1, 2.
 template <int kDim>
 __device__ void Compute(const Slots<kDim>& slots, const Walk& walk, const Progress& progress,
-                        GroupTile<kDim>& group) {
+                        Group<kDim>& group) {
   using Place = Slots<kDim>;
   const auto& [range, bulk, window] = walk;
-  constexpr int kKeys = GroupTile<kDim>::kKeys;
+  constexpr int kKeys = Group<kDim>::kKeys;
   const int begin = progress.tiles_before, end = begin + TilesOf<kDim>(range);
   const int turn = Uniform(threadIdx.x / kGroupThreads) == 0 ? 1 : 2, other = 3 - turn;
   if (turn == 2) ArriveNamed(other, kComputing);
@@ -293,7 +297,7 @@ __device__ void Work(const PrefillAttention& prefill, const Slots<kDim>& slots,
     const Queries queries = QueriesOf(lanes, lane, item.tile, item.head, kTileQueries);
     const KeyRange range(lane.chunk, queries, lanes.window);
     const int offset = slots.QueryOffset(progress.item);
-    GroupTile<kDim> group(queries, prefill.scale, slots, offset);
+    Group<kDim> group(queries, prefill.scale, slots, offset);
     if (lane.chunk.compensates) {
       const auto pair = [&](int r, int column) {
         const std::byte* at =
@@ -333,13 +337,19 @@ __global__ void __launch_bounds__(kThreads, 1) AttendTiles(PrefillAttention pref
 
 template <int kDim>
 PrefillKernel Kernel(bool plain) {
-  return {plain ? AttendTiles<kDim, true> : AttendTiles<kDim, false>, kThreads,
-          WgmmaLayout<kDim>::kBytes, kTileQueries, true};
+  PrefillKernel kernel = {AttendTiles<kDim, true>, kThreads, WgmmaLayout<kDim>::kBytes,
+                          kTileQueries, true};
+  if constexpr (kWidens<Element>) {
+    if (!plain) kernel.entry = AttendTiles<kDim, false>;
+  } else {
+    if (!plain) kernel.entry = nullptr;
+  }
+  return kernel;
 }
 
 }  // namespace
 
-PrefillKernel PrefillKernelWgmma(int head_dim, bool plain) {
+PrefillKernel HEADLONG_PREFILL_WGMMA(int head_dim, bool plain) {
   switch (head_dim) {
     case 64:
       return Kernel<64>(plain);

@@ -11,6 +11,8 @@ constexpr int kWarps = kThreads / 32;
 constexpr int kElements = 256 / 32;  // of the longest head, to a thread
 
 // What a block computes: one query head's rows of a chunk. A warp takes a row or a key at a time.
+// kFloat16: see WithType.
+template <bool kFloat16>
 struct QueryHead {
   const ScoredChunk& scored;
   const Lane lane;
@@ -19,7 +21,9 @@ struct QueryHead {
   __device__ explicit QueryHead(const ScoredChunk& the_scored)
       : scored(the_scored),
         lane(LaneOf(scored.lanes, scored.chunk, blockIdx.x / scored.lanes.shape.group)),
-        plain{lane.own_bytes == 4 ? Storage::kFloat32 : Storage::kBfloat16,
+        plain{kFloat16              ? Storage::kFloat16
+              : lane.own_bytes == 4 ? Storage::kFloat32
+                                    : Storage::kBfloat16,
               lane.lane_class.keys.dims, 0, 0} {}
 
   __device__ bool scores() const { return lane.chunk.full && lane.chunk.stripes == 1; }
@@ -32,14 +36,14 @@ struct QueryHead {
     const auto* from = static_cast<const std::byte*>(scored.q) + Row(m) * d * lane.own_bytes;
     DeviceRows rows = plain;
     rows.dims = d;
-    LoadRow(rows, ConstRow(from, nullptr), q);
+    LoadRow<kFloat16>(rows, ConstRow(from, nullptr), q);
   }
   __device__ float Logit(const float (&q)[kElements], int position) const {
     float key[kElements];
     if (lane.IsSink(position)) {
-      LoadRow(plain, ConstRow(lane.Sink(false, position), nullptr), key);
+      LoadRow<kFloat16>(plain, ConstRow(lane.Sink(false, position), nullptr), key);
     } else {
-      LoadRow(lane.Rows(false), lane.InPage(false, lane.chunk.read, position), key);
+      LoadRow<kFloat16>(lane.Rows(false), lane.InPage(false, lane.chunk.read, position), key);
     }
     float dot = 0;
     for (int e = 0; e < kElements; ++e) dot += q[e] * key[e];
@@ -51,9 +55,10 @@ struct QueryHead {
   }
 };
 
+template <bool kFloat16>
 __global__ void __launch_bounds__(kThreads) AddWeights(ScoredChunk scored) {
   __shared__ double sums[kWarps][2];
-  const QueryHead head(scored);
+  const QueryHead<kFloat16> head(scored);
   if (!head.scores()) return;  // the same for all threads
   const int warp = threadIdx.x / 32;
   const int period = static_cast<int>(scored.period);
@@ -81,10 +86,11 @@ __global__ void __launch_bounds__(kThreads) AddWeights(ScoredChunk scored) {
   (threadIdx.x == 0 ? to.echo : to.induction) += sum;
 }
 
+template <bool kFloat16>
 __global__ void __launch_bounds__(kThreads) CountCopy(ScoredChunk scored, int row, int position) {
   __shared__ float logits[kWarps];
   __shared__ int positions[kWarps];
-  const QueryHead head(scored);
+  const QueryHead<kFloat16> head(scored);
   if (!head.scores()) return;
   const int warp = threadIdx.x / 32;
   float q[kElements], largest = kMinusInfinity;
@@ -111,17 +117,23 @@ __global__ void __launch_bounds__(kThreads) CountCopy(ScoredChunk scored, int ro
   if (where == position) scored.sums[blockIdx.x].copied += 1;
 }
 
+bool IsFloat16(const ScoredChunk& scored) {
+  return scored.lanes.shape.type == ElementType::kFloat16;
+}
+
 }  // namespace
 
 cudaError_t LaunchRepeatAttention(const ScoredChunk& scored, cudaStream_t stream) {
-  AddWeights<<<scored.lanes.heads * scored.lanes.shape.group, kThreads, 0, stream>>>(scored);
+  const auto kernel = IsFloat16(scored) ? AddWeights<true> : AddWeights<false>;
+  kernel<<<scored.lanes.heads * scored.lanes.shape.group, kThreads, 0, stream>>>(scored);
   return cudaGetLastError();
 }
 
 cudaError_t LaunchCountCopy(const ScoredChunk& scored, int32_t row, int32_t position,
                             cudaStream_t stream) {
   const int heads = scored.lanes.heads * scored.lanes.shape.group;
-  CountCopy<<<heads, kThreads, 0, stream>>>(scored, row, position);
+  const auto kernel = IsFloat16(scored) ? CountCopy<true> : CountCopy<false>;
+  kernel<<<heads, kThreads, 0, stream>>>(scored, row, position);
   return cudaGetLastError();
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cuda_bf16.h>
+#include <cuda_fp16.h>
 
 #include <type_traits>
 
@@ -21,6 +22,12 @@ __device__ inline float Float8(uint32_t code) {
   return __uint_as_float((code & 0x80) << 24 | (code & 0x7f) << 20) * 0x1p120f;
 }
 
+// Within fp16's range: what is beyond becomes its largest number (common/float16.h), NaN stays.
+__device__ inline float WithinFloat16(float x) {
+  constexpr float kLargest = 65504;
+  return x > kLargest ? kLargest : x < -kLargest ? -kLargest : x;
+}
+
 // Number i of a row. REQUIRES: there is one.
 template <Storage kType>
 __device__ float NumberOf(const std::byte* codes, const std::byte* scales, int i) {
@@ -28,6 +35,8 @@ __device__ float NumberOf(const std::byte* codes, const std::byte* scales, int i
     return reinterpret_cast<const float*>(codes)[i];
   } else if constexpr (kType == Storage::kBfloat16) {
     return __bfloat162float(reinterpret_cast<const __nv_bfloat16*>(codes)[i]);
+  } else if constexpr (kType == Storage::kFloat16) {
+    return __half2float(reinterpret_cast<const __half*>(codes)[i]);
   } else if constexpr (kType == Storage::kFloat8) {
     return Float8(static_cast<uint8_t>(codes[i])) * Scale(scales, 0);
   } else if constexpr (kType == Storage::kInt8) {
@@ -42,8 +51,10 @@ __device__ float NumberOf(const std::byte* codes, const std::byte* scales, int i
 }
 
 // Calls `call` with the type as a constant: of `call(std::integral_constant<Storage, type>)`.
-template <typename Call>
+// kFloat16: of rows of a cache in fp16, which stores nothing else, as no other cache stores that.
+template <bool kFloat16 = false, typename Call>
 __device__ auto WithType(Storage type, Call call) {
+  if constexpr (kFloat16) return call(std::integral_constant<Storage, Storage::kFloat16>());
   switch (type) {
     case Storage::kFloat32:
       return call(std::integral_constant<Storage, Storage::kFloat32>());
@@ -58,10 +69,10 @@ __device__ auto WithType(Storage type, Call call) {
   }
 }
 
-// Elements thread, thread + 32, ... of a row; 0 beyond its last one.
-template <int kElements>
+// Elements thread, thread + 32, ... of a row; 0 beyond its last one. kFloat16: see WithType.
+template <bool kFloat16 = false, int kElements>
 __device__ void LoadRow(const DeviceRows& rows, ConstRow row, float (&to)[kElements]) {
-  WithType(rows.type, [&](auto type) {
+  WithType<kFloat16>(rows.type, [&](auto type) {
     for (int e = 0; e < kElements; ++e) {
       const int i = e * 32 + threadIdx.x % 32;
       to[e] = i < rows.dims ? NumberOf<decltype(type)::value>(row.codes, row.scales, i) : 0;

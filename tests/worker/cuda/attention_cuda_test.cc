@@ -38,10 +38,11 @@ void PrintTo(const Stored& stored, std::ostream* out) {
   *out << StorageName(stored.own) << ' ' << stored.keys << '/' << stored.values;
 }
 
-// Of outputs. With bf16 the GPU rounds queries and weights, the CPU neither. Rotation differs in
-// the last bit, by which a code is now and then one step beside.
+// Of outputs. With bf16 or fp16 the GPU rounds queries and weights, the CPU neither. Rotation
+// differs in the last bit, by which a code is now and then one step beside.
 double Tolerance(const TwinsCase& c) {
   const bool fp32 = c.storage == Storage::kFloat32;
+  if (c.storage == Storage::kFloat16) return 2e-3;  // three bits more than bf16
   if (c.key_codes.empty() && c.value_codes.empty()) return fp32 ? 1e-5 : 1.2e-2;
   if (c.key_codes == "int4") return fp32 ? 2e-2 : 3e-2;
   return fp32 ? 4e-3 : 1.5e-2;
@@ -99,6 +100,13 @@ class AttentionCudaTest : public testing::TestWithParam<Stored> {
   std::mt19937_64 random_{42};
 };
 
+class AttentionCudaTestOfRange : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!cuda::HasDevice()) GTEST_SKIP() << "no CUDA device: GPU kernels are compiled, not run";
+  }
+};
+
 void ExpectDefinition(const TwinsCase& c, const Twins& twins, const SequenceRows& rows,
                       int64_t prompt_tokens, const std::vector<float>& out) {
   const int d = c.head_dim, columns = twins.columns();
@@ -140,6 +148,7 @@ void ExpectDefinition(const TwinsCase& c, const Twins& twins, const SequenceRows
       const bool codes = !c.key_codes.empty() || !c.value_codes.empty();
       ASSERT_LE(worst / largest, codes                            ? Tolerance(c)
                                  : c.storage == Storage::kFloat32 ? 2e-5
+                                 : c.storage == Storage::kFloat16 ? 1.5e-3
                                                                   : 8e-3)
           << Describe(c) << " head " << head << " query head " << g;
     }
@@ -316,8 +325,40 @@ TEST_P(AttentionCudaTest, WhatCannotBeIsRefusedWithTheNumbers) {
   EXPECT_TRUE(absl::IsInvalidArgument(AttentionCuda::Create(shape, cache, nullptr).status()));
 }
 
+// Beyond fp16's range keys become its largest number, as on CPUs. Queries are small where keys are
+// large, so that logits are not.
+TEST_F(AttentionCudaTestOfRange, LargeKeysSaturateInFloat16) {
+  std::mt19937_64 random(5);
+  for (const int head_dim : kHeadDims) {
+    TwinsCase c;
+    c.head_dim = head_dim;
+    c.storage = Storage::kFloat16;
+    Twins twins(c);
+    constexpr int kPositions = 130;
+    SequenceRows rows = twins.Rows(random, kPositions);
+    for (size_t at = 0; at < rows[0].size(); at += twins.columns()) {
+      float* const row = &rows[0][at];
+      for (int query = 0; query < c.heads * c.group; ++query) {
+        row[query * head_dim] *= 1e-5f;  // the pair that is rotated together
+        row[query * head_dim + head_dim / 2] *= 1e-5f;
+      }
+      for (int head = 0; head < c.heads; ++head) {
+        row[(c.heads * c.group + head) * head_dim] = at / twins.columns() % 2 == 0 ? 1e6f : -7e4f;
+      }
+    }
+    twins.Start(1, kPositions - 5);
+    for (int position = 0; position < kPositions;) {
+      const int count = position < kPositions - 5 ? 25 : 1;  // chunks of the prompt, then decode
+      twins.Run({ChunkAt(1, position, count)}, {&rows});
+      EXPECT_LE(twins.difference(), 5e-3) << Describe(c) << " at " << position;
+      position += count;
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Storages, AttentionCudaTest,
-                         testing::Values(Stored{Storage::kFloat32}, Stored{Storage::kBfloat16}));
+                         testing::Values(Stored{Storage::kFloat32}, Stored{Storage::kBfloat16},
+                                         Stored{Storage::kFloat16}));
 
 constexpr Storage kOwn16 = Storage::kBfloat16;
 INSTANTIATE_TEST_SUITE_P(Codes, AttentionCudaTest,

@@ -240,7 +240,7 @@ TestLane Batches::Lane(const DecodeShape& shape, const LaneRule& rule, int64_t l
   lane.values = Floats(length * shape.head_dim, shape.type);
   lane.q = Floats(int64_t{shape.group} * shape.head_dim, shape.type);
   if (shape.plain) return lane;
-  const Storage own = shape.type == ElementType::kFloat32 ? Storage::kFloat32 : Storage::kBfloat16;
+  const Storage own = StorageOf(shape.type);
   const auto dims = [&] {
     return Int(0, 1) == 0 ? shape.head_dim : 16 * Int(1, shape.head_dim / 16);
   };

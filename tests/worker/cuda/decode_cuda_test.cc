@@ -176,6 +176,10 @@ class DecodeCoded : public DecodeCuda {
         }
       }
     }
+    if (head_dim == 256) {  // what GPUs with less shared memory have for plain rows in fp16
+      shapes.push_back(
+          {ElementType::kFloat16, head_dim, group, false, Storage::kFloat16, Storage::kFloat16});
+    }
     return shapes;
   }
 };
@@ -240,6 +244,8 @@ TEST_F(DecodeCuda, UnknownShapesAreRefused) {
   EXPECT_EQ(PrepareDecode({ElementType::kBfloat16, 72, 4}), 0);
   EXPECT_EQ(PrepareDecode({ElementType::kBfloat16, 128, 17}), 0);
   EXPECT_EQ(PrepareDecode({ElementType::kFloat32, 128, 0}), 0);
+  EXPECT_EQ(PrepareDecode({ElementType::kFloat16, 128, 4, false, Storage::kInt8, Storage::kInt8}),
+            0);
   EXPECT_NE(LaunchDecode({}, nullptr), cudaSuccess);  // no CTA
 }
 

@@ -125,6 +125,8 @@ TEST_F(ScoresCuda, EqualTheCpus) {
       Compare(c, 2e-3);
       c.storage = Storage::kBfloat16;  // of sums over 150 rows; the GPU rounds queries
       Compare(c, 0.5);
+      c.storage = Storage::kFloat16;
+      Compare(c, 0.1);
     }
   }
 }

@@ -50,10 +50,11 @@ struct GraphCase {
   int workers = 1;
   Sums sums = Sums::kAuto;
   bool coded = false;
+  std::string kv_cache_dtype = "";  // empty: as dtype
 };
 void PrintTo(const GraphCase& c, std::ostream* out) {
-  *out << c.dtype << (c.coded ? " coded" : "") << ", workers: " << c.workers
-       << ", sums: " << static_cast<int>(c.sums);
+  *out << c.dtype << (c.coded ? " coded" : "") << ' ' << c.kv_cache_dtype
+       << ", workers: " << c.workers << ", sums: " << static_cast<int>(c.sums);
 }
 
 // Sequences of different lengths that start and end at different steps; tokens are chosen by the
@@ -66,6 +67,7 @@ class Steps {
     options.model_dir = SourceDir() / "models" / "needle-10m";
     options.plan = c.coded ? kCodedPlan : kPlan;
     options.dtype = c.dtype;
+    options.kv_cache_dtype = c.kv_cache_dtype;
     options.workers = c.workers;
     options.devices = devices;
     options.sums = c.sums;
@@ -159,7 +161,8 @@ TEST_P(StepGraphsOnGpus, ReplayedStepsGiveWhatLaunchedOnesGive) {
       worst = std::max(worst, std::abs(difference));
     }
   }
-  EXPECT_LE(worst, GetParam().dtype == "fp32" ? 1e-4 : 5e-2);
+  const bool fp32 = GetParam().dtype == "fp32" && GetParam().kv_cache_dtype.empty();
+  EXPECT_LE(worst, fp32 ? 1e-4 : 5e-2);
   RecordProperty("worst", std::to_string(worst));
   std::printf("largest difference of a logit: %g\n", worst);
 }
@@ -170,7 +173,10 @@ INSTANTIATE_TEST_SUITE_P(Cuda, StepGraphsOnGpus,
                                          GraphCase{"fp32", 2, Sums::kPush},
                                          GraphCase{"bf16", 2, Sums::kPush},
                                          GraphCase{"fp32", 1, Sums::kAuto, true},
-                                         GraphCase{"bf16", 1, Sums::kAuto, true}));
+                                         GraphCase{"bf16", 1, Sums::kAuto, true},
+                                         GraphCase{"fp32", 1, Sums::kAuto, false, "fp16"},
+                                         GraphCase{"bf16", 1, Sums::kAuto, false, "fp16"},
+                                         GraphCase{"bf16", 2, Sums::kPush, false, "fp16"}));
 
 }  // namespace
 }  // namespace headlong
