@@ -52,7 +52,8 @@ class WarpSoftmax {
   }
 
   __device__ void Score(uint32_t block, uint32_t live) {
-    ScoreRows(CodedKeys<KeyBlock>(block, key_dims_, thread_), live, q_, divisor_);
+    SetLive(live);
+    ScoreRows(CodedKeys<KeyBlock>(block, key_dims_, thread_), q_, divisor_);
   }
   __device__ void Add(uint32_t block) {
     AddRows(CodedValues<ValueBlock>(block, value_dims_, thread_));
@@ -89,6 +90,13 @@ class WarpSoftmax {
 
   using Queries = uint32_t[kColumns][kSteps][2];  // of query n * 8 + row, neighbours in pairs
   using OfColumns = float[kColumns][2];           // of queries n * 8 + pair and the next
+
+  // Bit r: row r of the block in hand is live.
+  __device__ void SetLive(uint32_t rows) {
+    for (int half = 0; half < 2; ++half) {
+      thread_.live[half] = (rows >> (thread_.row + half * 8) & 1) != 0;
+    }
+  }
 
   // As they are, in bf16.
   __device__ void LoadQueries(const DecodeAttention& decode, const DecodeLane& lane) {
@@ -136,8 +144,7 @@ class WarpSoftmax {
 
   // s_ of a block; query_scales: of the logits of each query.
   template <typename Keys>
-  __device__ void ScoreRows(const Keys& keys, uint32_t live, const Queries& q,
-                            const OfColumns& query_scales) {
+  __device__ void ScoreRows(const Keys& keys, const Queries& q, const OfColumns& query_scales) {
     using Scales = decltype(keys.scales);
     float logits[kColumns][2][4] = {};  // two chains of sums
 #pragma unroll
@@ -160,8 +167,6 @@ class WarpSoftmax {
         }
       }
     }
-    low_ = (live >> thread_.row & 1) != 0;
-    high_ = (live >> (thread_.row + 8) & 1) != 0;
     const float low = Scales::kByRow ? keys.scales.Of(0, 0) : 1;
     const float high = Scales::kByRow ? keys.scales.Of(1, 0) : 1;
 #pragma unroll
@@ -169,8 +174,7 @@ class WarpSoftmax {
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         const float logit = (logits[n][0][j] + logits[n][1][j]) * query_scales[n][j % 2];
-        const bool is_live = j < 2 ? low_ : high_;
-        s_[n][j] = is_live ? logit * (j < 2 ? low : high) : kMinusInfinity;
+        s_[n][j] = thread_.live[j / 2] ? logit * (j < 2 ? low : high) : kMinusInfinity;
       }
     }
   }
@@ -180,9 +184,8 @@ class WarpSoftmax {
     float rescale[2];
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
-      const float low = low_ ? s_[n][j] + logs[0] : kMinusInfinity;
-      const float high = high_ ? s_[n][j + 2] + logs[1] : kMinusInfinity;
-      const float peak = fmaxf(peak_[n][j], OverRows(fmaxf(low, high), fmaxf));
+      const float most = fmaxf(s_[n][j] + logs[0], s_[n][j + 2] + logs[1]);
+      const float peak = fmaxf(peak_[n][j], OverRows(most, fmaxf));
       const float finite_peak = peak == kMinusInfinity ? 0 : peak;
       rescale[j] = Exp2(peak_[n][j] - finite_peak);
       peak_[n][j] = peak;
@@ -208,9 +211,7 @@ class WarpSoftmax {
 #pragma unroll
     for (int g = 0; g < kGroups; ++g) {
       if (g == 0 || Scales::kByGroup) {
-        // Of rows that are not live scales may be anything.
-        const float low = low_ ? values.scales.Of(0, g) : 0;
-        const float high = high_ ? values.scales.Of(1, g) : 0;
+        const float low = values.scales.Of(0, g), high = values.scales.Of(1, g);
 #pragma unroll
         for (int n = 0; n < kColumns; ++n) {
           weights[n][0] = Transpose(Element::Pack(s_[n][0] * low, s_[n][1] * low));
@@ -240,8 +241,8 @@ class WarpSoftmax {
     for (int first = lane.sink_begin + threadIdx.x / 32 * kBlock; first < lane.sink_end;
          first += kDecodeTile) {
       const int count = min(lane.sink_end - first, kBlock);
-      ScoreRows(PlainKeys({keys, first, lane.sink_end, key_dims_}, thread_), (1u << count) - 1, q_,
-                scales);
+      SetLive((1u << count) - 1);
+      ScoreRows(PlainKeys({keys, first, lane.sink_end, key_dims_}, thread_), q_, scales);
       AddRows(PlainValues<ValueBlock::kType>({values, first, lane.sink_end, value_dims_}, thread_));
     }
 #pragma unroll
@@ -282,10 +283,9 @@ class WarpSoftmax {
     }
   }
 
-  const MmaThread thread_;
+  MmaThread thread_;
   int key_dims_, value_dims_;
   float scale_;
-  bool low_, high_;  // rows of the block in hand that are live
   Queries q_;
   OfColumns divisor_;     // of q_, times scale_
   float s_[kColumns][4];  // of the block in hand: logits in base 2, then weights

@@ -6,46 +6,9 @@
 #pragma once
 
 #include "worker/kernels/decode_coded_blocks.cuh"
+#include "worker/kernels/decode_scales.cuh"
 
 namespace headlong::cuda {
-
-// Scales of the rows `row` and `row + 8` of a block. Those of groups that the lane has not are 0.
-template <typename Block>
-struct BlockScales {
-  static constexpr bool kByGroup = Block::kInt4;
-  static constexpr bool kByRow = !Block::kInt4;
-  using Element = Float16Element;  // of the rows as operands
-
-  float of[2][Block::kScales];  // [row, row + 8][group, or 0]
-
-  __device__ BlockScales(uint32_t block, int dims, const MmaThread& thread) {
-    const int count = Block::Scales(dims);
-    const uint32_t from = block + Block::kCodeBytes + thread.row * count * 2;
-    for (int half = 0; half < 2; ++half) {
-      const uint32_t row = from + half * 16 * count;
-      if (Block::kScales % 2 == 0 && count == Block::kScales) {
-#pragma unroll
-        for (int i = 0; i < Block::kScales / 2; ++i) {
-          const uint32_t two = LoadWord(row + i * 4);
-          of[half][2 * i] = __uint_as_float(two << 16);
-          of[half][2 * i + 1] = __uint_as_float(two & 0xffff0000u);
-        }
-      } else {
-#pragma unroll
-        for (int i = 0; i < Block::kScales; ++i) {
-          of[half][i] = i < count ? __uint_as_float(LoadHalf(row + i * 2) << 16) : 0;
-        }
-      }
-    }
-  }
-  __device__ float Of(int half, int group) const { return of[half][kByGroup ? group : 0]; }
-  // log2 of the greatest one of a row; 2^-60 where all are less.
-  __device__ float Log(int half) const {
-    float most = 0x1p-60f;
-    for (const float scale : of[half]) most = fmaxf(most, scale);
-    return Log2(most);
-  }
-};
 
 // Keys of a block as the first operand of products over head_dim.
 template <typename Block>

@@ -18,11 +18,12 @@ struct ItemList {
   }
 };
 
-// By all threads of a CTA.
+// By all threads of a CTA; past the L1, whatever that may hold of the step before.
 __device__ inline void StageItems(const ItemList& items, std::byte* shared) {
   constexpr int kWords = sizeof(DecodeItem) / 8;
   for (int i = threadIdx.x; i < min(items.count, kStagedItems) * kWords; i += kDecodeThreads) {
-    reinterpret_cast<int64_t*>(shared)[i] = reinterpret_cast<const int64_t*>(items.all)[i];
+    reinterpret_cast<long long*>(shared)[i] =
+        __ldcg(reinterpret_cast<const long long*>(items.all) + i);
   }
 }
 

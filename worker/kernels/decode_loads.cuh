@@ -3,76 +3,11 @@
 // into the next. Each warp has a ring of its own and waits for nobody.
 #pragma once
 
+#include "worker/kernels/decode_copies.cuh"
 #include "worker/kernels/decode_items.cuh"
 #include "worker/kernels/decode_rows.h"
 
 namespace headlong::cuda {
-
-// The L2's policy for what is read once: it goes first. Known to be the same in all threads, so
-// that it costs no instruction (the constant is what createpolicy makes of these words).
-__device__ inline uint64_t ReadOnce() {
-#if __CUDA_ARCH__ >= 900
-  return 0x12f0000000000000;
-#else
-  uint64_t policy;
-  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
-  return policy;
-#endif
-}
-
-__device__ inline void CopyQuad(uint32_t to, const std::byte* from, uint64_t policy) {
-  asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
-               "l"(policy)
-               : "memory");
-}
-// What is not live becomes zeros. Of few blocks, and without a policy: with a constant one, beside
-// an address that a loop moves, ptxas 13.0 makes an instruction that does not exist.
-__device__ inline void CopyQuadIf(bool live, uint32_t to, const std::byte* from) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
-               "r"(live ? 16 : 0)
-               : "memory");
-}
-
-// Blocks of rows of kHeadDim 16-bit floats.
-template <int kHeadDim>
-class PlainBlocks {
- public:
-  static constexpr int kQuads = kHeadDim / 8;  // of 16 bytes in a row
-  using Rows = SharedRows<kQuads>;
-  static constexpr int kBytes = kBlock * Rows::kRowBytes;
-
-  __device__ void Enter(const DecodeLane& lane) {
-    pages_ = lane.pages + threadIdx.x % 32 * 16;
-    page_stride_ = lane.page_stride;
-    value_bytes_ = kHeadDim * 2 << lane.page_shift;
-  }
-  __device__ void Find(int page, int row) {
-    from_ = pages_ + page * page_stride_ + row * (kHeadDim * 2);
-  }
-  __device__ void Copy(bool values, uint32_t live, uint32_t to, uint64_t policy) const {
-    constexpr int kCopies = kBlock * kQuads / 32;  // of a thread
-    const int thread = threadIdx.x % 32;
-    const std::byte* from = values ? from_ + value_bytes_ : from_;
-    if (live == kAllRows) {  // as a rule
-#pragma unroll
-      for (int i = 0; i < kCopies; ++i) {
-        CopyQuad(Rows::Copied(to, i, thread), from + i * 512, policy);
-      }
-      return;
-    }
-#pragma unroll 1
-    for (int i = 0; i < kCopies; ++i) {
-      const bool is_live = (live >> (i * 32 + thread) / kQuads & 1) != 0;
-      CopyQuadIf(is_live, Rows::Copied(to, i, thread), from + i * 512);
-    }
-  }
-
- private:
-  const std::byte* pages_;
-  int64_t page_stride_;
-  int value_bytes_;  // from keys of a page to its values
-  const std::byte* from_;
-};
 
 // Blocks: kBytes, at most, of a block in shared memory, a multiple of kLineBytes. Enter: what
 // follows is of this lane; Find: a block that begins at this row of the page; Copy: brings its keys

@@ -6,6 +6,7 @@
 // of 16 tokens of an item; the four softmax states are merged at the item's end.
 #include "worker/kernels/decode_element.cuh"
 #include "worker/kernels/decode_kernel.cuh"
+#include "worker/kernels/decode_plain_blocks.cuh"
 
 namespace headlong::cuda {
 namespace {

@@ -240,6 +240,48 @@ TEST_F(DecodeCoded, RowsOfZerosAndLanesWithoutTokens) {
   }
 }
 
+// Operands of the matrix units are fp16, whose numbers end at 65504 and 2^-24.
+TEST_F(DecodeCoded, QueriesOfAnySize) {
+  Batches batches(14);
+  for (const DecodeShape& shape : Shapes(128, 4)) {
+    for (const float size : {1e-20f, 1e-5f, 1e6f, 1e20f}) {
+      TestBatch batch = batches.Make(shape, 3, 500);
+      for (TestLane& lane : batch.lanes) {
+        for (float& x : lane.q) x = Rounded(x * size, shape.type);
+      }
+      batch.scale /= size;
+      EXPECT_EQ(Difference(Reference(batch), RunDecode(batch, 0), shape.type), "")
+          << Describe(batch, 0) << " size " << size;
+    }
+  }
+}
+
+TEST_F(DecodeCoded, SmallValuesBesideTokensThatWeighMore) {
+  constexpr float kSize = 1e-7f;
+  Batches batches(15);
+  for (const DecodeShape& shape : Shapes(128, 4)) {
+    if (!IsCoded(shape.values)) continue;
+    TestBatch batch;
+    batch.shape = shape;
+    batch.scale = 0.1f;
+    batch.lanes.push_back(batches.Lane(shape, FullRule(), 900));
+    TestLane& lane = batch.lanes[0];
+    for (float& x : lane.raw_values) x *= kSize;
+    for (int i = 0; i < shape.head_dim; ++i) {  // weighs most, and has no value
+      lane.raw_keys[300 * shape.head_dim + i] = lane.q[i] * 4;
+      lane.raw_values[300 * shape.head_dim + i] = 0;
+    }
+    Batches::Store(shape, lane);
+    DecodeResult expected = Reference(batch), got = RunDecode(batch, 3);
+    double most = 0;
+    for (const double x : expected.out) most = std::max(most, std::abs(x));
+    for (std::vector<double>* out : {&expected.out, &got.out}) {
+      for (double& x : *out) x /= most;
+    }
+    EXPECT_EQ(Difference(expected, got, shape.type), "") << Describe(batch, 3);
+  }
+}
+
 TEST_F(DecodeCuda, UnknownShapesAreRefused) {
   EXPECT_EQ(PrepareDecode({ElementType::kBfloat16, 72, 4}), 0);
   EXPECT_EQ(PrepareDecode({ElementType::kBfloat16, 128, 17}), 0);
