@@ -74,6 +74,13 @@ struct Batch {
   }
 };
 
+// How the calls of a batch are to be made. What rows behind the batch's own hold is of no meaning.
+struct BatchCalls {
+  int rows = 0;           // of every call: at least the batch's
+  int samples = 0;        // rows of GatherSampled, and of what follows it
+  bool replayed = false;  // all of them are under way already, out of a graph: make none
+};
+
 // What a step sampled.
 struct LastSamples {
   std::vector<uint64_t> ids;     // of the sequences, in order

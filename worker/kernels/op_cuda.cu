@@ -1,11 +1,10 @@
 // Every kernel here moves each of its bytes once: it is bound by memory, or by its launch where
 // rows are few. Sums are fp32.
-#include <cuda_bf16.h>
-
 #include <algorithm>
 
 #include "worker/kernels/launch.cuh"
 #include "worker/kernels/op_cuda.h"
+#include "worker/kernels/row_numbers.cuh"
 
 namespace headlong::cuda {
 namespace {
@@ -15,10 +14,6 @@ constexpr int kMaxBlocks = 132 * 16;
 
 int BlocksFor(int64_t work) {
   return static_cast<int>(std::clamp<int64_t>((work + kThreads - 1) / kThreads, 1, kMaxBlocks));
-}
-
-__device__ uint16_t RoundOne(float value) {
-  return __bfloat16_as_ushort(__float2bfloat16_rn(value));
 }
 
 __device__ float WarpSum(float value) {
@@ -121,8 +116,7 @@ __global__ void SiluMulKernel(SiluMulCall call) {
     float value = 0;
     if (column < call.columns) {
       const float* pair = call.gate_up + row * 2 * call.columns + column;
-      const float gate = pair[0];
-      value = gate / (1.0f + expf(-gate)) * pair[call.columns];
+      value = SiluTimes(pair[0], pair[call.columns]);
       call.out[row * call.columns + column] = value;
     }
     if (call.rounded.rows != nullptr) call.rounded.rows[i] = RoundOne(value);
