@@ -201,9 +201,10 @@ __device__ void CopyRow(const DeviceRows& rows, RowPlace from, RowPlace to) {
 // A warp per row.
 __global__ void __launch_bounds__(kThreads) KeepRows(LayerLanes lanes, const BlockJob* jobs) {
   const BlockJob job = jobs[blockIdx.x];
-  if (job.chunk == kNoChunk) return;
+  if (job.chunk == kNoChunk) return WaitForStream();
   const Lane lane = LaneOf(lanes, job.chunk, blockIdx.y);
   const ChunkLanes& chunk = lane.chunk;
+  WaitForStream();
   for (int i = threadIdx.x / 32; i < kBlockRows * 2; i += kWarps) {
     const int p = job.block * kBlockRows + i / 2;
     const bool value = i % 2 != 0;
@@ -255,8 +256,8 @@ cudaError_t LaunchFold(const LayerLanes& lanes, const FoldJobs& jobs, cudaStream
 cudaError_t LaunchKeep(const LayerLanes& lanes, const BlockJob* jobs, int count,
                        cudaStream_t stream) {
   if (count == 0) return cudaSuccess;
-  KeepRows<<<dim3(count, lanes.heads), kThreads, 0, stream>>>(lanes, jobs);
-  return cudaGetLastError();
+  Launch(KeepRows, {count, kThreads, 0, lanes.heads}, stream, lanes, jobs);
+  return cudaSuccess;
 }
 
 }  // namespace headlong::cuda

@@ -6,7 +6,7 @@
 // inputs in a row of 16 bytes, for its two rows of weights and its row of x, and feeds them to two
 // mma. So every load is 16 bytes wide, 64 contiguous bytes per row and warp. What a chunk's weights
 // were in is loaded again as soon as they are multiplied, also across the border of two tiles: of
-// every thread eight loads of 16 bytes are always under way.
+// every thread eight loads of 16 bytes are always under way. Bytes: outputs * pitch * 2.
 #include <algorithm>
 
 #include "worker/kernels/few_rows_cuda.h"
@@ -23,7 +23,6 @@ constexpr int kOutputs = 16;                   // of a tile
 constexpr int kChunk = 32;                     // inputs of a warp's pair of mma
 constexpr int kChunksAtOnce = 4;               // of a warp
 constexpr int kStep = kWarps * kChunksAtOnce;  // chunks of a block
-constexpr int kAhead = 4096;                   // bytes of the next weights that a thread asks for
 
 using Parts = float[kWarps][kOutputs * kFewRows];
 
@@ -124,6 +123,7 @@ __device__ void Stage(const FewRowsProduct& p, uint16_t* to) {
 // One of kChunksAtOnce parts of what the next product reads first. All blocks take part.
 __device__ void FetchNext(const FewRowsProduct& p, int part) {
 #if __CUDA_ARCH__ >= 900
+  constexpr int kAhead = 4096;  // bytes that a thread asks for at once
   const int64_t threads = int64_t{gridDim.x} * kThreads * kChunksAtOnce;
   const int64_t thread = (int64_t{threadIdx.x} * kChunksAtOnce + part) * gridDim.x + blockIdx.x;
   for (int64_t at = thread * kAhead; at < p.next_bytes; at += threads * kAhead) {
