@@ -256,7 +256,7 @@ cudaError_t LaunchFold(const LayerLanes& lanes, const FoldJobs& jobs, cudaStream
 cudaError_t LaunchKeep(const LayerLanes& lanes, const BlockJob* jobs, int count,
                        cudaStream_t stream) {
   if (count == 0) return cudaSuccess;
-  Launch(KeepRows, {count, kThreads, 0, lanes.heads}, stream, lanes, jobs);
+  Launch(KeepRows, {count, kThreads, lanes.heads}, stream, lanes, jobs);
   return cudaSuccess;
 }
 

@@ -4,10 +4,12 @@
 //
 // The order of the inputs within a product is free as long as A and B agree: a thread takes eight
 // inputs in a row of 16 bytes, for its two rows of weights and its row of x, and feeds them to two
-// mma. So every load is 16 bytes wide, 64 contiguous bytes per row and warp. What a chunk's weights
-// were in is loaded again as soon as they are multiplied, also across the border of two tiles: of
-// every thread eight loads of 16 bytes are always under way. Bytes: outputs * pitch * 2.
+// mma. So every load is 16 bytes wide, 64 contiguous bytes per row and warp. Weights come through
+// shared memory, each thread's in places of its own: registers would have to be waited for all at
+// once. A place is loaded again as soon as it is multiplied, also across the border of two tiles,
+// so that of every thread eight loads are always under way. Bytes: outputs * pitch * 2.
 #include <algorithm>
+#include <type_traits>
 
 #include "worker/kernels/few_rows_cuda.h"
 #include "worker/kernels/launch.cuh"
@@ -18,7 +20,7 @@ namespace {
 
 constexpr int kWarps = 8;
 constexpr int kThreads = 32 * kWarps;
-constexpr int kBlocks = 3;                     // on a multiprocessor at once
+constexpr int kBlocks = 3;                     // most on a multiprocessor at once
 constexpr int kOutputs = 16;                   // of a tile
 constexpr int kChunk = 32;                     // inputs of a warp's pair of mma
 constexpr int kChunksAtOnce = 4;               // of a warp
@@ -26,22 +28,15 @@ constexpr int kStep = kWarps * kChunksAtOnce;  // chunks of a block
 
 using Parts = float[kWarps][kOutputs * kFewRows];
 
-// Weights are read once: they must not push x out of the L1 cache. Zeros where not `there`.
-__device__ uint4 LoadOnce(const uint16_t* from, bool there) {
-  uint4 value;
-  asm volatile(
-      "{\n"
-      "  .reg .pred there;\n"
-      "  setp.ne.s32 there, %5, 0;\n"
-      "  mov.b32 %0, 0;\n"
-      "  mov.b32 %1, 0;\n"
-      "  mov.b32 %2, 0;\n"
-      "  mov.b32 %3, 0;\n"
-      "  @there ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4];\n"
-      "}\n"
-      : "=&r"(value.x), "=&r"(value.y), "=&r"(value.z), "=&r"(value.w)
-      : "l"(from), "r"(static_cast<int>(there)));
-  return value;
+// Of a chunk each thread's two rows of weights, eight apart in the tile.
+using Ring = uint4[kWarps][kChunksAtOnce][2][32];
+
+// Zeros where not `there`.
+__device__ void Copy(uint4* to, const uint16_t* from, bool there) {
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(
+                   static_cast<uint32_t>(__cvta_generic_to_shared(to))),
+               "l"(from), "r"(there ? 16 : 0)
+               : "memory");
 }
 
 __device__ void MultiplyAdd(float (&sum)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
@@ -77,8 +72,13 @@ class Cursor {
   __device__ bool there() const { return tile_ < Tiles<kGated>(p_); }
   __device__ bool Has(int i) const { return there() && chunk_ + i < p_.pitch / kChunk; }
   __device__ int chunk() const { return chunk_; }
-  __device__ uint4 Low(int i) const { return LoadOnce(low_ + i * kChunk, Has(i)); }
-  __device__ uint4 High(int i) const { return LoadOnce(high_ + i * kChunk, Has(i)); }
+  // Starts loads of both rows.
+  __device__ void Load(int i, Ring& ring) const {
+    auto& place = ring[threadIdx.x / 32][i];
+    Copy(&place[0][threadIdx.x % 32], low_ + i * kChunk, Has(i));
+    Copy(&place[1][threadIdx.x % 32], high_ + i * kChunk, Has(i));
+    asm volatile("cp.async.commit_group;" ::: "memory");
+  }
 
   __device__ void Advance() {
     chunk_ += kStep;
@@ -108,17 +108,25 @@ class Cursor {
   int tile_, chunk_;
 };
 
-// x, rounded, into shared memory. By all threads of a block.
-__device__ void Stage(const FewRowsProduct& p, uint16_t* to) {
-  const int quads = p.rows * p.pitch / 4;
-#pragma unroll 4
-  for (int i = threadIdx.x; i < quads; i += kThreads) {
-    const float4 x = reinterpret_cast<const float4*>(p.floats)[i];
-    reinterpret_cast<ushort4*>(to)[i] = {RoundOne(x.x), RoundOne(x.y), RoundOne(x.z),
-                                         RoundOne(x.w)};
+// Eight inputs of a row of x in bf16, as they are in memory or rounded.
+struct Rounded {
+  uint4 eight;
+  __device__ explicit Rounded(const uint16_t* from)
+      : eight(*reinterpret_cast<const uint4*>(from)) {}
+  __device__ Rounded() : eight{} {}
+  __device__ uint4 Eight() const { return eight; }
+};
+struct Floats {
+  float4 low, high;
+  __device__ explicit Floats(const float* from)
+      : low(reinterpret_cast<const float4*>(from)[0]),
+        high(reinterpret_cast<const float4*>(from)[1]) {}
+  __device__ Floats() : low{}, high{} {}
+  __device__ uint4 Eight() const {
+    return {RoundTwo(low.x, low.y), RoundTwo(low.z, low.w), RoundTwo(high.x, high.y),
+            RoundTwo(high.z, high.w)};
   }
-  __syncthreads();
-}
+};
 
 // One of kChunksAtOnce parts of what the next product reads first. All blocks take part.
 __device__ void FetchNext(const FewRowsProduct& p, int part) {
@@ -155,27 +163,25 @@ __device__ void StoreTile(const FewRowsProduct& p, int tile, const Parts& parts)
   if (output < p.outputs) p.y[int64_t{x_row} * p.outputs + output] = y;
 }
 
-template <bool kGated, bool kFloats>
+template <bool kGated, typename X>
 __global__ void __launch_bounds__(kThreads, kBlocks) FewRowsKernel(FewRowsProduct p) {
+  __shared__ __align__(16) Ring ring;
   __shared__ Parts parts[2];  // of a tile, while others still read those of the tile before
-  extern __shared__ __align__(16) uint16_t staged[];
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   Cursor<kGated> cursor(p);
-  uint4 low[kChunksAtOnce], high[kChunksAtOnce], x[kChunksAtOnce];
 #pragma unroll
-  for (int i = 0; i < kChunksAtOnce; ++i) {  // of no kernel before: while those end
-    low[i] = cursor.Low(i);
-    high[i] = cursor.High(i);
-  }
+  for (int i = 0; i < kChunksAtOnce; ++i) cursor.Load(i, ring);  // while the kernels before end
   LetNextBegin();
   WaitForStream();
-  if constexpr (kFloats) Stage(p, staged);
-  const uint16_t* const rows =
-      (kFloats ? staged : p.x) + int64_t{lane / 4} * p.pitch + lane % 4 * 8;
   const auto load_x = [&](int i) {
-    const bool there = lane / 4 < p.rows && cursor.Has(i);
-    return there ? *reinterpret_cast<const uint4*>(rows + (cursor.chunk() + i) * kChunk) : uint4{};
+    if (lane / 4 >= p.rows || !cursor.Has(i)) return X();
+    const int at = lane / 4 * p.pitch + (cursor.chunk() + i) * kChunk + lane % 4 * 8;
+    if constexpr (std::is_same_v<X, Floats>)
+      return X(p.floats + at);
+    else
+      return X(p.x + at);
   };
+  X x[kChunksAtOnce];
 #pragma unroll
   for (int i = 0; i < kChunksAtOnce; ++i) x[i] = load_x(i);
   int which = 0;
@@ -186,9 +192,9 @@ __global__ void __launch_bounds__(kThreads, kBlocks) FewRowsKernel(FewRowsProduc
 #pragma unroll
       for (int i = 0; i < kChunksAtOnce; ++i) {
         if (!cursor.there()) FetchNext(p, i);  // all own loads are under way
-        AddChunk(sum[i % 2], low[i], high[i], x[i]);
-        low[i] = cursor.Low(i);
-        high[i] = cursor.High(i);
+        asm volatile("cp.async.wait_group %0;" ::"n"(kChunksAtOnce - 1) : "memory");
+        AddChunk(sum[i % 2], ring[warp][i][0][lane], ring[warp][i][1][lane], x[i].Eight());
+        cursor.Load(i, ring);
         x[i] = load_x(i);
       }
     }
@@ -215,23 +221,27 @@ int Multiprocessors() {
   return count;
 }
 
+// That run at once.
+int Blocks() {
+  constexpr int kKibibytes = (sizeof(Ring) + 2 * sizeof(Parts)) / 1024 + 1;  // of one
+  return std::min(kBlocks, SharedKibibytes(CodeVersion()) / kKibibytes) * Multiprocessors();
+}
+
 // All blocks run at once and have as many tiles, or one less: they end together.
-template <bool kGated, bool kFloats>
+template <bool kGated, typename X>
 void Run(const FewRowsProduct& product, cudaStream_t stream) {
-  const int tiles = Tiles<kGated>(product), blocks = kBlocks * Multiprocessors();
+  const int tiles = Tiles<kGated>(product), blocks = Blocks();
   const int most = (tiles + blocks - 1) / blocks;  // of a block
-  const int staged = kFloats ? product.rows * product.pitch * 2 : 0;
-  Launch(FewRowsKernel<kGated, kFloats>, {(tiles + most - 1) / most, kThreads, staged}, stream,
-         product);
+  Launch(FewRowsKernel<kGated, X>, {(tiles + most - 1) / most, kThreads}, stream, product);
 }
 
 }  // namespace
 
 void RunFewRows(const FewRowsProduct& product, cudaStream_t stream) {
   if (product.outputs == 0 || product.rows == 0) return;
-  if (product.gated.rows != nullptr) return Run<true, false>(product, stream);
-  if (product.floats != nullptr) return Run<false, true>(product, stream);
-  Run<false, false>(product, stream);
+  if (product.gated.rows != nullptr) return Run<true, Rounded>(product, stream);
+  if (product.floats != nullptr) return Run<false, Floats>(product, stream);
+  Run<false, Rounded>(product, stream);
 }
 
 }  // namespace headlong::cuda

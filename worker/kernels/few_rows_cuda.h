@@ -12,7 +12,7 @@ namespace headlong::cuda {
 
 inline constexpr int kFewRows = 8;           // most rows of x
 inline constexpr int kPitchStep = 32;        // elements: rows of W and x are padded to multiples
-inline constexpr int kMostFloats = 1 << 14;  // of x in fp32: shared memory holds it in bf16
+inline constexpr int kMostFloats = 1 << 14;  // of x in fp32: each tile reads them
 
 struct FewRowsProduct {
   const uint16_t* weights = nullptr;  // [outputs][pitch] bf16, zeros from the last input on

@@ -37,8 +37,7 @@ inline int OverlapIfAny(cudaLaunchAttribute& attribute) {
 
 struct Grid {
   int64_t blocks = 1;
-  int threads = 1;       // of a block
-  int shared_bytes = 0;  // dynamic, at most 48 KiB less what the kernel has besides
+  int threads = 1;  // of a block
   int blocks_y = 1;
 };
 
@@ -49,7 +48,6 @@ void Launch(void (*kernel)(Parameters...), Grid grid, cudaStream_t stream,
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(static_cast<unsigned>(grid.blocks), static_cast<unsigned>(grid.blocks_y));
   config.blockDim = dim3(static_cast<unsigned>(grid.threads));
-  config.dynamicSmemBytes = static_cast<size_t>(grid.shared_bytes);
   config.stream = stream;
   config.attrs = &overlap;
   config.numAttrs = OverlapIfAny(overlap);
