@@ -166,6 +166,26 @@ __device__ float Widen(uint16_t value) {
   return __uint_as_float(static_cast<uint32_t>(value) << 16);
 }
 
+// out[i] = from(i), by all threads of a block. Loads come before the stores that they might follow.
+template <typename From>
+__device__ void CopyNumbers(From from, int count, float* out) {
+  constexpr int kAtOnce = 16;
+  const int step = static_cast<int>(blockDim.x);
+  for (int first = threadIdx.x; first < count; first += kAtOnce * step) {
+    float kept[kAtOnce];
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) {
+      const int i = first + k * step;
+      kept[k] = i < count ? from(i) : 0.0f;
+    }
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) {
+      const int i = first + k * step;
+      if (i < count) out[i] = kept[k];
+    }
+  }
+}
+
 // One block per row.
 template <typename Element>
 __global__ void EmbedKernel(EmbedCall call) {
@@ -175,7 +195,7 @@ __global__ void EmbedKernel(EmbedCall call) {
   const bool held = index >= 0 && index < call.table_rows;
   const Element* row = static_cast<const Element*>(call.table) + (held ? index : 0) * call.columns;
   float* out = call.out + int64_t{blockIdx.x} * call.columns;
-  for (int i = threadIdx.x; i < call.columns; i += blockDim.x) out[i] = held ? Widen(row[i]) : 0;
+  CopyNumbers([&](int i) { return held ? Widen(row[i]) : 0.0f; }, call.columns, out);
 }
 
 // One block per row.
@@ -184,7 +204,7 @@ __global__ void GatherRowsKernel(GatherRowsCall call) {
   WaitForStream();
   const float* row = call.x + int64_t{call.indices[blockIdx.x]} * call.columns;
   float* out = call.out + int64_t{blockIdx.x} * call.columns;
-  for (int i = threadIdx.x; i < call.columns; i += blockDim.x) out[i] = row[i];
+  CopyNumbers([&](int i) { return row[i]; }, call.columns, out);
 }
 
 constexpr int kBestThreads = 1024;
