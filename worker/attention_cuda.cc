@@ -28,7 +28,11 @@ struct LayerDecode {
   const int32_t* cta_items = nullptr;
   const DecodeMerge* merges = nullptr;
   int merge_count = 0;
+  uint64_t merge_bit = 0;  // of Launches::merges
 };
+
+// Those that come late share a bit: graphs are for few kinds of steps.
+uint64_t MergeBit(int decode) { return uint64_t{1} << std::min(decode, 63); }
 
 // Layers whose heads have the same classes and the same window: their decode rows are cut alike.
 // The items made on the host are the first one's.
@@ -82,9 +86,10 @@ struct AttentionCuda::State {
     Upload::Room<DecodeMerge> merges;
   };
   std::vector<std::vector<DecodeRoom>> rooms;  // [kind], as its decodes
+  int decode_count = 0;                        // of all kinds
   std::vector<cuda::MovedItems> moved;
   cuda::MoveItems moves;
-  bool merges = false;  // some lane is cut
+  uint64_t merges = 0;  // as in Launches
   const int32_t* positions = nullptr;
   const int32_t* row_chunks = nullptr;
   const int32_t* page_ids = nullptr;
@@ -149,7 +154,7 @@ void AttentionCuda::State::ReserveDecode(int rows, LayerKind& kind) {
     room.cta_items = upload.Reserve<int32_t>(ctas + 1);
     room.merges = upload.Reserve<DecodeMerge>(MaxDecodeMerges(lanes, ctas));
     kind.decodes.push_back({launch, room.items.device, room.cta_items.device, room.merges.device,
-                            MaxDecodeMerges(lanes, ctas)});
+                            MaxDecodeMerges(lanes, ctas), MergeBit(decode_count++)});
   }
 }
 
@@ -182,6 +187,7 @@ void AttentionCuda::State::PlanMoves(int rows) {
 // page ids, whose number varies most, come last.
 void AttentionCuda::State::PlanDecodeRows(int rows) {
   rooms.clear();
+  decode_count = 0;
   for (LayerKind& kind : kinds) ReserveDecode(rows, kind);
   PlanMoves(rows);
   page_ids = upload.Put<int32_t>(step.page_ids);
@@ -195,7 +201,7 @@ void AttentionCuda::State::PlanDecodeRows(int rows) {
       std::ranges::copy(plan.cta_items, rooms[i][k].cta_items.host);
       const auto end = std::ranges::copy(plan.merges, rooms[i][k].merges.host).out;
       std::fill(end, rooms[i][k].merges.host + decode.merge_count, DecodeMerge{});
-      merges |= !plan.merges.empty();
+      if (!plan.merges.empty()) merges |= decode.merge_bit;
     }
   }
 }
@@ -231,7 +237,7 @@ void AttentionCuda::State::AttendDecodeRows(int layer, float* out) const {
     decode.cta_items = work.cta_items;
     decode.ctas = memory.kernels.decode_ctas[work.launch];
     decode.merges = work.merges;
-    decode.merge_count = merges ? work.merge_count : 0;
+    decode.merge_count = (merges & work.merge_bit) != 0 ? work.merge_count : 0;
     CheckCuda(cuda::LaunchDecode(decode, stream), "attention of decode rows");
   }
 }
@@ -306,7 +312,7 @@ AttentionCuda::OnDevice AttentionCuda::BeginBatch(const Batch& batch, const Lane
   state.folds.chunks = state.upload.Put<int32_t>(step.summed);
   state.folds.chunk_count = static_cast<int32_t>(step.summed.size());
   state.moves.layer_count = 0;
-  state.merges = false;
+  state.merges = 0;
   if (step.decode_rows.empty()) {
     state.page_ids = state.upload.Put<int32_t>(step.page_ids);
   } else {

@@ -37,7 +37,7 @@ class AttentionCuda {
     int rows = 0;   // that the lists have room for
     int folds = 0;  // jobs
     int keeps = 0;
-    bool merges = false;
+    uint64_t merges = 0;  // bits of kinds of layers and their launches: some lane is cut
     Wanted wanted = Wanted::kLogits;
     auto operator<=>(const Launches&) const = default;
   };

@@ -30,6 +30,12 @@ void Backend::AddRmsNorm(Activations x, Activations y, const DeviceVector& weigh
   RmsNorm(x, weight, eps, rows, out);
 }
 
+void Backend::MatMulSiluMul(DeviceMatrix& weights, Activations x, int rows, Activations gate_up,
+                            int columns, Activations out) {
+  MatMul(weights, x, rows, gate_up);
+  SiluMul(gate_up, rows, columns, out);
+}
+
 void Backend::ReadFloats(Activations x, int64_t count, float* out) {
   std::copy_n(static_cast<const float*>(x.data), count, out);
 }

@@ -71,6 +71,11 @@ class Backend {
   virtual void Center(Activations x, int rows, int columns, Activations out) = 0;  // x - mean(x)
   // y = x W^T; zeros where W has no inputs.   x: [rows][inputs], y: [rows][outputs]
   virtual void MatMul(DeviceMatrix& weights, Activations x, int rows, Activations y) = 0;
+  // out = SiluMul of gate_up = x W^T, which may be left as it was.
+  virtual void MatMulSiluMul(DeviceMatrix& weights, Activations x, int rows, Activations gate_up,
+                             int columns, Activations out);
+  // Before a product: the one after it reads these weights. A device may fetch some of them early.
+  virtual void NextWeights(const DeviceMatrix& /*weights*/) {}
   // x[r] += bias.   x: [rows][size of bias]
   virtual void AddBias(Activations x, const DeviceVector& bias, int rows) = 0;
   // RmsNorm of each head of the batch's q and k.   q_norm, k_norm: [head_dim]
@@ -89,6 +94,7 @@ class Backend {
   // Scales this worker's part of each split head in `out` to its weight, so that the sum over the
   // workers is the head's output. `parts` holds the log-sum-exps of all workers.
   virtual void ScaleStripes(int layer, int rows, Activations parts, Activations out) = 0;
+  // out = silu(gate) * up.   gate_up: [rows][2 * columns], gate first; out: [rows][columns]
   virtual void SiluMul(Activations gate_up, int rows, int columns, Activations out) = 0;
   virtual void Gelu(Activations x, int rows, int columns, Activations out) = 0;
   virtual void Add(Activations x, Activations y, int rows, int columns) = 0;

@@ -10,11 +10,10 @@
 #include "worker/attention_cuda.h"
 #include "worker/device_matrix_cuda.h"
 #include "worker/kernels/cuda_handles.h"
-#include "worker/kernels/few_rows_cuda.h"
 #include "worker/kernels/load_cuda.h"
-#include "worker/kernels/matmul_cuda.h"
 #include "worker/kernels/op_cuda.h"
 #include "worker/kernels/sample_cuda.h"
+#include "worker/products_cuda.h"
 #include "worker/step_graphs.h"
 #include "worker/weight_stage.h"
 
@@ -26,18 +25,6 @@ using cuda::DeviceArray;
 using cuda::ElementType;
 
 using LoadedMatrix = absl::StatusOr<std::unique_ptr<DeviceMatrix>>;
-
-template <typename T>
-absl::Status Take(int64_t size, const std::string& what, DeviceArray<T>& out) {
-  if (DeviceArray<T>::Take(size, out)) return absl::OkStatus();
-  size_t free = 0, total = 0;
-  CheckCuda(cudaMemGetInfo(&free, &total), "asking for free memory");
-  return absl::ResourceExhaustedError(absl::StrCat("no memory on the GPU for ", what, ": ",
-                                                   size * sizeof(T), " bytes, ", free, " of ",
-                                                   total, " are free"));
-}
-
-int64_t RoundUp(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
 
 class CudaBackend final : public Backend {
  public:
@@ -51,7 +38,8 @@ class CudaBackend final : public Backend {
   absl::Status Start() {
     Activate();
     stream_.emplace();
-    ASSIGN_OR_RETURN(matmul_, cuda::MatMul::Create(stream()));
+    products_.emplace(type_, stream());
+    RETURN_IF_ERROR(products_->Start());
     stage_.emplace(stream());
     graphs_.emplace(stream());
     return absl::OkStatus();
@@ -68,7 +56,7 @@ class CudaBackend final : public Backend {
   }
 
   LoadedMatrix LoadStoredMatrix(const MatrixSource& source) override {
-    return Load(source, Pitch(source.inputs));
+    return Load(source, products_->Pitch(source.inputs));
   }
   LoadedMatrix LoadStoredEmbedding(const MatrixSource& source) override {
     return Load(source, source.inputs);
@@ -83,13 +71,11 @@ class CudaBackend final : public Backend {
     Activate();
     const int64_t count = int64_t{rows} * columns;
     DeviceArray<float> taken;
-    RETURN_IF_ERROR(Take(count, absl::StrCat("activations of ", rows, " x ", columns), taken));
+    RETURN_IF_ERROR(
+        TakeMemory(count, absl::StrCat("activations of ", rows, " x ", columns), taken));
     CheckCuda(cudaMemsetAsync(taken.get(), 0, count * sizeof(float), stream()), "clearing");
     buffers_.push_back(std::move(taken));
-    const int64_t rounded = rows * Pitch(columns);
-    if (type_ == ElementType::kBfloat16 && rounded > input_.size()) {
-      RETURN_IF_ERROR(Take(rounded, "inputs of products", input_));
-    }
+    RETURN_IF_ERROR(products_->Reserve(rows, columns));
     return Activations{buffers_.back().get(), columns};
   }
 
@@ -115,7 +101,7 @@ class CudaBackend final : public Backend {
 
   BatchCalls BeginBatch(const Batch& batch, const LaneTables& tables, bool recordable) override {
     Activate();
-    input_of_ = nullptr;
+    products_->ForgetCopy();
     const int graph_rows =
         recordable && uses_graphs_ ? GraphRows(batch.rows(), most_graph_rows_) : 0;
     batch_ = attention_->BeginBatch(batch, tables, graph_rows);
@@ -168,24 +154,15 @@ class CudaBackend final : public Backend {
     cuda::Center(Floats(x), rows, columns, Written(out), stream());
   }
 
+  void NextWeights(const DeviceMatrix& weights) override {
+    products_->NextWeights(static_cast<const CudaMatrix&>(weights));
+  }
   void MatMul(DeviceMatrix& weights, Activations x, int rows, Activations y) override {
-    const auto& matrix = static_cast<const CudaMatrix&>(weights);
-    if (matrix.inputs == 0) {
-      CheckCuda(
-          cudaMemsetAsync(Written(y), 0, int64_t{rows} * matrix.outputs * sizeof(float), stream()),
-          "clearing");
-      return;
-    }
-    cuda::Product product;
-    product.type = type_;
-    product.weights = matrix.memory.get();
-    product.x = type_ == ElementType::kFloat32 ? x.data : Rounded(x, rows, matrix.inputs);
-    product.y = Written(y);
-    product.outputs = matrix.outputs;
-    product.inputs = matrix.inputs;
-    product.pitch = matrix.pitch;
-    product.rows = rows;
-    matmul_->Run(product);
+    products_->MatMul(static_cast<const CudaMatrix&>(weights), x, rows, y);
+  }
+  void MatMulSiluMul(DeviceMatrix& weights, Activations x, int rows, Activations gate_up,
+                     int /*columns*/, Activations out) override {
+    products_->MatMulSiluMul(static_cast<const CudaMatrix&>(weights), x, rows, gate_up, out);
   }
 
   void AddBias(Activations x, const DeviceVector& bias, int rows) override {
@@ -221,7 +198,8 @@ class CudaBackend final : public Backend {
   }
 
   void SiluMul(Activations gate_up, int rows, int columns, Activations out) override {
-    cuda::SiluMul({Floats(gate_up), Written(out), NewInput(out, columns), rows, columns}, stream());
+    const cuda::RoundedRows copy = products_->NewCopy(out, columns);
+    cuda::SiluMul({Floats(gate_up), Floats(out), copy, rows, columns}, stream());
   }
 
   void Gelu(Activations x, int rows, int columns, Activations out) override {
@@ -297,14 +275,9 @@ class CudaBackend final : public Backend {
     graphs_->Drop();
     stream_->Wait();
     buffers_.clear();
-    input_ = {};
-    input_of_ = nullptr;
+    products_->Drop();
     hidden_ = {};
     attention_.reset();
-  }
-
-  int64_t Pitch(int64_t inputs) const {
-    return type_ == ElementType::kFloat32 ? inputs : RoundUp(inputs, cuda::kPitchStep);
   }
 
   static MatrixSource SourceOf(const float* values, int rows, int columns, TensorView& tensor) {
@@ -322,8 +295,9 @@ class CudaBackend final : public Backend {
     const int64_t bytes = source.outputs * pitch * ElementBytes(storage_);
     if (!DeviceArray<std::byte>::Take(bytes, matrix->memory)) {
       DropCaches();  // of the epoch before: the new one's come after its weights
-      RETURN_IF_ERROR(Take(bytes, absl::StrCat("weights of ", source.outputs, " x ", source.inputs),
-                           matrix->memory));
+      RETURN_IF_ERROR(TakeMemory(bytes,
+                                 absl::StrCat("weights of ", source.outputs, " x ", source.inputs),
+                                 matrix->memory));
     }
     std::byte* memory = matrix->memory.get();
     if (pitch > source.inputs) {
@@ -333,28 +307,10 @@ class CudaBackend final : public Backend {
     return matrix;
   }
 
-  // Where an operation is about to write. A rounded copy of what was there is out of date.
-  float* Written(Activations x) {
-    if (input_of_ == x.data) input_of_ = nullptr;
-    return Floats(x);
-  }
-
-  // Where an operation that writes `out` may leave the rounded copy that a product will want.
-  cuda::RoundedRows NewInput(Activations out, int columns) {
-    if (type_ == ElementType::kFloat32) return {};
-    input_of_ = out.data;
-    return {input_.get(), Pitch(columns)};
-  }
-
-  const void* Rounded(Activations x, int rows, int columns) {
-    if (input_of_ != x.data) {
-      cuda::Round(Floats(x), rows, columns, NewInput(x, columns), stream());
-    }
-    return input_.get();
-  }
+  float* Written(Activations x) { return products_->Written(x); }
 
   void Norm(cuda::RmsNormCall call) {
-    call.rounded = NewInput({call.out, call.columns}, call.columns);
+    call.rounded = products_->NewCopy({call.out, call.columns}, call.columns);
     cuda::RmsNorm(call, stream());
   }
 
@@ -368,16 +324,14 @@ class CudaBackend final : public Backend {
   const ElementType type_;
   const int gpu_;
   std::optional<cuda::Stream> stream_;
-  std::unique_ptr<cuda::MatMul> matmul_;
+  std::optional<ProductsCuda> products_;
   std::optional<WeightStage> stage_;
   AttentionShape shape_;
   int most_graph_rows_ = 0;
   AttentionCuda::OnDevice batch_;
   int samples_ = 0;  // of the batch
   std::vector<DeviceArray<float>> buffers_;
-  DeviceArray<uint16_t> input_;     // bf16 [rows][pitch]: the rounded copy of input_of_
-  const void* input_of_ = nullptr;  // activations
-  DeviceArray<float> hidden_;       // [max_context][hidden], taken at the first exact prefill
+  DeviceArray<float> hidden_;  // [max_context][hidden], taken at the first exact prefill
   cuda::PinnedArray<float> read_back_;
   std::unique_ptr<AttentionCuda> attention_;
   std::optional<StepGraphs> graphs_;  // of all of the above: goes first

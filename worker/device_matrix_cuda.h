@@ -1,10 +1,12 @@
-// Weights in the memory of a GPU, as backend_cuda keeps them.
+// Weights and activations in the memory of a GPU, as backend_cuda keeps them.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 
+#include "common/status.h"
 #include "worker/device_memory.h"
 #include "worker/kernels/device_array.h"
 
@@ -23,6 +25,17 @@ struct CudaVector final : public DeviceVector {
   explicit CudaVector(std::span<const float> from) : values(from) {}
   const cuda::DeviceArray<float> values;
 };
+
+// RESOURCE_EXHAUSTED, and `out` as it was, with the bytes asked and free.
+template <typename T>
+absl::Status TakeMemory(int64_t size, const std::string& what, cuda::DeviceArray<T>& out) {
+  if (cuda::DeviceArray<T>::Take(size, out)) return absl::OkStatus();
+  size_t free = 0, total = 0;
+  cuda::CheckCuda(cudaMemGetInfo(&free, &total), "asking for free memory");
+  return absl::ResourceExhaustedError(absl::StrCat("no memory on the GPU for ", what, ": ",
+                                                   size * sizeof(T), " bytes, ", free, " of ",
+                                                   total, " are free"));
+}
 
 inline float* Floats(Activations x) { return static_cast<float*>(x.data); }
 inline const float* Values(const DeviceVector& vector) {

@@ -61,12 +61,7 @@ std::vector<cuda::KernelCaseMaker> AllCases(const cuda::BenchMemory& memory) {
   };
   append(cuda::DecodeCases(memory));
   append(cuda::LayerCases(memory));
-  const int shapes[][2] = {{6144, 4096}, {4096, 4096}, {28672, 4096}, {4096, 14336}};
-  for (const auto& [outputs, inputs] : shapes) {
-    for (const int rows : {1, 2, 4, 8, 16, 32, 64, 512}) {
-      cases.push_back(cuda::MatMulCase(memory, rows, outputs, inputs));
-    }
-  }
+  append(cuda::ProductCases(memory));
   append(cuda::ElementwiseCases(memory));
   return cases;
 }

@@ -8,7 +8,6 @@
 #include "common/status.h"
 #include "worker/kernels/bench_cuda.h"
 #include "worker/kernels/decode_cuda.h"
-#include "worker/kernels/matmul_cuda.h"
 #include "worker/kernels/op_cuda.h"
 #include "worker/kernels/sample_cuda.h"
 
@@ -17,15 +16,7 @@ namespace {
 
 constexpr int kHeadDim = 128;
 constexpr int kGroup = 4;
-constexpr int64_t kFarAboveCaches = int64_t{4} << 30;  // bytes read between two uses of any
-constexpr int kMostCalls = 32;
 constexpr int kReplays = 15, kWarmUps = 3;
-
-// Calls that read far more than caches hold, each `bytes` of its own.
-int CallsFor(double bytes) {
-  return static_cast<int>(
-      std::clamp(static_cast<double>(kFarAboveCaches) / bytes, 1.0, double{kMostCalls}));
-}
 
 // ---- decode attention -------------------------------------------------------------------------
 
@@ -131,31 +122,7 @@ absl::StatusOr<KernelCase> MakeDecode(const BenchMemory& memory, Storage type,
   return one;
 }
 
-// ---- products and operations on rows ----------------------------------------------------------
-
-absl::StatusOr<KernelCase> MakeMatMul(const BenchMemory& memory, int rows, int outputs,
-                                      int inputs) {
-  ASSIGN_OR_RETURN(std::shared_ptr<MatMul> matmul, MatMul::Create(memory.stream));
-  const int64_t weight_bytes = 2 * int64_t{outputs} * inputs;
-  const auto y = std::make_shared<DeviceArray<float>>(int64_t{rows} * outputs);
-  KernelCase one;
-  one.bytes = static_cast<double>(weight_bytes + int64_t{rows} * (2 * inputs + 4 * outputs));
-  one.flops = 2.0 * rows * outputs * inputs;
-  one.calls = one.flops > 1e11 ? 1 : CallsFor(static_cast<double>(weight_bytes));
-  Product product;
-  product.x = memory.memory.get();
-  product.y = y->get();
-  product.outputs = outputs;
-  product.inputs = inputs;
-  product.pitch = inputs;
-  product.rows = rows;
-  one.run = [=, weights = memory.memory.get()](int call) mutable {
-    product.weights = weights + call * weight_bytes;
-    matmul->Run(product);
-    y->get();
-  };
-  return one;
-}
+// ---- operations on rows -----------------------------------------------------------------------
 
 // An operation on rows of fp32 that reads `read` and writes `written` bytes a call.
 struct RowsCase {
@@ -311,12 +278,6 @@ KernelCaseMaker ReadMemoryCase(const BenchMemory& memory, int blocks_per_multipr
     return one;
   };
   return {"read memory", absl::StrCat(memory.memory.size() >> 20, " MiB"), make};
-}
-
-KernelCaseMaker MatMulCase(const BenchMemory& memory, int rows, int outputs, int inputs) {
-  return {"matrix product",
-          absl::StrCat(rows, " x ", inputs, " by ", inputs, " x ", outputs, " bf16"),
-          [=, &memory] { return MakeMatMul(memory, rows, outputs, inputs); }};
 }
 
 std::vector<KernelCaseMaker> DecodeCases(const BenchMemory& memory) {

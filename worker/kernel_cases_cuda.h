@@ -4,6 +4,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <string>
@@ -36,10 +37,19 @@ struct KernelCaseMaker {
   std::function<absl::StatusOr<KernelCase>()> make;
 };
 
+inline constexpr int kMostCalls = 32;
+
+// Calls that read far more than caches hold, each `bytes` of its own.
+inline int CallsFor(double bytes) {
+  constexpr auto kFarAboveCaches = static_cast<double>(int64_t{4} << 30);
+  return static_cast<int>(std::clamp(kFarAboveCaches / bytes, 1.0, double{kMostCalls}));
+}
+
 // Median of one call, in seconds, over replays of a graph.
 double GraphSeconds(const KernelCase& one, cudaStream_t stream);
 
 KernelCaseMaker ReadMemoryCase(const BenchMemory& memory, int blocks_per_multiprocessor);
+std::vector<KernelCaseMaker> ProductCases(const BenchMemory& memory);
 KernelCaseMaker MatMulCase(const BenchMemory& memory, int rows, int outputs, int inputs);
 std::vector<KernelCaseMaker> DecodeCases(const BenchMemory& memory);
 std::vector<KernelCaseMaker> ElementwiseCases(const BenchMemory& memory);

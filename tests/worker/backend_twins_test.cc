@@ -202,6 +202,34 @@ TEST_P(BackendTwins, SiluMulAndItsProduct) {
   }
 }
 
+// For few rows one kernel, for more two.
+TEST_P(BackendTwins, GatedProducts) {
+  for (const int columns : {5, 176, 3000}) {
+    for (const int rows : {1, 8, 9}) {
+      ExpectSame(
+          [&](Bench& bench) {
+            const auto numbers = bench.Numbers(int64_t{2} * columns * 96, 0.5f);
+            const auto up = *bench->LoadMatrix(numbers.data(), 2 * columns, 96);
+            const auto more = bench.Numbers(int64_t{33} * columns, 0.1f);
+            const auto down = *bench->LoadMatrix(more.data(), 33, columns);
+            const Activations x = bench.Make(rows, 96), both = bench.Make(rows, 2 * columns);
+            const Activations out = bench.Make(rows, columns), product = bench.Make(rows, 33);
+            bench->NextWeights(*down);
+            bench->MatMulSiluMul(*up, x, rows, both, columns, out);
+            bench->MatMul(*down, out, rows, product);
+            std::vector<float> all = bench.Read(out, int64_t{rows} * columns);
+            const auto products = bench.Read(product, int64_t{rows} * 33);
+            all.insert(all.end(), products.begin(), products.end());
+            bench->MatMulSiluMul(*up, x, rows, both, columns, out);  // beside the copy of before
+            const auto again = bench.Read(out, int64_t{rows} * columns);
+            all.insert(all.end(), again.begin(), again.end());
+            return all;
+          },
+          std::to_string(rows) + " x " + std::to_string(columns));
+    }
+  }
+}
+
 TEST_P(BackendTwins, CenteredRowsAndGelu) {
   for (const int columns : {5, 176, 3000}) {
     ExpectSame(
@@ -241,15 +269,17 @@ TEST_P(BackendTwins, HeadsBiasesAndRows) {
 }
 
 TEST_P(BackendTwins, EmbeddingsOfHeldTokens) {
-  ExpectSame(
-      [](Bench& bench) {
-        const auto rows = bench.Numbers(50 * 48);
-        const auto table = *bench->LoadEmbedding(rows.data(), 50, 48);
-        const Activations out = bench.Make(kRows, 48);
-        bench->Embed(*table, 100, out);  // some tokens are others'
-        return bench.Read(out, kRows * 48);
-      },
-      "embedding");
+  for (const int columns : {48, 5000}) {
+    ExpectSame(
+        [=](Bench& bench) {
+          const auto rows = bench.Numbers(int64_t{50} * columns);
+          const auto table = *bench->LoadEmbedding(rows.data(), 50, columns);
+          const Activations out = bench.Make(kRows, columns);
+          bench->Embed(*table, 100, out);  // some tokens are others'
+          return bench.Read(out, int64_t{kRows} * columns);
+        },
+        std::to_string(columns));
+  }
 }
 
 TEST_P(BackendTwins, BestTokensAndTheFirstOfEquals) {

@@ -2,6 +2,7 @@
 
 #include "worker/kernels/append_cuda.h"
 #include "worker/kernels/append_lane.cuh"
+#include "worker/kernels/launch.cuh"
 #include "worker/kernels/row_encode.cuh"
 
 namespace headlong::cuda {
@@ -73,53 +74,57 @@ __device__ void StoreRotated(const StoreRows& rows, const Vector& vector, const 
   }
 }
 
+// Where a lane keeps the row of a position; null codes where it is another worker's.
+__device__ RowPlace PlaceOf(const Lane& lane, bool value, int position) {
+  if (!lane.Owns(position)) return {};
+  return lane.chunk.full ? lane.InPage(value, lane.chunk.write, position)
+                         : lane.Fresh(value, position);
+}
+
 // A row of a lane that is not plain: by way of shared memory, since codes want other numbers in a
 // thread than rotation gives it.
 __device__ void StoreCoded(const Lane& lane, const Vector& vector, int position,
-                           const float* numbers) {
-  const bool full = lane.chunk.full;
-  if (lane.Owns(position)) {
-    EncodeRow(numbers, lane.Rows(vector.value),
-              full ? lane.InPage(vector.value, lane.chunk.write, position)
-                   : lane.Fresh(vector.value, position));
-  }
+                           const float* numbers, RowPlace place) {
+  if (place.codes != nullptr) EncodeRow(numbers, lane.Rows(vector.value), place);
   if (!lane.IsSink(position)) return;
   DeviceRows plain = lane.Rows(vector.value);
   // Of caches in fp16 there are no codes.
   plain.type = lane.own_bytes == 4 ? Storage::kFloat32 : Storage::kBfloat16;
   plain.scales = 0;
   std::byte* const to =
-      full ? lane.Sink(vector.value, position) : lane.FreshSink(vector.value, position);
+      lane.chunk.full ? lane.Sink(vector.value, position) : lane.FreshSink(vector.value, position);
   EncodeRow(numbers, plain, {to, nullptr});
 }
 
-// A warp per row and vector of head_dim elements.
+// A warp per row and vector of head_dim elements. The batch's lists came before the step's first
+// kernel: where vectors go is looked up while the kernel before ends.
 template <typename Element>
 __global__ void __launch_bounds__(kThreads) RotateAndStore(LayerLanes lanes, StoreRows rows) {
   __shared__ float numbers[kWarps][kMostDims];
   const int vectors = lanes.heads * (lanes.shape.group + 2);
   const int64_t index = blockIdx.x * int64_t{kWarps} + threadIdx.x / 32;
   const int row = static_cast<int>(index / vectors);
-  if (row >= rows.rows || rows.row_chunks[row] == kNoChunk) return;
+  if (row >= rows.rows || rows.row_chunks[row] == kNoChunk) return WaitForStream();
   const Vector vector(lanes, row, static_cast<int>(index % vectors));
   const int d = lanes.shape.head_dim, half = d / 2;
   const float* from = rows.qkv + index * d;
   if (vector.query) {
     const int64_t to = int64_t{row} * lanes.heads * lanes.shape.group + vector.index;
+    WaitForStream();
     return StoreRotated(rows, vector, from, half, static_cast<Element*>(rows.q) + to * d);
   }
   const Lane lane = LaneOf(lanes, rows.row_chunks[row], vector.head);
   const int position = rows.positions[row];
+  const RowPlace to = PlaceOf(lane, vector.value, position);
+  WaitForStream();
   if (lane.lane_class.plain) {
-    if (!lane.Owns(position)) return;
-    const RowPlace to = lane.chunk.full ? lane.InPage(vector.value, lane.chunk.write, position)
-                                        : lane.Fresh(vector.value, position);
+    if (to.codes == nullptr) return;
     return StoreRotated(rows, vector, from, half, reinterpret_cast<Element*>(to.codes));
   }
   float* const shared = numbers[threadIdx.x / 32];
   StoreRotated(rows, vector, from, half, shared);
   __syncwarp();
-  StoreCoded(lane, vector, position, shared);
+  StoreCoded(lane, vector, position, shared, to);
 }
 
 // Of the positions of a block that leave, number i of their keys or values.
@@ -202,9 +207,10 @@ __device__ void CopyRow(const DeviceRows& rows, RowPlace from, RowPlace to) {
 // A warp per row.
 __global__ void __launch_bounds__(kThreads) KeepRows(LayerLanes lanes, const BlockJob* jobs) {
   const BlockJob job = jobs[blockIdx.x];
-  if (job.chunk == kNoChunk) return;
+  if (job.chunk == kNoChunk) return WaitForStream();
   const Lane lane = LaneOf(lanes, job.chunk, blockIdx.y);
   const ChunkLanes& chunk = lane.chunk;
+  WaitForStream();
   for (int i = threadIdx.x / 32; i < kBlockRows * 2; i += kWarps) {
     const int p = job.block * kBlockRows + i / 2;
     const bool value = i % 2 != 0;
@@ -244,9 +250,10 @@ cudaError_t LaunchRopeTable(const RopeTable& table, cudaStream_t stream) {
 
 cudaError_t LaunchStore(const LayerLanes& lanes, const StoreRows& rows, cudaStream_t stream) {
   const int64_t vectors = int64_t{rows.rows} * lanes.heads * (lanes.shape.group + 2);
+  if (vectors == 0) return cudaSuccess;
   const auto kernel = StoreKernel(lanes.shape.type);
-  kernel<<<Blocks(vectors, kWarps), kThreads, 0, stream>>>(lanes, rows);
-  return cudaGetLastError();
+  Launch(kernel, {Blocks(vectors, kWarps), kThreads}, stream, lanes, rows);
+  return cudaSuccess;
 }
 
 cudaError_t LaunchFold(const LayerLanes& lanes, const FoldJobs& jobs, cudaStream_t stream) {
@@ -267,8 +274,8 @@ cudaError_t LaunchFold(const LayerLanes& lanes, const FoldJobs& jobs, cudaStream
 cudaError_t LaunchKeep(const LayerLanes& lanes, const BlockJob* jobs, int count,
                        cudaStream_t stream) {
   if (count == 0) return cudaSuccess;
-  KeepRows<<<dim3(count, lanes.heads), kThreads, 0, stream>>>(lanes, jobs);
-  return cudaGetLastError();
+  Launch(KeepRows, {count, kThreads, lanes.heads}, stream, lanes, jobs);
+  return cudaSuccess;
 }
 
 }  // namespace headlong::cuda

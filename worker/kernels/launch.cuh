@@ -38,6 +38,7 @@ inline int OverlapIfAny(cudaLaunchAttribute& attribute) {
 struct Grid {
   int64_t blocks = 1;
   int threads = 1;  // of a block
+  int blocks_y = 1;
 };
 
 template <typename... Parameters, typename... Arguments>
@@ -45,7 +46,7 @@ void Launch(void (*kernel)(Parameters...), Grid grid, cudaStream_t stream,
             Arguments&&... arguments) {
   cudaLaunchAttribute overlap = {};
   cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(static_cast<unsigned>(grid.blocks));
+  config.gridDim = dim3(static_cast<unsigned>(grid.blocks), static_cast<unsigned>(grid.blocks_y));
   config.blockDim = dim3(static_cast<unsigned>(grid.threads));
   config.stream = stream;
   config.attrs = &overlap;

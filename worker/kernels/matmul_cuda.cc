@@ -24,12 +24,26 @@ cudaDataType_t DataType(ElementType type) {
 // Powers of two: a plan made for the most rows of a bucket serves all of them.
 int Bucket(int rows) { return static_cast<int>(std::bit_ceil(static_cast<unsigned>(rows))); }
 
-bool HasOwnKernel(const Product& product) {
-  return product.type == ElementType::kBfloat16 && product.rows <= kFewRows &&
-         product.pitch % kPitchStep == 0;
+FewRowsProduct FewRowsOf(const Product& product) {
+  FewRowsProduct few;
+  few.weights = static_cast<const uint16_t*>(product.weights);
+  few.x = static_cast<const uint16_t*>(product.x);
+  few.floats = product.floats;
+  few.y = product.y;
+  few.outputs = product.outputs;
+  few.pitch = static_cast<int>(product.pitch);
+  few.rows = product.rows;
+  few.gated = product.gated;
+  few.next = product.next;
+  few.next_bytes = product.next_bytes;
+  return few;
 }
 
 }  // namespace
+
+bool HasFewRowsKernel(ElementType type, int64_t pitch, int rows) {
+  return type == ElementType::kBfloat16 && rows <= kFewRows && pitch % kPitchStep == 0;
+}
 
 absl::StatusOr<std::unique_ptr<MatMul>> MatMul::Create(cudaStream_t stream) {
   ASSIGN_OR_RETURN(const CublasLt* const lt, CublasLt::Get());
@@ -94,15 +108,8 @@ MatMul::Plan& MatMul::PlanFor(const Product& product, int row_count) {
 
 void MatMul::Run(const Product& product) {
   if (product.rows == 0 || product.outputs == 0) return;
-  if (HasOwnKernel(product)) {
-    FewRowsProduct few;
-    few.weights = static_cast<const uint16_t*>(product.weights);
-    few.x = static_cast<const uint16_t*>(product.x);
-    few.y = product.y;
-    few.outputs = product.outputs;
-    few.pitch = static_cast<int>(product.pitch);
-    few.rows = product.rows;
-    return RunFewRows(few, stream_);
+  if (HasFewRowsKernel(product.type, product.pitch, product.rows)) {
+    return RunFewRows(FewRowsOf(product), stream_);
   }
   Plan& plan = PlanFor(product, Bucket(product.rows));
   cublasStatus_t status = CUBLAS_STATUS_NOT_SUPPORTED;

@@ -12,8 +12,8 @@
 
 #include "absl/status/statusor.h"
 #include "worker/kernels/cublaslt.h"
-#include "worker/kernels/decode_cuda.h"
 #include "worker/kernels/device_array.h"
+#include "worker/kernels/op_cuda.h"
 
 namespace headlong::cuda {
 
@@ -28,7 +28,15 @@ struct Product {
   int inputs = 0;
   int64_t pitch = 0;
   int rows = 0;
+  // Where HasFewRowsKernel, as few_rows_cuda.h says.
+  const float* floats = nullptr;  // in place of x
+  RoundedRows gated;              // weights: [2 * outputs][pitch]
+  const std::byte* next = nullptr;
+  int64_t next_bytes = 0;
 };
+
+// Whether few_rows_cuda computes such a product.
+bool HasFewRowsKernel(ElementType type, int64_t pitch, int rows);
 
 class MatMul {
  public:
@@ -37,7 +45,8 @@ class MatMul {
   ~MatMul();
   MatMul(const MatMul&) = delete;
 
-  // Enqueues. Ends the process when the library refuses: no valid shape makes it do so.
+  // Enqueues. Ends the process when the library refuses: no valid shape makes it do so. Where there
+  // is no kernel for few rows, `next` is passed over. REQUIRES: no `floats` and no `gated` there.
   void Run(const Product& product);
 
  private:

@@ -1,11 +1,10 @@
 // Every kernel here moves each of its bytes once: it is bound by memory, or by its launch where
 // rows are few. Sums are fp32.
-#include <cuda_bf16.h>
-
 #include <algorithm>
 
 #include "worker/kernels/launch.cuh"
 #include "worker/kernels/op_cuda.h"
+#include "worker/kernels/row_numbers.cuh"
 
 namespace headlong::cuda {
 namespace {
@@ -15,10 +14,6 @@ constexpr int kMaxBlocks = 132 * 16;
 
 int BlocksFor(int64_t work) {
   return static_cast<int>(std::clamp<int64_t>((work + kThreads - 1) / kThreads, 1, kMaxBlocks));
-}
-
-__device__ uint16_t RoundOne(float value) {
-  return __bfloat16_as_ushort(__float2bfloat16_rn(value));
 }
 
 __device__ float WarpSum(float value) {
@@ -121,8 +116,7 @@ __global__ void SiluMulKernel(SiluMulCall call) {
     float value = 0;
     if (column < call.columns) {
       const float* pair = call.gate_up + row * 2 * call.columns + column;
-      const float gate = pair[0];
-      value = gate / (1.0f + expf(-gate)) * pair[call.columns];
+      value = SiluTimes(pair[0], pair[call.columns]);
       call.out[row * call.columns + column] = value;
     }
     if (call.rounded.rows != nullptr) call.rounded.rows[i] = RoundOne(value);
@@ -172,6 +166,26 @@ __device__ float Widen(uint16_t value) {
   return __uint_as_float(static_cast<uint32_t>(value) << 16);
 }
 
+// out[i] = from(i), by all threads of a block. Loads come before the stores that they might follow.
+template <typename From>
+__device__ void CopyNumbers(From from, int count, float* out) {
+  constexpr int kAtOnce = 16;
+  const int step = static_cast<int>(blockDim.x);
+  for (int first = threadIdx.x; first < count; first += kAtOnce * step) {
+    float kept[kAtOnce];
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) {
+      const int i = first + k * step;
+      kept[k] = i < count ? from(i) : 0.0f;
+    }
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) {
+      const int i = first + k * step;
+      if (i < count) out[i] = kept[k];
+    }
+  }
+}
+
 // One block per row.
 template <typename Element>
 __global__ void EmbedKernel(EmbedCall call) {
@@ -181,7 +195,7 @@ __global__ void EmbedKernel(EmbedCall call) {
   const bool held = index >= 0 && index < call.table_rows;
   const Element* row = static_cast<const Element*>(call.table) + (held ? index : 0) * call.columns;
   float* out = call.out + int64_t{blockIdx.x} * call.columns;
-  for (int i = threadIdx.x; i < call.columns; i += blockDim.x) out[i] = held ? Widen(row[i]) : 0;
+  CopyNumbers([&](int i) { return held ? Widen(row[i]) : 0.0f; }, call.columns, out);
 }
 
 // One block per row.
@@ -190,7 +204,7 @@ __global__ void GatherRowsKernel(GatherRowsCall call) {
   WaitForStream();
   const float* row = call.x + int64_t{call.indices[blockIdx.x]} * call.columns;
   float* out = call.out + int64_t{blockIdx.x} * call.columns;
-  for (int i = threadIdx.x; i < call.columns; i += blockDim.x) out[i] = row[i];
+  CopyNumbers([&](int i) { return row[i]; }, call.columns, out);
 }
 
 constexpr int kBestThreads = 1024;
