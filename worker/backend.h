@@ -74,10 +74,7 @@ class Backend {
   // out = SiluMul of gate_up = x W^T, which may be left as it was.
   virtual void MatMulSiluMul(DeviceMatrix& weights, Activations x, int rows, Activations gate_up,
                              int columns, Activations out);
-  // Before a product: the one after it reads these weights. A device may fetch some of them early.
-  virtual void NextWeights(const DeviceMatrix& /*weights*/) {}
-  // x[r] += bias.   x: [rows][size of bias]
-  virtual void AddBias(Activations x, const DeviceVector& bias, int rows) = 0;
+  virtual void AddBias(Activations x, const DeviceVector& bias, int rows) = 0;  // x[r] += bias
   // RmsNorm of each head of the batch's q and k.   q_norm, k_norm: [head_dim]
   virtual void NormHeads(int layer, Activations qkv, const DeviceVector& q_norm,
                          const DeviceVector& k_norm, float eps) = 0;
@@ -98,8 +95,7 @@ class Backend {
   virtual void SiluMul(Activations gate_up, int rows, int columns, Activations out) = 0;
   virtual void Gelu(Activations x, int rows, int columns, Activations out) = 0;
   virtual void Add(Activations x, Activations y, int rows, int columns) = 0;
-  // out[i] = x[i-th sampled row of the batch]
-  virtual void GatherSampled(Activations x, int columns, Activations out) = 0;
+  virtual void GatherSampled(Activations x, int columns, Activations out) = 0;  // sampled rows
   // out[r] = {largest of x[r], first_token + its first column}; -inf of no columns. out: [rows][2]
   virtual void BestTokens(Activations x, int rows, int first_token, Activations out) = 0;
   virtual bool CanSample(int /*columns*/, int /*parts*/) const { return true; }

@@ -154,9 +154,6 @@ class CudaBackend final : public Backend {
     cuda::Center(Floats(x), rows, columns, Written(out), stream());
   }
 
-  void NextWeights(const DeviceMatrix& weights) override {
-    products_->NextWeights(static_cast<const CudaMatrix&>(weights));
-  }
   void MatMul(DeviceMatrix& weights, Activations x, int rows, Activations y) override {
     products_->MatMul(static_cast<const CudaMatrix&>(weights), x, rows, y);
   }

@@ -176,7 +176,6 @@ absl::Status Forward::RunLayer(int layer, bool first, int rows) {
   } else {
     AddNorm(x_, y_, *weights.attention_norm, rows, normed_);
   }
-  backend_.NextWeights(*weights.out);
   backend_.MatMul(*weights.qkv, normed_, rows, qkv_);
   if (config.qkv_bias) backend_.AddBias(qkv_, *weights.qkv_bias, rows);
   if (config.qk_norm) {
@@ -185,21 +184,17 @@ absl::Status Forward::RunLayer(int layer, bool first, int rows) {
   }
   backend_.Attend(layer, qkv_, heads_);
   if (options_.share->split(layer)) RETURN_IF_ERROR(CombineStripes(layer, rows));
-  backend_.NextWeights(*weights.up);
   backend_.MatMul(*weights.out, heads_, rows, y_);
   RETURN_IF_ERROR(Sum(y_, int64_t{rows} * hidden));
   if (measures_similarity_) MeasureSimilarity(rows);
 
   AddNorm(x_, y_, *weights.mlp_norm, rows, normed_);
-  backend_.NextWeights(*weights.down);
   if (config.mlp == MlpType::kGatedSilu) {
     backend_.MatMulSiluMul(*weights.up, normed_, rows, up_, columns, mlp_);
   } else {
     backend_.MatMul(*weights.up, normed_, rows, up_);
     backend_.Gelu(up_, rows, columns, mlp_);
   }
-  backend_.NextWeights(layer + 1 < config.layers ? *weights_.layer(layer + 1).qkv
-                                                 : weights_.output());
   backend_.MatMul(*weights.down, mlp_, rows, y_);
   return Sum(y_, int64_t{rows} * hidden);
 }

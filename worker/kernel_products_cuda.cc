@@ -50,7 +50,6 @@ struct LayerProducts {
 
   const BenchMemory& memory;
   const int rows;
-  const int64_t next_bytes;
   std::unique_ptr<MatMul> matmul;
   DeviceArray<float> numbers{int64_t{kFewRows} * 2 * kInner};
   DeviceArray<float> residual{int64_t{kFewRows} * kHidden};
@@ -85,8 +84,6 @@ struct LayerProducts {
     product.x = which == kDown ? gated.get() : normed.get();
     if (which == kOut && rows * kHidden <= kMostFloats) product.floats = residual.get();
     product.y = numbers.get();
-    product.next = weights + kShapes[which].bytes();
-    product.next_bytes = next_bytes;
     if (which == kGateUp) {
       product.outputs = kInner;
       product.gated = {gated.get(), kInner};
@@ -104,10 +101,9 @@ struct LayerProducts {
   }
 };
 
-absl::StatusOr<KernelCase> MakeLayer(const BenchMemory& memory, int rows, int64_t next_bytes) {
+absl::StatusOr<KernelCase> MakeLayer(const BenchMemory& memory, int rows) {
   ASSIGN_OR_RETURN(std::unique_ptr<MatMul> matmul, MatMul::Create(memory.stream));
-  const std::shared_ptr<LayerProducts> layer(
-      new LayerProducts{memory, rows, next_bytes, std::move(matmul)});
+  const std::shared_ptr<LayerProducts> layer(new LayerProducts{memory, rows, std::move(matmul)});
   KernelCase one;
   one.bytes = static_cast<double>(LayerProducts::bytes());
   one.flops = one.bytes * rows;
@@ -133,11 +129,8 @@ std::vector<KernelCaseMaker> ProductCases(const BenchMemory& memory) {
     }
   }
   for (const int rows : {1, 8}) {
-    for (const int64_t mebibytes : {0, 8, 16, 24}) {
-      cases.push_back({"layer without attention",
-                       absl::StrCat(rows, " x 4096 bf16, ", mebibytes, " MiB ahead"),
-                       [=, &memory] { return MakeLayer(memory, rows, mebibytes << 20); }});
-    }
+    cases.push_back({"layer without attention", absl::StrCat(rows, " x 4096 bf16"),
+                     [=, &memory] { return MakeLayer(memory, rows); }});
   }
   return cases;
 }

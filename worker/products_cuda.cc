@@ -10,10 +10,6 @@ namespace {
 
 using cuda::ElementType;
 
-// Of the next product's weights: what the memory brings while attention to a short context runs,
-// and a third of a Hopper's L2 cache.
-constexpr int64_t kNextBytes = int64_t{16} << 20;
-
 // Whether a product may read activations as they are.
 bool TakesFloats(const cuda::Product& product) {
   return cuda::HasFewRowsKernel(product.type, product.pitch, product.rows) &&
@@ -66,11 +62,6 @@ const void* ProductsCuda::Copied(Activations x, int rows, int columns) {
   return copy_;
 }
 
-void ProductsCuda::NextWeights(const CudaMatrix& weights) {
-  next_ = weights.memory.get();
-  next_bytes_ = std::min(weights.bytes(), kNextBytes);
-}
-
 cuda::Product ProductsCuda::ProductOf(const CudaMatrix& weights, int rows) {
   cuda::Product product;
   product.type = type_;
@@ -79,9 +70,6 @@ cuda::Product ProductsCuda::ProductOf(const CudaMatrix& weights, int rows) {
   product.inputs = weights.inputs;
   product.pitch = weights.pitch;
   product.rows = rows;
-  product.next = next_;
-  product.next_bytes = next_bytes_;
-  next_bytes_ = 0;
   return product;
 }
 

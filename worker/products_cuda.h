@@ -34,7 +34,6 @@ class ProductsCuda {
   void ForgetCopy() { copy_of_ = nullptr; }
 
   // As those of Backend.
-  void NextWeights(const CudaMatrix& weights);
   void MatMul(const CudaMatrix& weights, Activations x, int rows, Activations y);
   void MatMulSiluMul(const CudaMatrix& weights, Activations x, int rows, Activations gate_up,
                      Activations out);
@@ -51,8 +50,6 @@ class ProductsCuda {
   cuda::DeviceArray<uint16_t> few_copies_;
   const void* copy_of_ = nullptr;  // activations
   uint16_t* copy_ = nullptr;       // of them, in one of the two
-  const std::byte* next_ = nullptr;
-  int64_t next_bytes_ = 0;
 };
 
 }  // namespace headlong

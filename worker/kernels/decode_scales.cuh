@@ -82,9 +82,9 @@ struct BlockScales {
     }
   }
   __device__ float Of(int half, int group) const { return of[half][kByGroup ? group : 0]; }
-  // log2 of the greatest one of a row; -60 where all are less than that.
+  // log2 of the greatest one of a row; -100 where all are less than that.
   __device__ float Log(int half) const {
-    float most = 0x1p-60f;
+    float most = 0x1p-100f;
     for (const float scale : of[half]) most = fmaxf(most, scale);
     return Log2(most);
   }

@@ -25,10 +25,6 @@ struct FewRowsProduct {
   // With rows: y = silu(gate) * up, of weights [2 * outputs][pitch], gates first, and this is y in
   // bf16, of a pitch that is a multiple of kPitchStep. Not beside `floats`.
   RoundedRows gated;
-  // What the next product reads first: brought to the L2 cache as this one's last loads are under
-  // way, so that the memory works on while kernels that are not bound by it run. May be 0 bytes.
-  const std::byte* next = nullptr;
-  int64_t next_bytes = 0;  // a multiple of 16
 };
 void RunFewRows(const FewRowsProduct& product, cudaStream_t stream);
 

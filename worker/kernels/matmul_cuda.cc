@@ -34,8 +34,6 @@ FewRowsProduct FewRowsOf(const Product& product) {
   few.pitch = static_cast<int>(product.pitch);
   few.rows = product.rows;
   few.gated = product.gated;
-  few.next = product.next;
-  few.next_bytes = product.next_bytes;
   return few;
 }
 

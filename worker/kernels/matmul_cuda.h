@@ -31,8 +31,6 @@ struct Product {
   // Where HasFewRowsKernel, as few_rows_cuda.h says.
   const float* floats = nullptr;  // in place of x
   RoundedRows gated;              // weights: [2 * outputs][pitch]
-  const std::byte* next = nullptr;
-  int64_t next_bytes = 0;
 };
 
 // Whether few_rows_cuda computes such a product.

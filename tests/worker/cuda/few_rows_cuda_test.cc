@@ -136,19 +136,5 @@ TEST_F(FewRowsCuda, GatedRowsAreThoseOfTwoKernels) {
   }
 }
 
-// The whole of them, more than a thread asks for at once, and an end within that.
-TEST_F(FewRowsCuda, TheNextWeightsChangeNothing) {
-  const auto next = Rows(3000, 4000);
-  for (const int outputs : {16, 400, 20000}) {
-    FewRowsProduct product = Product(Rows(outputs, 96), Rows(2, 96), 96);
-    const auto expected = Run(product);
-    product.next = reinterpret_cast<const std::byte*>(Bring(next));
-    for (const int64_t bytes : {int64_t{16}, int64_t{4096}, std::ssize(next) * 2}) {
-      product.next_bytes = bytes;
-      EXPECT_EQ(Run(product), expected) << outputs << ", " << bytes;
-    }
-  }
-}
-
 }  // namespace
 }  // namespace headlong::cuda
