@@ -5,7 +5,7 @@
 // HEADLONG_VALUES).
 //
 // fp16 has no room for small weights beside small scales. So the softmax is about the greatest of
-// weight times scale, not of weights: the greatest operand is 1.
+// weight times scale, not of weights: the greatest operand is 1. Scales below 2^-60 count as that.
 //
 // Bytes moved: code_bytes + 2 * scales per kept row, once. What binds is not memory alone but
 // instructions on integers and bits, which a multiprocessor issues at half the rate of others.
@@ -249,7 +249,8 @@ class WarpSoftmax {
     for (int n = 0; n < kColumns; ++n) Divide(n);
   }
 
-  // The compensation token: peak = its logit, sum = 1, out = its value. Queries are in bf16.
+  // The compensation token: peak = its logit as a plain row has it, which leaves it a weight of 1 /
+  // kLeastScale; sum = that, out = its value times that. Queries are in bf16.
   __device__ void BeginWithToken(const DecodeLane& lane) {
     const float inverse = 1.0f / lane.dropped;
     const float log_count = log2f(static_cast<float>(lane.dropped));
@@ -270,14 +271,15 @@ class WarpSoftmax {
       dot += __shfl_xor_sync(~0u, dot, 1);
       dot += __shfl_xor_sync(~0u, dot, 2);
       for (int j = 0; j < 2; ++j) {
-        peak_[n][j] = __shfl_sync(~0u, dot, (thread_.pair + j) * 4) * inverse * scale_ + log_count;
-        sum_[n][j] = thread_.row == 0 ? 1 : 0;  // added up over rows at the end
+        const float logit = __shfl_sync(~0u, dot, (thread_.pair + j) * 4) * inverse * scale_;
+        peak_[n][j] = logit + log_count + kLeastLog;
+        sum_[n][j] = thread_.row == 0 ? 1 / kLeastScale : 0;  // added up over rows at the end
       }
 #pragma unroll
       for (int t = 0; t < kGroups * 2; ++t) {
         for (int j = 0; j < 4; ++j) {
           const int number = OutNumber(t, j / 2);
-          out_[n][t][j] = number < value_dims_ ? value[number] * inverse : 0;
+          out_[n][t][j] = number < value_dims_ ? value[number] * inverse / kLeastScale : 0;
         }
       }
     }

@@ -27,7 +27,6 @@ __global__ void MergeParts(DecodeAttention decode) {
   __shared__ float peaks[kMergeWarps], weights[kMergeWarps];
   const DecodeMerge merge = decode.merges[blockIdx.x];
   WaitForStream();
-  LetNextBegin();  // not before: what follows must not begin beside the parts (LetMergeBegin)
   if (merge.count == 0) return;
   const int warp = threadIdx.x / 32, thread = threadIdx.x % 32;
   const int group = decode.shape.group, quads = decode.shape.head_dim / 4;

@@ -10,7 +10,7 @@ struct NoScales {
   static constexpr bool kByGroup = false, kByRow = false;
   using Element = Bfloat16Element;
   __device__ float Of(int /*half*/, int /*group*/) const { return 1; }
-  __device__ float Log(int /*half*/) const { return 0; }
+  __device__ float Log(int /*half*/) const { return kLeastLog; }
 };
 
 // 16 rows from `first` on of [count][dims].

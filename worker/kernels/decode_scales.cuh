@@ -47,6 +47,10 @@ struct MmaThread {
       : row(threadIdx.x % 32 / 4), pair(threadIdx.x % 4 * 2), four(threadIdx.x % 4 * 4) {}
 };
 
+// Of logs of scales. Plain rows have this one, too: they need no place in fp16, and would take it
+// from coded rows whose scales are small.
+inline constexpr float kLeastLog = -60, kLeastScale = 0x1p-60f;
+
 // Scales of the rows `row` and `row + 8` of a block; 0 of rows that are not live, whose scales may
 // be anything, and of groups that the lane has not.
 template <typename Block>
@@ -82,9 +86,9 @@ struct BlockScales {
     }
   }
   __device__ float Of(int half, int group) const { return of[half][kByGroup ? group : 0]; }
-  // log2 of the greatest one of a row; -100 where all are less than that.
+  // log2 of the greatest one of a row, at least kLeastLog.
   __device__ float Log(int half) const {
-    float most = 0x1p-100f;
+    float most = kLeastScale;
     for (const float scale : of[half]) most = fmaxf(most, scale);
     return Log2(most);
   }
