@@ -45,7 +45,7 @@ absl::StatusOr<DeviceChoice> ChooseDevice(const std::string& device, int index,
 // intermediate form that later GPUs compile.
 bool RunsOn(const std::string& architectures, int major, int minor) {
   std::istringstream all(architectures);
-  for (std::string one; std::getline(all, one, ';');) {
+  for (std::string one; std::getline(all, one, ',');) {
     const int number = std::atoi(one.c_str());
     const bool exact = one.find('a') == std::to_string(number).size();
     const int own = 10 * major + minor;

@@ -39,8 +39,8 @@ struct DeviceChoice {
 absl::StatusOr<DeviceChoice> ChooseDevice(const std::string& device, int index,
                                           const absl::StatusOr<std::vector<Gpu>>& gpus);
 
-// Whether code built for `architectures` (as CMake names them, e.g. "80-real;90a-real;120") runs on
-// a GPU of compute capability major.minor. Pure.
+// Whether code built for `architectures` (CMake's names with commas: "80-real,90a-real,120") runs
+// on a GPU of compute capability major.minor. Pure.
 bool RunsOn(const std::string& architectures, int major, int minor);
 
 // Reads and products are timed on the GPU. NOT_FOUND when cuBLASLt is not installed.

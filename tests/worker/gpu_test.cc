@@ -41,7 +41,7 @@ TEST(ChooseDevice, TheCpuIsNoGpu) {
   EXPECT_FALSE(ChooseDevice("tpu", -1, Gpus({Usable(0)})).ok());
 }
 
-TEST(RunsOn, ArchitecturesAsCmakeNamesThem) {
+TEST(RunsOn, ArchitecturesAsCmakeNamesThemWithCommas) {
   EXPECT_TRUE(RunsOn("90a-real", 9, 0));
   EXPECT_FALSE(RunsOn("90a-real", 9, 1));
   EXPECT_FALSE(RunsOn("90a-real", 8, 0));
@@ -49,13 +49,13 @@ TEST(RunsOn, ArchitecturesAsCmakeNamesThem) {
   EXPECT_TRUE(RunsOn("80-real", 8, 9));
   EXPECT_FALSE(RunsOn("80-real", 9, 0));
   EXPECT_FALSE(RunsOn("86-real", 8, 0));
-  EXPECT_TRUE(RunsOn("80-real;120", 12, 1));
+  EXPECT_TRUE(RunsOn("80-real,120", 12, 1));
   EXPECT_TRUE(RunsOn("80", 9, 0));
   EXPECT_FALSE(RunsOn("", 9, 0));
 }
 
 TEST(RunsOn, WhatThePackageIsBuiltFor) {
-  const std::string all = "80-real;86-real;89-real;90a-real;100-real;120";
+  const std::string all = "80-real,86-real,89-real,90a-real,100-real,120";
   for (const auto& [major, minor] :
        {std::pair(8, 0), {8, 6}, {8, 9}, {9, 0}, {10, 0}, {10, 3}, {12, 0}, {12, 1}, {13, 0}}) {
     EXPECT_TRUE(RunsOn(all, major, minor)) << major << "." << minor;
