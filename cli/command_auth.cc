@@ -146,7 +146,7 @@ void AddLimits(CLI::App* command, TokenLimits& limits) {
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
   add("--tokens-per-second", limits.tokens_per_second,
       "Tokens of prompts and answers, over some 10 seconds")
-      ->check(CLI::PositiveNumber);
+      ->check(CheckPositive, "POSITIVE");
   add("--cache-share", limits.cache_share, "Part of the caches that its requests may hold, up to 1")
       ->check(CLI::Range(1e-6, 1.0));
 }

@@ -114,7 +114,7 @@ void AddContextOptions(CLI::App* command, BenchContextFlags* flags) {
       ->add_option("-d,--tokens", options.tokens,
                    "Tokens to fill, also more than the model's context (default: the most that "
                    "fit)")
-      ->check(CLI::PositiveNumber);
+      ->check(CheckPositive, "POSITIVE");
   command->add_option("--decode", options.decode, "Tokens decoded afterwards")
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
@@ -124,7 +124,7 @@ void AddContextOptions(CLI::App* command, BenchContextFlags* flags) {
       ->check(CLI::IsMember({"auto", "fp32", "bf16"}));
   command
       ->add_option("--kv-cache-dtype", options.kv_cache_dtype,
-                   "Keys and values: auto (bf16 unless --dtype fp32), fp32, bf16 or, on CPUs, fp16")
+                   "Keys and values: auto (bf16 unless --dtype fp32), fp32, bf16 or fp16")
       ->check(CLI::IsMember({"auto", "fp32", "bf16", "fp16"}));
   command->add_option("--max-batch-tokens", options.max_batch_tokens, "Tokens filled in one step")
       ->check(CLI::Range(1, 65535))

@@ -317,7 +317,7 @@ void AddCalibrateCommand(CommandLine& cli) {
   command
       ->add_option("--max-kl", flags->max_kl,
                    "Instead: the fewest bytes of which the heads cost at most so many nats in all")
-      ->check(CLI::PositiveNumber)
+      ->check(CheckPositive, "POSITIVE")
       ->excludes(budget);
   flags->context = 8192;
   command

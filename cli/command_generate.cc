@@ -140,7 +140,7 @@ void AddGenerateCommand(CommandLine& cli) {
   command->add_option("--request-id", flags->request_id,
                       "Name of the request, for `requests list`, `trace` and `cancel`");
   command->add_option("--deadline", flags->deadline_s, "Give up after so many seconds")
-      ->check(CLI::PositiveNumber);
+      ->check(CheckPositive, "POSITIVE");
   command
       ->add_option("--reconnect", flags->reconnect_s,
                    "Seconds to try to go on when the server is lost in the middle of an answer")

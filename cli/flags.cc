@@ -2,6 +2,7 @@
 
 #include <charconv>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "cli/quantity.h"
 
@@ -28,6 +29,12 @@ std::string CheckAddress(const std::string& text) {
     if (parsed.ec == std::errc() && parsed.ptr == end && port >= 0 && port <= 65535) return "";
   }
   return "\"" + text + "\" is not HOST:PORT with a port from 0 to 65535";
+}
+
+std::string CheckPositive(const std::string& text) {
+  double number = 0;
+  if (absl::SimpleAtod(text, &number) && number > 0) return "";
+  return "must be above 0, is \"" + text + "\"";
 }
 
 void AddEngineFlags(CLI::App* command, EngineFlags* flags, bool embedded) {
@@ -72,7 +79,7 @@ void AddEngineFlags(CLI::App* command, EngineFlags* flags, bool embedded) {
       ->check(CLI::IsMember({"auto", "replay", "live"}));
   add(command->add_option("--max-context", flags->max_context,
                           "Most tokens of a sequence (default: the model's)"))
-      ->check(CLI::PositiveNumber);
+      ->check(CheckPositive, "POSITIVE");
   add(command->add_option("--max-sequences", flags->max_sequences, "Sequences computed at once"))
       ->check(CLI::Range(1, 65536));
   add(command->add_option("--max-batch-tokens", flags->max_batch_tokens,

@@ -95,6 +95,7 @@ void AddTargetFlags(CLI::App* command, TargetFlags* flags);
 // Checks for options: an error text, or empty.
 std::string CheckByteList(const std::string& text);
 std::string CheckAddress(const std::string& text);  // HOST:PORT
+std::string CheckPositive(const std::string& text);
 
 // Sampling options shared by `generate` and `batch`; in `batch` they hold for lines that say
 // nothing else. What is not given is left to the server.

@@ -12,10 +12,14 @@ from support.cluster import GOLDEN, connect, wait_until
 from support.roles import Roles
 from support.secure_cluster import SecureCluster
 
+# Draws are among few tokens: sums round otherwise after a restart, and among thousands one draw in
+# some hundreds of answers is near enough to the border of two weights to fall on its other side.
 REQUESTS = [
     dict(text="Once upon a time", max_tokens=150, temperature=0, ignore_eos=True),
-    dict(text="The treasure was buried", max_tokens=150, temperature=0.9, ignore_eos=True),
-    dict(text="Grüße, 東京 and 🙂🙂 to", max_tokens=130, temperature=1.2, seed=7, ignore_eos=True),
+    dict(text="The treasure was buried", max_tokens=150, temperature=0.9, top_k=20,
+         ignore_eos=True),
+    dict(text="Grüße, 東京 and 🙂🙂 to", max_tokens=130, temperature=1.2, top_k=20, seed=7,
+         ignore_eos=True),
 ]
 
 

@@ -27,7 +27,6 @@ class CodedBlock {
   }
   __device__ static int Scales(int dims) { return kInt4 ? Chunks(dims) : 1; }
   // Of a row in a page, its scales included.
-  static constexpr int kPageRowBytes = kChunks * 16 + kScales * 2;
   __device__ static int PageRowBytes(int dims) { return Chunks(dims) * 16 + Scales(dims) * 2; }
 
   // Of a whole block whose rows have all numbers, as a rule. codes, scales: of its first row,
