@@ -94,7 +94,7 @@ def cluster(module_sandbox):
 
 
 def ask(channel, seed):
-    return Stream(channel, text="Once upon a time", temperature=0.8, top_k=20, seed=seed,
+    return Stream(channel, text="Once upon a time", temperature=0.8, top_k=5, seed=seed,
                   max_tokens=TOKENS, ignore_eos=True)
 
 
@@ -137,7 +137,7 @@ def client(cluster):
 
 GENERATE = ["generate", "--server", "headlong.headlong.svc:7000", "--tls-ca", "/ca.crt",
             "--token-file", "/token", "--prompt", "Once upon a time", "--temperature", "0.8",
-            "--top-k", "20", "--seed", "3", "--ignore-eos", "-o", "json"]
+            "--top-k", "5", "--seed", "3", "--ignore-eos", "-o", "json"]
 
 
 def test_a_prompt_through_the_service(cluster, client):

@@ -12,13 +12,14 @@ from support.cluster import GOLDEN, connect, wait_until
 from support.roles import Roles
 from support.secure_cluster import SecureCluster
 
-# Draws are among few tokens: sums round otherwise after a restart, and among thousands one draw in
-# some hundreds of answers is near enough to the border of two weights to fall on its other side.
+# Draws are among few tokens: sums round otherwise after a restart. Of 150 answers of 130 tokens at
+# temperature 1.2 that went on after 20 one draw fell on the other side of the border between two
+# weights in 8 among all tokens, in 4 among 20, in none among 5.
 REQUESTS = [
     dict(text="Once upon a time", max_tokens=150, temperature=0, ignore_eos=True),
-    dict(text="The treasure was buried", max_tokens=150, temperature=0.9, top_k=20,
+    dict(text="The treasure was buried", max_tokens=150, temperature=0.9, top_k=5,
          ignore_eos=True),
-    dict(text="Grüße, 東京 and 🙂🙂 to", max_tokens=130, temperature=1.2, top_k=20, seed=7,
+    dict(text="Grüße, 東京 and 🙂🙂 to", max_tokens=130, temperature=1.2, top_k=5, seed=7,
          ignore_eos=True),
 ]
 

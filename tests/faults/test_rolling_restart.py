@@ -32,7 +32,7 @@ class TimedStream(Stream):
 
 def request(i):
     return dict(text=f"Story number {i}: once upon a time", seed=i,
-                temperature=0.8 if i % 2 else 0, top_k=20, ignore_eos=True)
+                temperature=0.8 if i % 2 else 0, top_k=5, ignore_eos=True)
 
 
 def status(roles):
