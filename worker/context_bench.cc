@@ -12,6 +12,7 @@
 #include "worker/epoch.h"
 #include "worker/kernel_bench.h"
 #include "worker/kernels/matmul_cpu.h"
+#include "worker/open.h"
 #include "worker/profile.h"
 #include "worker/solo.h"
 
@@ -91,19 +92,11 @@ class ContextRun {
 };
 
 absl::Status ContextRun::Prepare() {
-  const bool cpu = options_.device == "cpu";
-  ASSIGN_OR_RETURN(
-      const DeviceChoice choice,
-      ChooseDevice(options_.device, options_.gpu,
-                   cpu ? absl::StatusOr<std::vector<Gpu>>(std::vector<Gpu>()) : FindGpus()));
+  ASSIGN_OR_RETURN(const DeviceChoice choice, FindDevice(options_.device, options_.gpu));
   device_ = std::make_unique<Device>(choice);
   omp_set_num_threads(options_.threads > 0 ? options_.threads : omp_get_num_procs());
   ASSIGN_OR_RETURN(config_, LoadModelConfig(options_.model_dir));
-  if (options_.load_format == "dummy") {
-    checkpoint_ = Checkpoint::Dummy(config_);
-  } else {
-    ASSIGN_OR_RETURN(checkpoint_, Checkpoint::Open(options_.model_dir, config_));
-  }
+  ASSIGN_OR_RETURN(checkpoint_, OpenCheckpoint(options_.model_dir, options_.load_format, config_));
   const PlanShape shape = PlanShapeOf(config_, checkpoint_->fingerprint());
   ASSIGN_OR_RETURN(Plan plan, Plan::Load(options_.plan, options_.model_dir, shape));
   for (const HeadPolicy& policy : plan.policies()) {

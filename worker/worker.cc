@@ -20,6 +20,7 @@
 #include "worker/gpu.h"
 #include "worker/kernels/matmul_cpu.h"
 #include "worker/link.h"
+#include "worker/open.h"
 #include "worker/profile.h"
 #include "worker/session.h"
 #include "worker/worker_metrics.h"
@@ -35,14 +36,6 @@ bool IsFinal(const absl::Status& status) {
   return absl::IsFailedPrecondition(status) || absl::IsInvalidArgument(status) ||
          absl::IsPermissionDenied(status) || absl::IsUnauthenticated(status) ||
          absl::IsUnimplemented(status);
-}
-
-absl::StatusOr<DeviceChoice> Choose(const std::string& device, int gpu) {
-  if (device == "cpu") return ChooseDevice(device, gpu, std::vector<Gpu>());
-  auto choice = ChooseDevice(device, gpu, FindGpus());
-  if (choice.ok()) return choice;
-  return Annotate(choice.status(),
-                  gpu >= 0 ? absl::StrCat("--gpu ", gpu) : absl::StrCat("--device ", device));
 }
 
 class WorkerProcess {
@@ -64,16 +57,13 @@ class WorkerProcess {
                                                       options_.tls));
       spdlog::info("metrics on port {}", metrics_->port());
     }
-    ASSIGN_OR_RETURN(const DeviceChoice choice, Choose(options_.device, options_.gpu));
+    ASSIGN_OR_RETURN(const DeviceChoice choice, FindDevice(options_.device, options_.gpu));
     device_ = std::make_unique<Device>(choice, options_.cuda_graphs);
     ASSIGN_OR_RETURN(sums_, SumsFromName(options_.sums));
     omp_set_num_threads(options_.threads > 0 ? options_.threads : omp_get_num_procs());
     ASSIGN_OR_RETURN(config_, LoadModelConfig(options_.model_dir));
-    if (options_.load_format == "dummy") {
-      checkpoint_ = Checkpoint::Dummy(config_);
-    } else {
-      ASSIGN_OR_RETURN(checkpoint_, Checkpoint::Open(options_.model_dir, config_));
-    }
+    ASSIGN_OR_RETURN(checkpoint_,
+                     OpenCheckpoint(options_.model_dir, options_.load_format, config_));
     RETURN_IF_ERROR(Describe());
     if (health_ != nullptr) health_->SetStarted();
     return absl::OkStatus();
@@ -198,7 +188,7 @@ absl::Status RunWorker(const WorkerOptions& options, const std::atomic<bool>& st
 }
 
 absl::Status CheckDevice(const std::string& device, int gpu) {
-  return Choose(device, gpu).status();
+  return FindDevice(device, gpu).status();
 }
 
 std::string BuiltForGpus() { return GpuArchitectures(); }
