@@ -1,90 +1,77 @@
-// How coded rows become operands of the matrix units without a word between threads: what a thread
-// holds of a row are neighbours, and the order of head_dim that follows from that is the same for
-// keys and queries, and undone when outputs are stored.
+// How rows in shared memory become operands of the matrix units without a word between threads:
+// LoadMatrix gives a thread four neighbouring bytes of a key, LoadTransposed two of each of two
+// values. The order of head_dim that follows from that is the same for keys and queries, and undone
+// when outputs are stored.
 //
-// A group is 32 numbers of a row: two steps of a product over keys, two tiles of values.
+// A chunk is 16 bytes of a row; a tile is 16 rows of a result, numbers of values: two of a chunk of
+// int4, one otherwise. Operands come for two chunks at a time, as matrices are loaded.
 #pragma once
 
 #include "worker/kernels/decode_coded_blocks.cuh"
+#include "worker/kernels/decode_element.cuh"
 #include "worker/kernels/decode_scales.cuh"
 
 namespace headlong::cuda {
 
-// Keys of a block as the first operand of products over head_dim.
 template <typename Block>
-struct CodedKeys {
-  BlockScales<Block> scales;
-  const MmaThread& thread;
-  uint32_t from[2];  // rows `row` and `row + 8`
+inline constexpr int kTilesOfChunk = Block::kInt4 ? 2 : 1;
 
-  __device__ CodedKeys(uint32_t block, int dims, const MmaThread& the_thread)
-      : scales(block, dims, the_thread), thread(the_thread) {
-    for (int half = 0; half < 2; ++half) {
-      from[half] = Block::Rows::Begin(block, thread.row + half * 8) + thread.four;
-    }
-  }
-  __device__ void Load(int group, uint32_t (&a)[2][4]) const {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      if constexpr (Block::kInt4) {
-        const uint32_t word =
-            __byte_perm(LoadWord(Block::Rows::Quad(from[half], group)), 0, 0x3120);
-        a[0][half] = thread.constants.LowNibbles(word);
-        a[1][half] = thread.constants.HighNibbles(word);
-        a[0][2 + half] = thread.constants.LowNibbles(word >> 8);
-        a[1][2 + half] = thread.constants.HighNibbles(word >> 8);
-      } else {
-#pragma unroll
-        for (int s = 0; s < 2 && 2 * group + s < Block::kChunks; ++s) {
-          const uint32_t word = LoadWord(Block::Rows::Quad(from[half], 2 * group + s));
-          WidenFour<Block::kType>(word, a[s][half], a[s][2 + half]);
-        }
-      }
-    }
-  }
+// Which number of a row is in row `row` or `row + 8` (odd) of a tile of a chunk of values.
+template <typename Block>
+__device__ int ValueNumber(int chunk, int tile, bool odd, int row) {
+  return Block::kInt4 ? chunk * kCodeGroup + row * 2 + tile + odd * 16
+                      : chunk * 16 + row * 2 + odd;
+}
+
+// Where a thread's row of four matrices is: of the first and the last 8 tokens of a block, in its
+// first 16 bytes, then in the next ones.
+template <typename Block>
+struct MatrixRows {
+  uint32_t from;
+  __device__ explicit MatrixRows(uint32_t block, const MmaThread& thread)
+      : from(block + (Block::Rows::Begin(0, thread.thread % 16) ^ thread.thread / 16 * 16)) {}
+  __device__ uint32_t Pair(int pair) const { return Block::Rows::Quad(from, pair * 2); }
 };
 
-// Which number of a row is in row 8 * (i % 2) + `row` of tile 2 * group + i / 2 of the values.
-template <Storage kType>
-__device__ int ValueNumber(int group, int i, int row) {
-  if (kType == Storage::kInt4) return group * kCodeGroup + row * 2 + i / 2 + i % 2 * 16;
-  return group * kCodeGroup + row * 4 + i;
-}
+// fp8 keys as the first operand of products over head_dim.
+template <typename Block>
+struct CodedKeys {
+  using Element = Float16Element;
+  MatrixRows<Block> rows;
+
+  __device__ void Load(int pair, uint32_t (&a)[2][4]) const {
+    uint32_t codes[4];
+    LoadMatrix(codes, rows.Pair(pair));
+#pragma unroll
+    for (int i = 0; i < 4; ++i) WidenFloat8(codes[i], a[i / 2][i % 2], a[i / 2][2 + i % 2]);
+  }
+};
 
 // Values of a block as the first operand of products over its tokens.
 template <typename Block>
 struct CodedValues {
-  BlockScales<Block> scales;
-  const MmaThread& thread;
-  uint32_t from[2][2];  // rows `pair` and the next, and 8 more
+  using Element = Float16Element;
+  static constexpr int kTiles = kTilesOfChunk<Block>;
 
-  __device__ CodedValues(uint32_t block, int dims, const MmaThread& the_thread)
-      : scales(block, dims, the_thread), thread(the_thread) {
-    const int byte = thread.row * (Block::kInt4 ? 2 : 4);  // of a group
+  BlockScales<Block> scales;
+  MatrixRows<Block> rows;
+  const WidenConstants& constants;
+
+  __device__ void Load(int pair, uint32_t (&a)[2][kTiles][4]) const {
+    uint32_t codes[4];
+    LoadTransposed(codes, rows.Pair(pair));
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      const uint32_t row = Block::Rows::Begin(block, thread.pair + i % 2 + i / 2 * 8);
-      from[i / 2][i % 2] = (row ^ byte / 16 * 16) + byte % 16;
-    }
-  }
-  __device__ void Load(int group, uint32_t (&a)[2][4]) const {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {          // of the tokens
-      constexpr int kQuads = Block::kInt4 ? 1 : 2;  // of a group
-      const uint32_t row = Block::Rows::Quad(from[half][0], kQuads * group);
-      const uint32_t next = Block::Rows::Quad(from[half][1], kQuads * group);
-      uint32_t pairs[4];
+      uint32_t(&tiles)[kTiles][4] = a[i / 2];
+      const int tokens = i % 2 * 2;
       if constexpr (Block::kInt4) {
-        const uint32_t two = __byte_perm(LoadHalf(row), LoadHalf(next), 0x5410);
-        pairs[0] = thread.constants.LowNibbles(two);
-        pairs[1] = thread.constants.HighNibbles(two);
-        pairs[2] = thread.constants.LowNibbles(two >> 8);
-        pairs[3] = thread.constants.HighNibbles(two >> 8);
+        tiles[0][tokens] = constants.LowNibbles(codes[i]);
+        tiles[0][tokens + 1] = constants.HighNibbles(codes[i]);
+        tiles[1][tokens] = constants.LowNibbles(codes[i] >> 8);
+        tiles[1][tokens + 1] = constants.HighNibbles(codes[i] >> 8);
       } else {
-        WidenTwoRows<Block::kType>(LoadWord(row), LoadWord(next), pairs);
+        WidenTwoRows<Block::kType>(codes[i], tiles[0][tokens], tiles[0][tokens + 1]);
       }
-#pragma unroll
-      for (int i = 0; i < 4; ++i) a[i / 2][half * 2 + i % 2] = pairs[i];
     }
   }
 };

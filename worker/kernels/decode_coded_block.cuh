@@ -29,42 +29,52 @@ class CodedBlock {
   // Of a row in a page, its scales included.
   __device__ static int PageRowBytes(int dims) { return Chunks(dims) * 16 + Scales(dims) * 2; }
 
-  // Of a whole block whose rows have all numbers, as a rule. codes, scales: of its first row,
-  // 16 bytes a thread.
-  __device__ static void CopyWhole(const std::byte* codes, const std::byte* scales, uint32_t to,
-                                   uint64_t policy) {
-    const int thread = threadIdx.x % 32;
+  // A block in the ring, and a thread's place in it (SharedRows::CopiedFirst).
+  struct Place {
+    uint32_t to, first, thread;
+  };
+  // Of a whole block whose rows have all numbers, as a rule. page: the lane's rows in a page, of
+  // every 512 bytes this thread's 16.
+  __device__ static void CopyWhole(const std::byte* page, uint32_t row, int page_shift,
+                                   const Place& place, uint64_t policy) {
+    constexpr uint32_t kRowBytes = kChunks * 16;
+    const uint32_t thread = place.thread;
+    const std::byte* codes = page + row * kRowBytes;
 #pragma unroll
-    for (int i = 0; i < kQuads / 32; ++i) {
-      CopyQuad(Rows::Copied(to, i, thread), codes + i * 512, policy);
+    for (int i = 0; i < (kQuads + 31) / 32; ++i) {
+      if (i * 32 + 32 <= kQuads || static_cast<int>(thread) < kQuads % 32) {
+        CopyQuad(Rows::Copied(place.to, place.first, i, thread), codes + i * 512, policy);
+      }
     }
-    if (constexpr int i = kQuads / 32; kQuads % 32 != 0 && thread < kQuads % 32) {
-      CopyQuad(Rows::Copied(to, i, thread), codes + i * 512, policy);
-    }
-    CopyScales(kScales, scales, to, policy);
+    const std::byte* scales = page + ((kRowBytes << page_shift) + row * (kScales * 2));
+    CopyScales(kScales, scales, place.to, thread, policy);
   }
-  // Of other blocks; codes and scales as they begin. Numbers beyond `dims`, and rows that are not
-  // live, become zeros.
-  __device__ static void CopyPart(const std::byte* codes, const std::byte* scales, int dims,
-                                  uint32_t live, uint32_t to, uint64_t policy) {
-    const int chunks = Chunks(dims);
+
+  // Where other blocks begin.
+  struct Part {
+    const std::byte* page;  // the lane's rows in it
+    uint32_t row;
+    int page_shift, dims;
+  };
+  // Numbers beyond those that a row has, and rows that are not live, become zeros.
+  __device__ static void CopyPart(const Part& part, uint32_t live, uint32_t to, uint64_t policy) {
+    const int chunks = Chunks(part.dims), scales = Scales(part.dims), thread = threadIdx.x % 32;
+    const std::byte* codes = part.page + part.row * chunks * 16;
 #pragma unroll 1
-    for (int index = threadIdx.x % 32; index < kQuads; index += 32) {
+    for (int index = thread; index < kQuads; index += 32) {
       const int r = index / kChunks, chunk = index % kChunks;
       CopyQuadIf((live >> r & 1) != 0 && chunk < chunks, Rows::Quad(Rows::Begin(to, r), chunk),
                  codes + (r * chunks + chunk) * 16);
     }
-    CopyScales(Scales(dims), scales + threadIdx.x % 32 * 16, to, policy);
+    const uint32_t from = (chunks * 16 << part.page_shift) + part.row * (scales * 2) + thread * 16;
+    CopyScales(scales, part.page + from, to, thread, policy);
   }
 
  private:
   // 32 bytes are the scales of 16 rows; scales: 16 bytes a thread.
   __device__ static void CopyScales(int count, const std::byte* scales, uint32_t to,
-                                    uint64_t policy) {
-    const int thread = threadIdx.x % 32;
-    if (thread < 2 * count) {
-      CopyQuad(to + kCodeBytes + thread * 16, scales, policy);
-    }
+                                    uint32_t thread, uint64_t policy) {
+    if (thread < 2u * count) CopyQuad(to + kCodeBytes + thread * 16, scales, policy);
   }
 };
 

@@ -1,5 +1,5 @@
-// The 16-bit floats that caches hold, as the matrix units take them: two to a register, multiplied
-// with fp32 sums.
+// The elements that caches hold, as the matrix units take them: two 16-bit floats to a register,
+// multiplied with fp32 sums, or four bytes with 32-bit ones.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -46,6 +46,15 @@ struct Float16Element {
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
   }
 };
+
+// Bytes with signs, [16][32] times [32][8], summed exactly.
+__device__ inline void MultiplyBytes(int (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+      "{%8, %9}, {%0, %1, %2, %3};"
+      : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
 
 // Four 8 x 8 matrices out of shared memory; thread t gives the address of row t % 8 of matrix t
 // / 8.

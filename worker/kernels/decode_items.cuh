@@ -29,25 +29,28 @@ __device__ inline void StageItems(const ItemList& items, std::byte* shared) {
 
 inline constexpr uint32_t kAllRows = (1u << kBlock) - 1;
 
-// Which slots of an item the query sees.
-struct LiveSlots {
-  int end = 0, gap_begin = 0, gap_end = 0;
-
-  LiveSlots() = default;
-  __device__ explicit LiveSlots(const DecodeItem& item)
-      : end(item.end), gap_begin(item.lane.gap_begin), gap_end(item.lane.gap_end) {}
-
-  // Bit r: slot + r is such a one.
-  __device__ uint32_t Rows(int slot) const {
-    uint32_t live = kAllRows;
-    if (slot + kBlock <= end && (slot >= gap_end || slot + kBlock <= gap_begin)) return live;
-    if (slot + kBlock > end) live = (1u << (end - slot)) - 1;
-    if (slot < gap_end && slot + kBlock > gap_begin) {
-      const int first = max(gap_begin - slot, 0), last = min(gap_end - slot, kBlock);
-      live &= ~(((1u << last) - 1) & ~((1u << first) - 1));
-    }
-    return live;
+// Which slots of an item the query sees: all of a block that begins before this one.
+__device__ inline int WholeEnd(const DecodeItem& item) {
+  const DecodeLane& lane = item.lane;
+  return (lane.gap_begin < lane.gap_end ? min(lane.gap_begin, item.end) : item.end) & -kBlock;
+}
+// Of any block. Bit r: slot + r is such a one.
+__device__ inline uint32_t LiveRows(const DecodeItem& item, int slot) {
+  const int gap_begin = item.lane.gap_begin, gap_end = item.lane.gap_end;
+  uint32_t live = kAllRows;
+  if (slot + kBlock > item.end) live = (1u << (item.end - slot)) - 1;
+  if (slot < gap_end && slot + kBlock > gap_begin) {
+    const int first = max(gap_begin - slot, 0), last = min(gap_end - slot, kBlock);
+    live &= ~(((1u << last) - 1) & ~((1u << first) - 1));
   }
-};
+  return live;
+}
+
+// A thread's place in its warp, which the compiler keeps and does not ask for again.
+__device__ inline uint32_t ThreadOfWarp() {
+  uint32_t thread;
+  asm volatile("mov.u32 %0, %%laneid;" : "=r"(thread));
+  return thread;
+}
 
 }  // namespace headlong::cuda

@@ -10,8 +10,9 @@
 namespace headlong::cuda {
 
 // Blocks: kBytes, at most, of a block in shared memory, a multiple of kLineBytes. Enter: what
-// follows is of this lane; Find: a block that begins at this row of the page; Copy: brings its keys
-// or values there, rows that are not live (bits as of LiveSlots) as zeros.
+// follows is of this lane; returns whether its rows have all numbers. Find: a block that begins at
+// this row of the page; CopyWhole: brings its keys or values there; CopyPart: the same, rows that
+// are not live (bits as of LiveRows) and numbers that the lane has not as zeros.
 template <typename Blocks, int kSlots>
 class Ring {
  public:
@@ -23,11 +24,11 @@ class Ring {
   __device__ Ring(const ItemList& items, uint32_t memory)
       : items_(items),
         begin_(memory + threadIdx.x / 32 * kSlots * Blocks::kBytes),
-        issue_(begin_),
-        take_(begin_) {
+        take_(begin_),
+        free_(begin_ + kAhead * Blocks::kBytes) {
     Enter();
     FindPage();
-    for (int i = 0; i < kAhead; ++i) Issue(i % 2 == 1);
+    for (int i = 0; i < kAhead; ++i) Issue(i % 2 == 1, begin_ + i * Blocks::kBytes);
   }
 
   // Waits for the oldest load, starts another one and returns where the oldest is. Callers ask for
@@ -35,10 +36,11 @@ class Ring {
   __device__ uint32_t Take(bool values) {
     asm volatile("cp.async.wait_group %0;" ::"n"(kAhead - 1) : "memory");
     __syncwarp();  // all see it, and all are done with the slot that Issue fills
-    Issue(values != (kAhead % 2 == 1));
-    const uint32_t taken = take_;
-    take_ = After(take_);
-    return taken;
+    Issue(values != (kAhead % 2 == 1), free_);
+    free_ = take_;
+    take_ += Blocks::kBytes;
+    if (take_ == begin_ + kSlots * Blocks::kBytes) take_ = begin_;
+    return free_;
   }
 
  private:
@@ -51,8 +53,8 @@ class Ring {
       if (slot_ >= item.end) continue;
       page_ids_ = item.lane.page_ids;
       page_shift_ = item.lane.page_shift;
-      blocks_.Enter(item.lane);
-      live_ = LiveSlots(item);
+      end_ = item.end;
+      whole_end_ = blocks_.Enter(item.lane) ? WholeEnd(item) : 0;
       return;
     }
   }
@@ -61,16 +63,18 @@ class Ring {
     if (item_ < items_.count) page_ = page_ids_[slot_ >> page_shift_];
   }
 
-  __device__ void Issue(bool values) {
+  __device__ void Issue(bool values, uint32_t to) {
     if (item_ < items_.count) {
-      if (!values) {
-        rows_ = live_.Rows(slot_);
-        blocks_.Find(page_, slot_ & ((1 << page_shift_) - 1));
+      if (!values) blocks_.Find(page_, slot_ & ((1 << page_shift_) - 1));
+      if (slot_ < whole_end_) {  // as a rule
+        blocks_.CopyWhole(values, to, ReadOnce());
+      } else {
+        const DecodeItem& item = items_[item_];
+        blocks_.CopyPart(item.lane, values, LiveRows(item, slot_), to, ReadOnce());
       }
-      blocks_.Copy(values, rows_, issue_, ReadOnce());
       if (values) {
         slot_ += kDecodeTile;
-        if (slot_ >= live_.end) {
+        if (slot_ >= end_) {
           ++item_;
           Enter();
         }
@@ -78,23 +82,17 @@ class Ring {
       }
     }
     asm volatile("cp.async.commit_group;" ::: "memory");
-    issue_ = After(issue_);
-  }
-
-  __device__ uint32_t After(uint32_t place) const {
-    const uint32_t next = place + Blocks::kBytes;
-    return next == begin_ + kSlots * Blocks::kBytes ? begin_ : next;
   }
 
   const ItemList items_;
   Blocks blocks_;
-  LiveSlots live_;
+  int end_ = 0;
+  int whole_end_ = 0;  // blocks that begin before it are copied whole
   const int32_t* page_ids_ = nullptr;
   int page_shift_ = 0;
-  uint32_t rows_ = 0;                   // that are live in the block whose values come next
   int item_ = 0, slot_ = 0, page_ = 0;  // the next block to load
   const uint32_t begin_;
-  uint32_t issue_, take_;  // places in the ring
+  uint32_t take_, free_;  // places in the ring: the next one, the one before it
 };
 
 }  // namespace headlong::cuda

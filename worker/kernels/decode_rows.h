@@ -36,18 +36,22 @@ struct SharedRows {
     return (begin ^ quad % kLineQuads * 16) + quad / kLineQuads * kLineBytes;
   }
 
-  // Of the i-th of a thread when 32 threads copy rows, 16 bytes each.
-  __host__ __device__ static uint32_t Copied(uint32_t rows, uint32_t i, uint32_t thread) {
+  // When 32 threads copy rows, 16 bytes each: of a thread's i-th. first: CopiedFirst of that thread.
+  __host__ __device__ static uint32_t Copied(uint32_t rows, uint32_t first, uint32_t i,
+                                             uint32_t thread) {
     if constexpr (kPadded == kQuads && kQuads <= 32) {
       // Rows of a step do not carry into those of the next one's number.
       constexpr uint32_t kLinesOfStep = 32 / kLineQuads, kLinesOfRow = kPadded / kLineQuads;
       const uint32_t turned = i * kLinesOfStep / (kLinesOfRow > 1 ? kLinesOfRow : 1);
-      const uint32_t first = Quad(Begin(rows, thread / kQuads), thread % kQuads);
-      return (first ^ turned % kLineQuads * 16) + i * 512;
+      return ((rows + first) ^ turned % kLineQuads * 16) + i * 512;
     } else {
       const uint32_t quad = i * 32 + thread;
       return Quad(Begin(rows, quad / kQuads), quad % kQuads);
     }
+  }
+  // Of a thread's first 16 bytes from where rows begin.
+  __host__ __device__ static uint32_t CopiedFirst(uint32_t thread) {
+    return Quad(Begin(0, thread / kQuads), thread % kQuads);
   }
 };
 

@@ -1,6 +1,4 @@
-// Codes become pairs of fp16, in which all of them are exact, as the matrix units take them: some
-// three instructions for four codes, a third of them not of the unit that is short (the one for
-// integers and bits).
+// Codes become pairs of fp16, in which all of them are exact, as the matrix units take them.
 //
 // int8 and int4: a code plus 128 or 8, its sign's bit turned over, in the low bits of 0x6400 is
 // 1024 more than it; what is too much is subtracted.
@@ -60,29 +58,23 @@ struct WidenConstants {
   }
 };
 
-// Two pairs of four codes with their signs' bits turned over: of bytes 0 and 1, of bytes 2 and 3.
-__device__ inline void WidenInt8(uint32_t turned, uint32_t& first, uint32_t& second) {
-  constexpr uint32_t k1024 = 0x64646464, kMinus1152 = 0xe480e480;
-  first = AddHalves(__byte_perm(turned, k1024, 0x4140), kMinus1152);
-  second = AddHalves(__byte_perm(turned, k1024, 0x4342), kMinus1152);
+// Four neighbours of a row: 0 and 1, 2 and 3.
+__device__ inline void WidenFloat8(uint32_t codes, uint32_t& first, uint32_t& second) {
+  first = Float8Halves(codes);
+  second = Float8Halves(codes >> 16);
 }
 
-// Four numbers of a row, one byte each: 0 and 1, 2 and 3.
+// Two neighbours of each of two rows, 16 bits a row: pairs of the same number.
 template <Storage kType>
-__device__ void WidenFour(uint32_t bytes, uint32_t& first, uint32_t& second) {
+__device__ void WidenTwoRows(uint32_t codes, uint32_t& first, uint32_t& second) {
   if constexpr (kType == Storage::kFloat8) {
-    first = Float8Halves(bytes);
-    second = Float8Halves(bytes >> 16);
+    WidenFloat8(__byte_perm(codes, 0, 0x3120), first, second);
   } else {
-    WidenInt8(bytes ^ 0x80808080, first, second);
+    constexpr uint32_t k1024 = 0x64646464, kMinus1152 = 0xe480e480;
+    const uint32_t turned = codes ^ 0x80808080;
+    first = AddHalves(__byte_perm(turned, k1024, 0x4240), kMinus1152);
+    second = AddHalves(__byte_perm(turned, k1024, 0x4341), kMinus1152);
   }
-}
-
-// Four numbers of two rows: pairs of the same number.
-template <Storage kType>
-__device__ void WidenTwoRows(uint32_t row, uint32_t next, uint32_t (&pairs)[4]) {
-  WidenFour<kType>(__byte_perm(row, next, 0x5140), pairs[0], pairs[1]);
-  WidenFour<kType>(__byte_perm(row, next, 0x7362), pairs[2], pairs[3]);
 }
 
 }  // namespace headlong::cuda

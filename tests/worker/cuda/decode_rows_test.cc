@@ -42,7 +42,8 @@ class PlacesOfRows {
   }
   static void AreWhereTheyAreCopied() {
     for (int index = 0; index < kRows * kQuads; ++index) {
-      EXPECT_EQ(Rows::Copied(kMemory, index / 32, index % 32),
+      const int thread = index % 32;
+      EXPECT_EQ(Rows::Copied(kMemory, Rows::CopiedFirst(thread), index / 32, thread),
                 Place(index / kQuads, index % kQuads));
     }
   }
