@@ -225,8 +225,10 @@ def many_sequences(bench, gpu):
 
 def coded_sequences(bench, tokens):
     count = 8
-    speeds = {name: batch_speed(bench, plan, count, tokens)
-              for name, plan in (("bf16", bench.quarter), *bench.coded.items())}
+    speeds = {}
+    for name, plan in (("bf16", bench.quarter), *bench.coded.items()):
+        speeds[name] = batch_speed(bench, plan, count, tokens)
+        print(f"{name}: {speeds[name]:.0f} tokens/s", flush=True)
     bench.table(f"Decode of {count} sequences of {tokens // K}K tokens, Llama-3-8B, bf16, a "
                 "quarter of the heads full, one GPU:",
                 [["keys and values", "tokens/s", "ms per step", "against bf16"],

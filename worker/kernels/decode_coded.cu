@@ -265,7 +265,7 @@ class WarpSoftmax {
 template <int kHeadDim, int kQueries>
 using Layout = DecodeRoom<typename WarpSoftmax<kHeadDim, kQueries>::States,
                           typename WarpSoftmax<kHeadDim, kQueries>::Blocks,
-                          /*kMostCtas=*/(kHeadDim > 128 ? 1 : kQueries > 2 ? 2 : 4),
+                          /*kMostCtas=*/(kHeadDim > 128 ? 1 : kQueries > 2 ? 2 : 3),
                           /*kMostSlots=*/11>;
 
 template <int kHeadDim, int kQueries>
