@@ -26,15 +26,18 @@ std::vector<int> Repeat(int count, int length, int more = 0, int more_length = 0
   return lengths;
 }
 
+constexpr int kSinks = 4;  // first tokens, plain beside coded rows
+
 // Lanes that share the memory: each has pages of its own in a random order, 64 tokens to a page, 16
-// in lanes that stay whole.
+// in lanes that stay whole. Where there are plain rows, they have a page besides.
 struct Layers {
   std::vector<std::vector<DecodeLane>> lanes;  // [layer]
   std::vector<int32_t> page_ids;
 };
 
-Layers PlaceLanes(const std::vector<int>& lengths, int64_t token_bytes, int64_t bytes, int layers) {
-  const int64_t page_bytes = kFullPageTokens * token_bytes, quarter = page_bytes / 4;
+Layers PlaceLanes(const std::vector<int>& lengths, int64_t token_bytes, bool plain_sinks,
+                  const DeviceArray<std::byte>& memory, int layers) {
+  const int64_t bytes = memory.size(), page_bytes = kFullPageTokens * token_bytes, quarter = page_bytes / 4;
   std::mt19937 random(1);
   std::vector<int32_t> free(bytes / page_bytes);
   std::iota(free.begin(), free.end(), 0);
@@ -45,7 +48,14 @@ Layers PlaceLanes(const std::vector<int>& lengths, int64_t token_bytes, int64_t 
     for (const int length : lengths) {
       DecodeLane lane;
       const bool local = length <= kWholeLaneSlots;
-      SetKept(local ? LaneRule{false, 4, 100000} : LaneRule{}, length, lane);
+      const LaneRule rule = local ? LaneRule{false, kSinks, 100000} : LaneRule{};
+      SetKept(rule, length, lane);
+      if (plain_sinks) {
+        SetSinks(rule, length, kSinks, lane);
+        lane.sinks = memory.get() + free.back() * page_bytes;
+        free.pop_back();
+      }
+      lane.pages = memory.get();
       lane.page_stride = local ? quarter : page_bytes;
       lane.key_dims = lane.value_dims = kHeadDim;
       lane.query = static_cast<int32_t>(placed.lanes.back().size()) * kGroup;
@@ -88,7 +98,7 @@ absl::StatusOr<KernelCase> MakeDecode(const BenchMemory& memory, Storage type,
   const int64_t token_bytes = 2 * RowFormat{type, kHeadDim}.bytes();
   for (const int length : lengths) one.bytes += static_cast<double>(length * token_bytes);
   one.calls = CallsFor(one.bytes * 9 / 8);
-  Layers placed = PlaceLanes(lengths, token_bytes, memory.memory.size(), one.calls);
+  Layers placed = PlaceLanes(lengths, token_bytes, IsCoded(type), memory.memory, one.calls);
   auto layers = std::make_shared<DecodeLayers>();
   const int64_t rows = std::ssize(lengths) * kGroup;
   layers->page_ids = DeviceArray<int32_t>(placed.page_ids);
@@ -101,7 +111,6 @@ absl::StatusOr<KernelCase> MakeDecode(const BenchMemory& memory, Storage type,
   DecodePlan plan;
   for (std::vector<DecodeLane>& lanes : placed.lanes) {
     for (DecodeLane& lane : lanes) {
-      lane.pages = memory.memory.get();
       lane.page_ids = layers->page_ids.get() + reinterpret_cast<intptr_t>(lane.page_ids) /
                                                    static_cast<intptr_t>(sizeof(int));
     }
@@ -287,6 +296,7 @@ std::vector<KernelCaseMaker> DecodeCases(const BenchMemory& memory) {
       {"1 x 32K + 63 x 512", Repeat(1, 32768, 63, 512)},
       {"8 x 128K", Repeat(8, 131072)},
       {"2 x 128K + 6 x 300", Repeat(2, 131072, 6, 300)},
+      {"16 x 128K + 48 x 300", Repeat(16, 131072, 48, 300)},
       {"512 x 8K", Repeat(512, 8192)},
       {"64 x 32K + 192 x 300", Repeat(64, 32768, 192, 300)}};
   std::vector<KernelCaseMaker> cases;
@@ -300,6 +310,7 @@ std::vector<KernelCaseMaker> DecodeCases(const BenchMemory& memory) {
     add(type, "64 x 32K", Repeat(64, 32768));
     add(type, "32 x 128K", Repeat(32, 131072));
     add(type, "32 x 32K + 32 x 512", Repeat(32, 32768, 32, 512));
+    add(type, "16 x 128K + 48 x 300", Repeat(16, 131072, 48, 300));
   }
   return cases;
 }

@@ -29,12 +29,22 @@ __device__ inline void StageItems(const ItemList& items, std::byte* shared) {
 
 inline constexpr uint32_t kAllRows = (1u << kBlock) - 1;
 
-// Which slots of an item the query sees: all of a block that begins before this one.
-__device__ inline int WholeEnd(const DecodeItem& item) {
-  const DecodeLane& lane = item.lane;
-  return (lane.gap_begin < lane.gap_end ? min(lane.gap_begin, item.end) : item.end) & -kBlock;
-}
-// Of any block. Bit r: slot + r is such a one.
+// The slots whose blocks the query sees whole: those behind the gap, which as a rule is in the first
+// block, up to the last whole block.
+struct WholeBlocks {
+  int begin = 0;
+  uint32_t count = 0;
+
+  WholeBlocks() = default;
+  __device__ explicit WholeBlocks(const DecodeItem& item) {
+    const DecodeLane& lane = item.lane;
+    begin = lane.gap_begin < lane.gap_end ? (lane.gap_end + kBlock - 1) & -kBlock : 0;
+    count = max((item.end & -kBlock) - begin, 0);
+  }
+  // slot: a multiple of kBlock.
+  __device__ bool Has(int slot) const { return static_cast<uint32_t>(slot - begin) < count; }
+};
+// Bit r: the query sees slot + r of the item.
 __device__ inline uint32_t LiveRows(const DecodeItem& item, int slot) {
   const int gap_begin = item.lane.gap_begin, gap_end = item.lane.gap_end;
   uint32_t live = kAllRows;

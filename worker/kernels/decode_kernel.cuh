@@ -27,9 +27,10 @@ __device__ void AttendItems(const DecodeAttention& decode) {
   for (int i = 0; i < items.count; ++i) {
     const DecodeItem& item = items[i];
     softmax.Begin(decode, item);
-    const int end = item.end, whole_end = WholeEnd(item);
+    const int end = item.end;
+    const WholeBlocks whole(item);
     for (int slot = item.begin + threadIdx.x / 32 * kBlock; slot < end; slot += kDecodeTile) {
-      softmax.Score(ring.Take(false), slot < whole_end ? kAllRows : LiveRows(item, slot));
+      softmax.Score(ring.Take(false), whole.Has(slot) ? kAllRows : LiveRows(item, slot));
       softmax.Add(ring.Take(true));
     }
     softmax.End(states, decode.shape.group);

@@ -54,7 +54,7 @@ class Ring {
       page_ids_ = item.lane.page_ids;
       page_shift_ = item.lane.page_shift;
       end_ = item.end;
-      whole_end_ = blocks_.Enter(item.lane) ? WholeEnd(item) : 0;
+      whole_ = blocks_.Enter(item.lane) ? WholeBlocks(item) : WholeBlocks();
       return;
     }
   }
@@ -66,7 +66,7 @@ class Ring {
   __device__ void Issue(bool values, uint32_t to) {
     if (item_ < items_.count) {
       if (!values) blocks_.Find(page_, slot_ & ((1 << page_shift_) - 1));
-      if (slot_ < whole_end_) {  // as a rule
+      if (whole_.Has(slot_)) {  // as a rule
         blocks_.CopyWhole(values, to, ReadOnce());
       } else {
         const DecodeItem& item = items_[item_];
@@ -87,7 +87,7 @@ class Ring {
   const ItemList items_;
   Blocks blocks_;
   int end_ = 0;
-  int whole_end_ = 0;  // blocks that begin before it are copied whole
+  WholeBlocks whole_;  // that are copied whole
   const int32_t* page_ids_ = nullptr;
   int page_shift_ = 0;
   int item_ = 0, slot_ = 0, page_ = 0;  // the next block to load
