@@ -37,7 +37,8 @@ struct Layers {
 
 Layers PlaceLanes(const std::vector<int>& lengths, int64_t token_bytes, bool plain_sinks,
                   const DeviceArray<std::byte>& memory, int layers) {
-  const int64_t bytes = memory.size(), page_bytes = kFullPageTokens * token_bytes, quarter = page_bytes / 4;
+  const int64_t bytes = memory.size(), page_bytes = kFullPageTokens * token_bytes,
+                quarter = page_bytes / 4;
   std::mt19937 random(1);
   std::vector<int32_t> free(bytes / page_bytes);
   std::iota(free.begin(), free.end(), 0);
@@ -91,22 +92,23 @@ struct DecodeLayers {
   }
 };
 
-// Keys and values of the same type.
-absl::StatusOr<KernelCase> MakeDecode(const BenchMemory& memory, Storage type,
+absl::StatusOr<KernelCase> MakeDecode(const BenchMemory& memory, Storage keys, Storage values,
                                       const std::vector<int>& lengths) {
   KernelCase one;
-  const int64_t token_bytes = 2 * RowFormat{type, kHeadDim}.bytes();
+  const bool coded = IsCoded(keys) || IsCoded(values);
+  const int64_t token_bytes =
+      RowFormat{keys, kHeadDim}.bytes() + RowFormat{values, kHeadDim}.bytes();
   for (const int length : lengths) one.bytes += static_cast<double>(length * token_bytes);
   one.calls = CallsFor(one.bytes * 9 / 8);
-  Layers placed = PlaceLanes(lengths, token_bytes, IsCoded(type), memory.memory, one.calls);
+  Layers placed = PlaceLanes(lengths, token_bytes, coded, memory.memory, one.calls);
   auto layers = std::make_shared<DecodeLayers>();
   const int64_t rows = std::ssize(lengths) * kGroup;
   layers->page_ids = DeviceArray<int32_t>(placed.page_ids);
   layers->out = DeviceArray<float>(rows * kHeadDim);
   layers->lse = DeviceArray<float>(rows);
   DecodeAttention& decode = layers->decode;
-  const auto own = type == Storage::kFloat16 ? ElementType::kFloat16 : ElementType::kBfloat16;
-  decode.shape = {own, kHeadDim, kGroup, !IsCoded(type), type, type};
+  const auto own = keys == Storage::kFloat16 ? ElementType::kFloat16 : ElementType::kBfloat16;
+  decode.shape = {own, kHeadDim, kGroup, !coded, keys, values};
   decode.ctas = PrepareDecode(decode.shape);
   DecodePlan plan;
   for (std::vector<DecodeLane>& lanes : placed.lanes) {
@@ -300,18 +302,25 @@ std::vector<KernelCaseMaker> DecodeCases(const BenchMemory& memory) {
       {"512 x 8K", Repeat(512, 8192)},
       {"64 x 32K + 192 x 300", Repeat(64, 32768, 192, 300)}};
   std::vector<KernelCaseMaker> cases;
-  const auto add = [&](Storage type, const char* name, const std::vector<int>& lengths) {
-    cases.push_back({"decode attention",
-                     absl::StrCat("lanes of 4 x 128 ", Av(StorageName(type)), ": ", name),
-                     [=, &memory] { return MakeDecode(memory, type, lengths); }});
+  const auto add = [&](Storage keys, Storage values, const char* name,
+                       const std::vector<int>& lengths) {
+    const std::string types =
+        keys == values ? std::string(StorageName(keys))
+                       : absl::StrCat(Av(StorageName(keys)), "/", Av(StorageName(values)));
+    cases.push_back({"decode attention", absl::StrCat("lanes of 4 x 128 ", types, ": ", name),
+                     [=, &memory] { return MakeDecode(memory, keys, values, lengths); }});
   };
-  for (const auto& [name, lengths] : rows) add(Storage::kBfloat16, name, lengths);
-  for (const Storage type : {Storage::kFloat16, Storage::kFloat8, Storage::kInt8, Storage::kInt4}) {
-    add(type, "64 x 32K", Repeat(64, 32768));
-    add(type, "32 x 128K", Repeat(32, 131072));
-    add(type, "32 x 32K + 32 x 512", Repeat(32, 32768, 32, 512));
-    add(type, "16 x 128K + 48 x 300", Repeat(16, 131072, 48, 300));
+  for (const auto& [name, lengths] : rows) {
+    add(Storage::kBfloat16, Storage::kBfloat16, name, lengths);
   }
+  for (const Storage type : {Storage::kFloat16, Storage::kFloat8, Storage::kInt8, Storage::kInt4}) {
+    add(type, type, "64 x 32K", Repeat(64, 32768));
+    add(type, type, "32 x 128K", Repeat(32, 131072));
+    add(type, type, "32 x 32K + 32 x 512", Repeat(32, 32768, 32, 512));
+    add(type, type, "16 x 128K + 48 x 300", Repeat(16, 131072, 48, 300));
+  }
+  add(Storage::kInt8, Storage::kInt4, "64 x 32K", Repeat(64, 32768));
+  add(Storage::kBfloat16, Storage::kInt8, "64 x 32K", Repeat(64, 32768));
   return cases;
 }
 

@@ -1,6 +1,7 @@
-// Decode attention for rows of any pair of types, and for fp32 caches: plain fp32 arithmetic on the
-// same work list. Made to be right, not to be fast: a warp takes a token at a time, four query
-// heads at a time, so keys and values are read ceil(group / 4) times, mostly from the L1.
+// Decode attention for fp32 caches, and for what no other kernel is built for: plain fp32
+// arithmetic on the same work list. Made to be right, not to be fast: a warp takes a token at a
+// time, four query heads at a time, so keys and values are read ceil(group / 4) times, mostly from
+// the L1.
 #include "worker/kernels/decode_pass.cuh"
 #include "worker/kernels/row_codes.cuh"
 

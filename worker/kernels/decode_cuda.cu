@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <iterator>
+
 #include "worker/kernels/decode_cuda.h"
 #include "worker/kernels/decode_state.cuh"
 
@@ -102,18 +105,25 @@ __global__ void __launch_bounds__(kMoveThreads) ShiftItems(MoveItems move) {
   layer.to[index] = item;
 }
 
-// Pairs of types without a kernel of their own have the slow one.
+// Of rows that a cache in bf16 stores on either side.
+using KernelOfPair = DecodeKernel (*)(int head_dim, int group);
+constexpr Storage kStored[] = {Storage::kBfloat16, Storage::kFloat8, Storage::kInt8,
+                               Storage::kInt4};
+constexpr KernelOfPair kKernelsOfPairs[4][4] = {  // [keys][values]
+    {DecodeKernelBfloat16Bfloat16, DecodeKernelBfloat16Float8, DecodeKernelBfloat16Int8,
+     DecodeKernelBfloat16Int4},
+    {DecodeKernelFloat8Bfloat16, DecodeKernelFloat8Float8, DecodeKernelFloat8Int8,
+     DecodeKernelFloat8Int4},
+    {DecodeKernelInt8Bfloat16, DecodeKernelInt8Float8, DecodeKernelInt8Int8, DecodeKernelInt8Int4},
+    {DecodeKernelInt4Bfloat16, DecodeKernelInt4Float8, DecodeKernelInt4Int8, DecodeKernelInt4Int4}};
+
+// None: the slow one does.
 DecodeKernel KernelOfRows(const DecodeShape& shape) {
-  if (shape.type != ElementType::kBfloat16) return DecodeKernelAnyRows(shape);
-  const auto are = [&](Storage keys, Storage values) {
-    return shape.keys == keys && shape.values == values;
-  };
-  const int d = shape.head_dim, group = shape.group;
-  if (are(Storage::kInt8, Storage::kInt8)) return DecodeKernelInt8Int8(d, group);
-  if (are(Storage::kFloat8, Storage::kFloat8)) return DecodeKernelFloat8Float8(d, group);
-  if (are(Storage::kInt4, Storage::kInt4)) return DecodeKernelInt4Int4(d, group);
-  if (are(Storage::kInt8, Storage::kInt4)) return DecodeKernelInt8Int4(d, group);
-  return DecodeKernelAnyRows(shape);
+  if (shape.type != ElementType::kBfloat16) return {};
+  const auto* keys = std::find(std::begin(kStored), std::end(kStored), shape.keys);
+  const auto* values = std::find(std::begin(kStored), std::end(kStored), shape.values);
+  if (keys == std::end(kStored) || values == std::end(kStored)) return {};
+  return kKernelsOfPairs[keys - kStored][values - kStored](shape.head_dim, shape.group);
 }
 
 DecodeKernel KernelOfPlainRows(const DecodeShape& shape) {
@@ -132,8 +142,8 @@ DecodeKernel KernelFor(const DecodeShape& shape) {
   if (shape.group < 1 || shape.group > kMaxGroup) return {};
   const DecodeKernel kernel = shape.plain ? KernelOfPlainRows(shape) : KernelOfRows(shape);
   // Of GPUs with less shared memory than Hopper's, some have no room for the rings of such rows.
-  const bool no_room = kernel.entry == nullptr && shape.head_dim == 256;
-  return no_room ? DecodeKernelAnyRows(shape) : kernel;
+  const bool may_be_slow = !shape.plain || shape.head_dim == 256;
+  return kernel.entry == nullptr && may_be_slow ? DecodeKernelAnyRows(shape) : kernel;
 }
 
 }  // namespace

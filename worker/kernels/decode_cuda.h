@@ -86,11 +86,24 @@ struct DecodeKernel {
 };
 DecodeKernel DecodeKernelBfloat16(int head_dim, int group);
 DecodeKernel DecodeKernelFloat16(int head_dim, int group);
-DecodeKernel DecodeKernelInt8Int8(int head_dim, int group);  // of bf16 queries, as the next ones
+// Of keys and values, beside queries in bf16.
+DecodeKernel DecodeKernelBfloat16Bfloat16(int head_dim, int group);
+DecodeKernel DecodeKernelBfloat16Float8(int head_dim, int group);
+DecodeKernel DecodeKernelBfloat16Int8(int head_dim, int group);
+DecodeKernel DecodeKernelBfloat16Int4(int head_dim, int group);
+DecodeKernel DecodeKernelFloat8Bfloat16(int head_dim, int group);
 DecodeKernel DecodeKernelFloat8Float8(int head_dim, int group);
-DecodeKernel DecodeKernelInt4Int4(int head_dim, int group);
+DecodeKernel DecodeKernelFloat8Int8(int head_dim, int group);
+DecodeKernel DecodeKernelFloat8Int4(int head_dim, int group);
+DecodeKernel DecodeKernelInt8Bfloat16(int head_dim, int group);
+DecodeKernel DecodeKernelInt8Float8(int head_dim, int group);
+DecodeKernel DecodeKernelInt8Int8(int head_dim, int group);
 DecodeKernel DecodeKernelInt8Int4(int head_dim, int group);
-DecodeKernel DecodeKernelAnyRows(const DecodeShape& shape);  // slow
+DecodeKernel DecodeKernelInt4Bfloat16(int head_dim, int group);
+DecodeKernel DecodeKernelInt4Float8(int head_dim, int group);
+DecodeKernel DecodeKernelInt4Int8(int head_dim, int group);
+DecodeKernel DecodeKernelInt4Int4(int head_dim, int group);
+DecodeKernel DecodeKernelAnyRows(const DecodeShape& shape);  // slow: of any pair of types
 
 inline constexpr int kDecodeThreads = 128;
 

@@ -29,8 +29,8 @@ __device__ inline void StageItems(const ItemList& items, std::byte* shared) {
 
 inline constexpr uint32_t kAllRows = (1u << kBlock) - 1;
 
-// The slots whose blocks the query sees whole: those behind the gap, which as a rule is in the first
-// block, up to the last whole block.
+// The slots whose blocks the query sees whole: those behind the gap, which as a rule is in the
+// first block, up to the last whole block.
 struct WholeBlocks {
   int begin = 0;
   uint32_t count = 0;

@@ -1,16 +1,10 @@
-// Plain rows of first tokens as operands beside coded ones (decode_coded.cuh), out of global
+// Plain rows of first tokens as operands beside coded ones (decode_stored.cuh), out of global
 // memory.
 #pragma once
 
-#include "worker/kernels/decode_coded.cuh"
+#include "worker/kernels/decode_stored.cuh"
 
 namespace headlong::cuda {
-
-struct NoScales {
-  static constexpr bool kByGroup = false;
-  __device__ float Of(int /*half*/, int /*group*/) const { return 1; }
-  __device__ float Log(int /*half*/) const { return kLeastLog; }
-};
 
 // 16 rows from `first` on of [count][dims] in 16 bits. dims: a multiple of 16.
 struct PlainRows {
@@ -34,41 +28,38 @@ struct PlainKeys : PlainRows {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int half = i % 2, k = i / 2;
-      const uint2 four = PlainRows::Load<uint2>(thread.row + half * 8,
-                                                (2 * pair + k) * 16 + thread.column * 4);
+      const uint2 four =
+          PlainRows::Load<uint2>(thread.row + half * 8, (2 * pair + k) * 16 + thread.column * 4);
       a[k][half] = four.x;
       a[k][2 + half] = four.y;
     }
   }
 };
 
-// In the order of coded values.
+// In the order of a block's values.
 template <typename Block>
 struct PlainValues : PlainRows {
   using Element = Bfloat16Element;
-  static constexpr int kTiles = kTilesOfChunk<Block>;
+  using Tiles = uint32_t[kTilesOfPair<Block>][4];
   MmaThread thread;
   NoScales scales;
 
-  __device__ void Load(int pair, uint32_t (&a)[2][kTiles][4]) const {
+  __device__ void Load(int pair, Tiles& tiles) const {
 #pragma unroll
-    for (int i = 0; i < 2 * 2 * kTiles; ++i) {
-      const int k = i % 2, half = i / 2 % 2, next = i / 4;
-      const int chunk = 2 * pair + k, token = thread.column * 2 + half * 8;
-      // Neighbours of a row: of both tiles of a chunk of int4, or of both rows of a tile.
-      const int number = ValueNumber<Block>(chunk, 0, Block::kInt4 && next != 0, thread.row);
-      const uint32_t low = PlainRows::Load<uint32_t>(token, number);
-      const uint32_t high = PlainRows::Load<uint32_t>(token + 1, number);
-      const uint32_t firsts = __byte_perm(low, high, 0x5410);
-      const uint32_t seconds = __byte_perm(low, high, 0x7632);
-      if constexpr (Block::kInt4) {
-        a[k][0][half * 2 + next] = firsts;
-        a[k][1][half * 2 + next] = seconds;
-      } else {
-        a[k][0][half * 2] = firsts;
-        a[k][0][half * 2 + 1] = seconds;
-      }
+    for (int i = 0; i < 4 * kTilesOfPair<Block>; ++i) {
+      const int tile = i / 4, half = i / 2 % 2, odd = i % 2;
+      const int token = thread.column * 2 + half * 8;
+      const int number =
+          ValueNumber<Block>(pair * kTilesOfPair<Block> + tile, odd != 0, thread.row);
+      const uint32_t word = Load2(token, number), next = Load2(token + 1, number);
+      tiles[tile][half * 2 + odd] = __byte_perm(word, next, number % 2 == 0 ? 0x5410 : 0x7632);
     }
+  }
+
+ private:
+  // The number there and its neighbour.
+  __device__ uint32_t Load2(int token, int number) const {
+    return PlainRows::Load<uint32_t>(token, number & ~1);
   }
 };
 

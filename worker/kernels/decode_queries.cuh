@@ -12,28 +12,32 @@ namespace headlong::cuda {
 template <int kQueries>
 inline constexpr int kColumnTiles = (kQueries + 1) / 2;
 
-// Of the first pair of steps, what thread.column has of 16 numbers are four neighbours.
+// Steps of 16 numbers, in two pairs.
 template <int kHeadDim, int kQueries>
 using HalfQueries = uint32_t[kColumnTiles<kQueries>][kHeadDim / 16][2];
+
+// Which of 16 numbers a thread has: the pairs at column * stride and at `second` behind that.
+struct StepOrder {
+  int stride, second;
+};
+inline constexpr StepOrder kFourNeighbours = {4, 2}, kMatrixOrder = {2, 8};
 
 // As they are, in bf16.
 template <int kHeadDim, int kQueries>
 __device__ void LoadQueries(const DecodeAttention& decode, int first, const MmaThread& thread,
-                            HalfQueries<kHeadDim, kQueries>& pairs) {
+                            StepOrder order, HalfQueries<kHeadDim, kQueries>& pairs) {
   const auto* rows = static_cast<const uint16_t*>(decode.q) + int64_t{first} * kHeadDim;
 #pragma unroll
   for (int n = 0; n < kColumnTiles<kQueries>; ++n) {
     const int turn = 2 * n + thread.row % 2, query = thread.row / 2 + 4 * turn;
     const bool there = turn < kQueries && query < decode.shape.group;
+    const uint16_t* row = rows + query * kHeadDim + thread.column * order.stride;
 #pragma unroll
     for (int k = 0; k < kHeadDim / 16; ++k) {
-      uint2 four = {0, 0};
-      if (there) {
-        four = *reinterpret_cast<const uint2*>(rows + query * kHeadDim + k * 16 +
-                                               thread.column * 4);
+      for (int i = 0; i < 2; ++i) {
+        const auto* pair = reinterpret_cast<const uint32_t*>(row + k * 16 + i * order.second);
+        pairs[n][k][i] = there ? *pair : 0;
       }
-      pairs[n][k][0] = four.x;
-      pairs[n][k][1] = four.y;
     }
   }
 }

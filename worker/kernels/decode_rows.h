@@ -36,7 +36,8 @@ struct SharedRows {
     return (begin ^ quad % kLineQuads * 16) + quad / kLineQuads * kLineBytes;
   }
 
-  // When 32 threads copy rows, 16 bytes each: of a thread's i-th. first: CopiedFirst of that thread.
+  // When 32 threads copy rows, 16 bytes each: of a thread's i-th. first: CopiedFirst of that
+  // thread.
   __host__ __device__ static uint32_t Copied(uint32_t rows, uint32_t first, uint32_t i,
                                              uint32_t thread) {
     if constexpr (kPadded == kQuads && kQuads <= 32) {

@@ -1,7 +1,7 @@
 // The scales of a block's rows, as the threads of a product have them.
 #pragma once
 
-#include "worker/kernels/decode_coded_block.cuh"
+#include "worker/kernels/decode_stored_block.cuh"
 #include "worker/kernels/decode_widen.cuh"
 
 namespace headlong::cuda {
@@ -87,5 +87,18 @@ struct BlockScales {
     for (float& scale : of[half]) scale = 0;
   }
 };
+
+// Of plain rows.
+struct NoScales {
+  static constexpr bool kByGroup = false;
+  NoScales() = default;
+  __device__ NoScales(uint32_t /*block*/, int /*count*/, const MmaThread& /*thread*/) {}
+  __device__ float Of(int /*half*/, int /*group*/) const { return 1; }
+  __device__ float Log(int /*half*/) const { return kLeastLog; }
+  __device__ void Clear(int /*half*/) {}
+};
+
+template <typename Block>
+using ScalesOf = std::conditional_t<Block::kPlain, NoScales, BlockScales<Block>>;
 
 }  // namespace headlong::cuda

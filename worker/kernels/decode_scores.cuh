@@ -1,8 +1,8 @@
 // Logits of a block of 16 tokens: products of keys and queries by the matrix units.
 #pragma once
 
-#include "worker/kernels/decode_coded.cuh"
 #include "worker/kernels/decode_queries.cuh"
+#include "worker/kernels/decode_stored.cuh"
 
 namespace headlong::cuda {
 
@@ -37,14 +37,34 @@ __device__ void ScoreHalves(const Keys& keys, const HalfQueries<kHeadDim, kQueri
   }
 }
 
-// Products of fp8 keys, which are exact in fp16, and queries in fp16.
+// Products of keys and queries in bf16.
 template <typename Block, int kHeadDim, int kQueries>
-class HalfProducts {
+class PlainProducts {
  public:
   // scale: of logits, in base 2.
   __device__ void Begin(const DecodeAttention& decode, int first, float scale,
                         const MmaThread& thread) {
-    LoadQueries<kHeadDim, kQueries>(decode, first, thread, queries_);
+    LoadQueries<kHeadDim, kQueries>(decode, first, thread, kMatrixOrder, queries_);
+    for (float& factor : factors_) factor = scale;
+  }
+  __device__ void Score(uint32_t block, const MmaThread& thread, const NoScales& /*scales*/,
+                        Logits<kQueries>& logits) const {
+    ScoreHalves<kHeadDim, kQueries>(StoredKeys<Block>{MatrixRows<Block>(block, thread)}, queries_,
+                                    factors_, logits);
+  }
+
+ private:
+  HalfQueries<kHeadDim, kQueries> queries_;
+  float factors_[kQueries];
+};
+
+// Products of fp8 keys, which are exact in fp16, and queries in fp16.
+template <typename Block, int kHeadDim, int kQueries>
+class HalfProducts {
+ public:
+  __device__ void Begin(const DecodeAttention& decode, int first, float scale,
+                        const MmaThread& thread) {
+    LoadQueries<kHeadDim, kQueries>(decode, first, thread, kFourNeighbours, queries_);
 #pragma unroll
     for (int n = 0; n < kColumnTiles<kQueries>; ++n) {
       uint32_t most = 0;
@@ -65,8 +85,8 @@ class HalfProducts {
   }
   __device__ void Score(uint32_t block, const MmaThread& thread, const BlockScales<Block>& scales,
                         Logits<kQueries>& logits) const {
-    ScoreHalves<kHeadDim, kQueries>(CodedKeys<Block>{MatrixRows<Block>(block, thread)}, queries_, factors_,
-                                    logits);
+    ScoreHalves<kHeadDim, kQueries>(StoredKeys<Block>{MatrixRows<Block>(block, thread)}, queries_,
+                                    factors_, logits);
     for (auto& of_query : logits) {
       for (int half = 0; half < 2; ++half) of_query[half] *= scales.Of(half, 0);
     }
@@ -95,8 +115,8 @@ class ByteProducts {
       for (int i = 0; i < kGroups * 2; ++i) {
         numbers[i] = {0, 0};
         if (query < decode.shape.group && i < kHeadDim / 16) {
-          numbers[i] = *reinterpret_cast<const uint2*>(rows + query * kHeadDim + i * 16 +
-                                                       thread.column * 4);
+          numbers[i] =
+              *reinterpret_cast<const uint2*>(rows + query * kHeadDim + i * 16 + thread.column * 4);
         }
         most = GreatestBits(GreatestBits(most, numbers[i].x), numbers[i].y);
       }
@@ -193,8 +213,9 @@ class ByteProducts {
 
 // For keys of a block.
 template <typename Block, int kHeadDim, int kQueries>
-using KeyProducts = std::conditional_t<Block::kType == Storage::kFloat8,
-                                       HalfProducts<Block, kHeadDim, kQueries>,
-                                       ByteProducts<Block, kHeadDim, kQueries>>;
+using KeyProducts = std::conditional_t<
+    Block::kPlain, PlainProducts<Block, kHeadDim, kQueries>,
+    std::conditional_t<Block::kType == Storage::kFloat8, HalfProducts<Block, kHeadDim, kQueries>,
+                       ByteProducts<Block, kHeadDim, kQueries>>>;
 
 }  // namespace headlong::cuda

@@ -256,6 +256,19 @@ TEST_F(DecodeCoded, QueriesOfAnySize) {
   }
 }
 
+TEST_F(DecodeCoded, NanOrInfinityInAQueryIsNotHidden) {
+  Batches batches(16);
+  for (const DecodeShape& shape : Shapes(80, 2)) {
+    for (const float broken : {NAN, INFINITY}) {
+      TestBatch batch = batches.Make(shape, 2, 1500);
+      batch.lanes[0].q[3] = broken;
+      const DecodeResult got = RunDecode(batch, 4);
+      EXPECT_FALSE(std::isfinite(got.lse[0])) << Describe(batch, 4);
+      for (size_t i = 80; i < got.out.size(); ++i) ASSERT_TRUE(std::isfinite(got.out[i])) << i;
+    }
+  }
+}
+
 TEST_F(DecodeCoded, SmallValuesBesideTokensThatWeighMore) {
   constexpr float kSize = 1e-7f;
   Batches batches(15);

@@ -1,5 +1,6 @@
-// Decode attention for coded rows and bf16 queries, with the matrix units as decode_mma.cu has it.
-// Keys in int8 and int4 are multiplied as they are, by queries in bytes; fp8 keys and all values
+// Decode attention for lanes of bf16 queries whose rows are not all plain rows of head_dim numbers:
+// coded keys or values, or shorter rows; with the matrix units as decode_mma.cu has it. Keys in
+// int8 and int4 are multiplied as they are, by queries in bytes; fp8 keys and all coded values
 // become fp16, in which codes are exact. A row's scale multiplies its logit, and its weight before
 // that is rounded to fp16. int4's scales of 32 numbers multiply sums over those 32, and weights
 // once per 32. Compiled once per pair of types (HEADLONG_KEYS, HEADLONG_VALUES).
@@ -8,8 +9,8 @@
 // weight times scale, not of weights, within kSlack: operands are at most 2^kSlack. Scales below
 // 2^-60 count as that.
 //
-// Bytes moved: code_bytes + 2 * scales per kept row, once. What binds is not memory alone but
-// instructions on integers and bits, which a multiprocessor issues at half the rate of others.
+// Bytes moved: code_bytes + 2 * scales per kept row, once. Beside memory, instructions bind: some
+// 340 for 16 tokens of int4 and head_dim 128, of which those on integers and bits take two cycles.
 #include "worker/kernels/decode_kernel.cuh"
 #include "worker/kernels/decode_plain_rows.cuh"
 #include "worker/kernels/decode_scores.cuh"
@@ -27,9 +28,9 @@ constexpr float kSlack = 8;
 template <int kHeadDim, int kQueries>
 class WarpSoftmax {
  public:
-  using KeyBlock = CodedBlock<Storage::HEADLONG_KEYS, kHeadDim>;
-  using ValueBlock = CodedBlock<Storage::HEADLONG_VALUES, kHeadDim>;
-  using Blocks = CodedBlocks<KeyBlock, ValueBlock>;
+  using KeyBlock = StoredBlock<Storage::HEADLONG_KEYS, kHeadDim>;
+  using ValueBlock = StoredBlock<Storage::HEADLONG_VALUES, kHeadDim>;
+  using Blocks = StoredBlocks<KeyBlock, ValueBlock>;
   using States = WarpStates<kHeadDim, kQueries * 4>;
 
   __device__ WarpSoftmax() {}
@@ -58,14 +59,13 @@ class WarpSoftmax {
 
   __device__ void Score(uint32_t block, uint32_t live) {
     live_ = live;
-    const BlockScales<KeyBlock> scales(block, key_scales_, thread_);
+    const ScalesOf<KeyBlock> scales(block, key_scales_, thread_);
     products_.Score(block, thread_, scales, s_);
     if (live != kAllRows) HideOthers();
   }
   __device__ void Add(uint32_t block) {
-    CodedValues<ValueBlock> values{{block, value_scales_, thread_},
-                                   MatrixRows<ValueBlock>(block, thread_),
-                                   constants_};
+    StoredValues<ValueBlock> values{
+        {block, value_scales_, thread_}, MatrixRows<ValueBlock>(block, thread_), constants_};
     if (live_ != kAllRows) {
       for (int half = 0; half < 2; ++half) {
         if (!Lives(half)) values.scales.Clear(half);
@@ -89,26 +89,25 @@ class WarpSoftmax {
       for (int t = 0; t < kTiles; ++t) {
         for (int half = 0; half < 2; ++half) {
           const int number = OutNumber(t, half);
-          if (number < kHeadDim) states.out(warp, query)[number] = out_[t][u / 2][Place(t, u, half)];
+          if (number < kHeadDim)
+            states.out(warp, query)[number] = out_[t][u / 2][Place(t, u, half)];
         }
       }
     }
   }
 
  private:
-  static constexpr int kChunks = ValueBlock::kChunks;
-  static constexpr int kTilesOf = kTilesOfChunk<ValueBlock>;
-  static constexpr int kTiles = kChunks * kTilesOf;
+  static constexpr int kTiles = kValueTiles<ValueBlock>;
   static constexpr int kColumns = kColumnTiles<kQueries>;
   // Every second column would be of no query: of two groups of int4, each has its own.
   static constexpr bool kTwoGroups = kQueries == 1 && ValueBlock::kInt4;
 
   // Of a thread's result in a tile, its u-th query.
   __device__ static constexpr int Place(int tile, int u, int half) {
-    return half * 2 + (kTwoGroups ? tile / kTilesOf % 2 : u % 2);
+    return half * 2 + (kTwoGroups ? tile / 2 % 2 : u % 2);
   }
   __device__ int OutNumber(int tile, int half) const {
-    return ValueNumber<ValueBlock>(tile / kTilesOf, tile % kTilesOf, half != 0, thread_.row);
+    return ValueNumber<ValueBlock>(tile, half != 0, thread_.row);
   }
 
   __device__ bool Lives(int half) const { return (live_ >> (thread_.row + half * 8) & 1) != 0; }
@@ -149,21 +148,21 @@ class WarpSoftmax {
     }
   }
 
-  // Weights of a chunk as the second operand.
+  // Weights of a group of numbers as the second operand.
   template <typename Values>
-  __device__ void Pack(const Values& values, int chunk, uint32_t (&weights)[kColumns][2]) const {
+  __device__ void Pack(const Values& values, int group, uint32_t (&weights)[kColumns][2]) const {
+    constexpr bool kByGroup = std::decay_t<decltype(values.scales)>::kByGroup;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const float scale = values.scales.Of(half, chunk);
+      const float scale = values.scales.Of(half, group);
       float next = scale;  // of the second column
-      if constexpr (kTwoGroups && std::decay_t<decltype(values.scales)>::kByGroup) {
-        next = chunk + 1 < kChunks ? values.scales.Of(half, chunk + 1) : 0;
+      if constexpr (kTwoGroups && kByGroup) {
+        next = group + 1 < ValueBlock::kGroups ? values.scales.Of(half, group + 1) : 0;
       }
 #pragma unroll
       for (int n = 0; n < kColumns; ++n) {
         const float second = s_[kQueries == 1 ? 0 : 2 * n + 1][half];
-        weights[n][half] =
-            Transpose(Values::Element::Pack(s_[2 * n][half] * scale, second * next));
+        weights[n][half] = Transpose(Values::Element::Pack(s_[2 * n][half] * scale, second * next));
       }
     }
   }
@@ -171,22 +170,21 @@ class WarpSoftmax {
   template <typename Values>
   __device__ void AddRows(const Values& values) {
     constexpr bool kByGroup = std::decay_t<decltype(values.scales)>::kByGroup;
+    constexpr int kTilesOf = kTilesOfPair<ValueBlock>;
     Weigh({values.scales.Log(0), values.scales.Log(1)});
     uint32_t weights[kColumns][2];
 #pragma unroll
-    for (int pair = 0; pair < (kChunks + 1) / 2; ++pair) {
-      uint32_t a[2][kTilesOf][4];
+    for (int pair = 0; pair < (ValueBlock::kChunks + 1) / 2; ++pair) {
+      typename Values::Tiles a;
       values.Load(pair, a);
 #pragma unroll
-      for (int k = 0; k < 2 && 2 * pair + k < kChunks; ++k) {
-        const int chunk = 2 * pair + k;
-        if (chunk == 0 || (kByGroup && (k == 0 || !kTwoGroups))) Pack(values, chunk, weights);
-#pragma unroll
-        for (int i = 0; i < kTilesOf; ++i) {
-          for (int n = 0; n < kColumns; ++n) {
-            Values::Element::Mma(out_[chunk * kTilesOf + i][n], a[k][i], weights[n]);
-          }
+      for (int i = 0; i < kTilesOf && pair * kTilesOf + i < kTiles; ++i) {
+        const int tile = pair * kTilesOf + i;
+        if (tile == 0 || (kByGroup && tile % (kTwoGroups ? 4 : 2) == 0)) {
+          Pack(values, tile / 2, weights);
         }
+#pragma unroll
+        for (int n = 0; n < kColumns; ++n) Values::Element::Mma(out_[tile][n], a[i], weights[n]);
       }
     }
   }
@@ -196,7 +194,7 @@ class WarpSoftmax {
   __device__ void BeginWithPlainRows(const DecodeAttention& decode, const DecodeLane& lane,
                                      float scale) {
     HalfQueries<kHeadDim, kQueries> queries;
-    LoadQueries<kHeadDim, kQueries>(decode, lane.query, thread_, queries);
+    LoadQueries<kHeadDim, kQueries>(decode, lane.query, thread_, kFourNeighbours, queries);
     if (lane.dropped > 0 && threadIdx.x < 32) BeginWithToken(queries, lane, scale);
     const auto* keys = reinterpret_cast<const uint16_t*>(lane.sinks);
     const auto* values = keys + lane.sink_rows * lane.key_dims;
@@ -209,7 +207,8 @@ class WarpSoftmax {
       ScoreHalves<kHeadDim, kQueries>(
           PlainKeys{{keys, first, lane.sink_end, lane.key_dims}, thread_}, queries, scales, s_);
       HideOthers();
-      AddRows(PlainValues<ValueBlock>{{values, first, lane.sink_end, lane.value_dims}, thread_, {}});
+      AddRows(
+          PlainValues<ValueBlock>{{values, first, lane.sink_end, lane.value_dims}, thread_, {}});
     }
   }
 
@@ -253,9 +252,9 @@ class WarpSoftmax {
   MmaThread thread_;
   WidenConstants constants_;
   KeyProducts<KeyBlock, kHeadDim, kQueries> products_;
-  int key_scales_, value_scales_;  // of a row of the lane
-  uint32_t live_;                  // bit r: row r of the block in hand is live
-  Logits<kQueries> s_;             // of the block in hand: logits in base 2, then weights
+  int key_scales_, value_scales_;         // of a row of the lane
+  uint32_t live_;                         // bit r: row r of the block in hand is live
+  Logits<kQueries> s_;                    // of the block in hand: logits in base 2, then weights
   float peak_[kQueries], sum_[kQueries];  // peaks in base 2; sums of this thread's rows
   float out_[kTiles][kColumns][4];        // [head_dim][query head], unscaled
 };
@@ -265,7 +264,10 @@ class WarpSoftmax {
 template <int kHeadDim, int kQueries>
 using Layout = DecodeRoom<typename WarpSoftmax<kHeadDim, kQueries>::States,
                           typename WarpSoftmax<kHeadDim, kQueries>::Blocks,
-                          /*kMostCtas=*/(kHeadDim > 128 ? 1 : kQueries > 2 ? 2 : 3),
+                          /*kMostCtas=*/
+                          (kHeadDim > 128 ? 1
+                           : kQueries > 2 ? 2
+                                          : 3),
                           /*kMostSlots=*/11>;
 
 template <int kHeadDim, int kQueries>
@@ -286,7 +288,12 @@ DecodeKernel KernelFor(int head_dim) {
 
 DecodeKernel HEADLONG_DECODE_KERNEL(int head_dim, int group) {
   if (group <= 4) return KernelFor<1>(head_dim);
-  return group <= 8 ? KernelFor<2>(head_dim) : KernelFor<4>(head_dim);
+  if (group <= 8) return KernelFor<2>(head_dim);
+#ifdef HEADLONG_LARGE_GROUPS
+  return KernelFor<4>(head_dim);
+#else
+  return {};
+#endif
 }
 
 }  // namespace headlong::cuda

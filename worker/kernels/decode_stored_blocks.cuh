@@ -1,17 +1,17 @@
 // Coded rows in the decode kernel's ring.
 #pragma once
 
-#include "worker/kernels/decode_coded_block.cuh"
+#include "worker/kernels/decode_stored_block.cuh"
 
 namespace headlong::cuda {
 
 template <typename KeyBlock, typename ValueBlock>
-class CodedBlocks {
+class StoredBlocks {
  public:
   static constexpr int kBytes =
       KeyBlock::kBytes > ValueBlock::kBytes ? KeyBlock::kBytes : ValueBlock::kBytes;
 
-  __device__ CodedBlocks()
+  __device__ StoredBlocks()
       : thread_(ThreadOfWarp()),
         first_key_(KeyBlock::Rows::CopiedFirst(thread_)),
         first_value_(ValueBlock::Rows::CopiedFirst(thread_)) {}
@@ -30,7 +30,8 @@ class CodedBlocks {
   }
   __device__ void CopyWhole(bool values, uint32_t to, uint64_t policy) const {
     if (values) {
-      ValueBlock::CopyWhole(page_ + values_, row_, page_shift_, {to, first_value_, thread_}, policy);
+      ValueBlock::CopyWhole(page_ + values_, row_, page_shift_, {to, first_value_, thread_},
+                            policy);
     } else {
       KeyBlock::CopyWhole(page_, row_, page_shift_, {to, first_key_, thread_}, policy);
     }

@@ -1,4 +1,5 @@
-// A block of coded rows in shared memory.
+// A block of rows in shared memory: coded ones, or ones in bf16 on a side of a lane whose other
+// side is coded or whose rows are shorter than head_dim.
 #pragma once
 
 #include "cache/row_format.h"
@@ -6,26 +7,26 @@
 
 namespace headlong::cuda {
 
-// 16 rows of codes, then their scales as a lane stores them.
+// 16 rows of codes, or of bf16, then their scales as a lane stores them.
 template <Storage kStored, int kHeadDim>
-class CodedBlock {
+class StoredBlock {
  public:
   static constexpr Storage kType = kStored;
   static constexpr bool kInt4 = kType == Storage::kInt4;
+  static constexpr bool kPlain = kType == Storage::kBfloat16;
   static constexpr int kGroups = (kHeadDim + kCodeGroup - 1) / kCodeGroup;
-  static constexpr int kChunks = kInt4 ? kGroups : kHeadDim / 16;  // of 16 bytes in a row
+  static constexpr int kNumbers = kInt4 ? kCodeGroup : kPlain ? 8 : 16;  // of a chunk
+  static constexpr int kChunks = (kHeadDim + kNumbers - 1) / kNumbers;   // of 16 bytes in a row
   static constexpr int kQuads = kBlock * kChunks;
-  static constexpr int kScales = kInt4 ? kGroups : 1;  // of a row
+  static constexpr int kScales = kInt4 ? kGroups : kPlain ? 0 : 1;  // of a row
   using Rows = SharedRows<kChunks>;
   static constexpr int kCodeBytes = kBlock * Rows::kRowBytes;
   static constexpr int kBytes =
       (kCodeBytes + kBlock * 2 * kScales + kLineBytes - 1) / kLineBytes * kLineBytes;
 
   // How many chunks, and scales, a lane's row of so many numbers has.
-  __device__ static int Chunks(int dims) {
-    return kInt4 ? (dims + kCodeGroup - 1) / kCodeGroup : dims / 16;
-  }
-  __device__ static int Scales(int dims) { return kInt4 ? Chunks(dims) : 1; }
+  __device__ static int Chunks(int dims) { return (dims + kNumbers - 1) / kNumbers; }
+  __device__ static int Scales(int dims) { return kInt4 ? Chunks(dims) : kScales; }
   // Of a row in a page, its scales included.
   __device__ static int PageRowBytes(int dims) { return Chunks(dims) * 16 + Scales(dims) * 2; }
 
