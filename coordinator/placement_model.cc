@@ -84,7 +84,7 @@ void PlacementModel::FillKinds() {
     HeadKind made;
     made.policy = policy;
     made.full = problem.plan->policies()[policy].full();
-    made.weight_bytes = HeadWeightBytes(problem);
+    made.weight_bytes = HeadWeightBytes(problem, policy);
     kinds_.push_back(made);
   }
   heads_.assign(config.layers, std::vector<int>(kinds_.size(), 0));

@@ -88,8 +88,7 @@ void SetFixedBytes(const PlacementProblem& problem, const HeldHeads& held, int p
     most_columns = std::max(most_columns, static_cast<int>(range.end() - range.begin()));
   }
   const auto rows = static_cast<int>(share.vocab_rows().end() - share.vocab_rows().begin());
-  share.set_weights_bytes(NormBytes(problem) +
-                          static_cast<int64_t>(held.lanes.size()) * HeadWeightBytes(problem) +
+  share.set_weights_bytes(NormBytes(problem) + HeadsWeightBytes(problem, held.lanes) +
                           columns * ColumnWeightBytes(problem) + rows * VocabRowBytes(problem));
   PlacementProblem whole = problem;  // what is exchanged is known here
   whole.stripes = false;

@@ -4,14 +4,31 @@
 #include <cmath>
 #include <numeric>
 
-#include "cache/lane_class.h"
-
 namespace headlong {
+namespace {
 
-int64_t HeadWeightBytes(const PlacementProblem& problem) {
+// Numbers of keys and values that a head is projected on.
+int64_t ProjectedNumbers(const HeadPolicy& policy, int head_dim) {
+  if (policy.rotation != Rotation::kNone) return int64_t{2} * head_dim;
+  return int64_t{policy.rank.keys} + policy.rank.values;
+}
+
+}  // namespace
+
+int64_t HeadWeightBytes(const PlacementProblem& problem, int policy) {
   const ModelConfig& config = *problem.config;
-  return int64_t{2} * (config.group() + 1) * config.head_dim * config.hidden_size *
-         problem.weight_element_bytes;
+  const int64_t weights = int64_t{2} * (config.group() + 1) * config.head_dim * config.hidden_size *
+                          problem.weight_element_bytes;
+  const int64_t projected = ProjectedNumbers(problem.plan->policies()[policy], config.head_dim);
+  return weights + projected * config.head_dim * static_cast<int64_t>(sizeof(float));
+}
+
+int64_t HeadsWeightBytes(const PlacementProblem& problem, std::span<const HeldLane> lanes) {
+  int64_t bytes = 0;
+  for (const HeldLane& lane : lanes) {
+    bytes += HeadWeightBytes(problem, problem.plan->policy_index(lane.id.layer, lane.id.head));
+  }
+  return bytes;
 }
 
 int64_t ColumnWeightBytes(const PlacementProblem& problem) {

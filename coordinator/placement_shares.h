@@ -2,14 +2,19 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
+#include "cache/lane_class.h"
 #include "coordinator/placement.h"
 
 namespace headlong {
 
-// Bytes of one KV head's projections (q of its group, k, v, and its columns of the output).
-int64_t HeadWeightBytes(const PlacementProblem& problem);
+// Bytes of one KV head's weights (q of its group, k, v, and its columns of the output), and of the
+// fp32 rows that its policy projects or turns keys and values by.
+int64_t HeadWeightBytes(const PlacementProblem& problem, int policy);
+// Of all of these, stripes of one head as one head each.
+int64_t HeadsWeightBytes(const PlacementProblem& problem, std::span<const HeldLane> lanes);
 // One MLP column in one layer: a row of gate and of up, a column of down.
 int64_t ColumnWeightBytes(const PlacementProblem& problem);
 // One vocabulary row: fp32 input embedding and its row of the output projection.

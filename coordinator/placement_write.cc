@@ -55,9 +55,9 @@ class Writer {
     share.set_scratch_bytes(
         ScratchBytes(problem_, config.kv_heads, config.intermediate_size, config.vocab_size));
     const FluidShares& fluid = solution_.fluid;
-    share.set_weights_bytes(
-        NormBytes(problem_) + static_cast<int64_t>(lanes_[i].size()) * HeadWeightBytes(problem_) +
-        fluid.columns[i] * model_.columns().unit_bytes + fluid.rows[i] * model_.rows().unit_bytes);
+    share.set_weights_bytes(NormBytes(problem_) + HeadsWeightBytes(problem_, lanes_[i]) +
+                            fluid.columns[i] * model_.columns().unit_bytes +
+                            fluid.rows[i] * model_.rows().unit_bytes);
     for (const HeldLane& lane : lanes_[i]) {
       const HeadPolicy& policy = problem_.plan->policy(lane.id.layer, lane.id.head);
       for (int stripe = 0; stripe < lane.stripes.count; ++stripe) {
@@ -104,10 +104,10 @@ class Writer {
   double SequencesHeld() const {
     double sequences = problem_.max_sequences;
     for (int i = 0; i < model_.workers(); ++i) {
-      double room = static_cast<double>(
-          model_.room()[i] - solution_.fluid.columns[i] * model_.columns().unit_bytes -
-          solution_.fluid.rows[i] * model_.rows().unit_bytes -
-          static_cast<int64_t>(lanes_[i].size()) * HeadWeightBytes(problem_));
+      double room = static_cast<double>(model_.room()[i] -
+                                        solution_.fluid.columns[i] * model_.columns().unit_bytes -
+                                        solution_.fluid.rows[i] * model_.rows().unit_bytes -
+                                        HeadsWeightBytes(problem_, lanes_[i]));
       double per_sequence = 0;
       for (const LaneClass& lanes : BuildLaneClasses(*problem_.plan, lanes_[i])) {
         if (problem_.plan->policies()[lanes.policy].full()) {

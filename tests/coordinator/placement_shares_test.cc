@@ -77,13 +77,34 @@ TEST(ModelBytes, PartsAddUpToTheModel) {
   const Plan plan = SmallPlan();
   const PlacementProblem problem = SmallProblem(config, plan, {1});
   const int64_t attention = 2 * 256 * (8 * 32) + 2 * 256 * (4 * 32);  // q and o, k and v
-  EXPECT_EQ(HeadWeightBytes(problem) * config.kv_heads, attention * 4);
+  EXPECT_EQ(HeadWeightBytes(problem, 0) * config.kv_heads, attention * 4);
   EXPECT_EQ(ColumnWeightBytes(problem) * config.intermediate_size, 3 * 256 * 512 * 4);
   EXPECT_EQ(VocabRowBytes(problem) * config.vocab_size, 2 * 1000 * 256 * 4);
   ModelConfig without_gate = config;
   without_gate.mlp = MlpType::kGelu;
   const PlacementProblem other = SmallProblem(without_gate, plan, {1});
   EXPECT_EQ(ColumnWeightBytes(other) * config.intermediate_size, 2 * 256 * 512 * 4);
+}
+
+// fp32 rows of head_dim: as many as the ranks say, or two whole matrices that turn keys and values.
+TEST(ModelBytes, ProjectionsCountAsWeightsOfTheirHeads) {
+  const ModelConfig config = SmallModel();
+  const auto plan = Plan::FromJson(
+      R"({"version":1,"layers":4,"kv_heads":4,"policies":{"plain":{},"ranked":{"rank":{"k":16}},)"
+      R"("turned":{"storage":{"k":"int8","v":"int8"},"rotation":"hadamard"}},"default":"plain",)"
+      R"("projections":{"file":"p.safetensors","sha256":")" +
+          std::string(64, 'a') +
+          R"("},"heads":[{"layer":1,"heads":[0,2],"policy":"ranked"},)"
+          R"({"layer":2,"heads":[1],"policy":"turned"}]})",
+      PlanShape{4, 4, ""}, "test");
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  const PlacementProblem problem = SmallProblem(config, *plan, {1});
+  const int64_t plain = HeadWeightBytes(problem, plan->policy_index(0, 0));
+  const int64_t row = config.head_dim * 4;
+  EXPECT_EQ(HeadWeightBytes(problem, plan->policy_index(1, 0)) - plain, 16 * row);
+  EXPECT_EQ(HeadWeightBytes(problem, plan->policy_index(2, 1)) - plain, 2 * 32 * row);
+  const HeldLane lanes[] = {{{0, 0}}, {{1, 0}}, {{1, 2}}, {{2, 1}}};
+  EXPECT_EQ(HeadsWeightBytes(problem, lanes), 4 * plain + (2 * 16 + 2 * 32) * row);
 }
 
 TEST(LaneBytesReserved, LocalLanesDoNotGrowWithTheContext) {
