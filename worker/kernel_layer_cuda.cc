@@ -25,6 +25,7 @@ struct Setup {
   int max_rows = 2048;
   int64_t max_context = 32768;
   Storage storage = Storage::kBfloat16;
+  std::string codes = "";  // of keys and values; empty: plain
 };
 
 absl::StatusOr<Plan> PlanOf(const Setup& setup) {
@@ -32,10 +33,15 @@ absl::StatusOr<Plan> PlanOf(const Setup& setup) {
       setup.full_heads.empty()
           ? ""
           : absl::StrCat(R"({"layer":0,"heads":[)", setup.full_heads, R"(],"policy":"full"})");
+  const std::string stored = setup.codes.empty()
+                                 ? ""
+                                 : absl::StrCat(R"("sinks":4,"storage":{"k":")", setup.codes,
+                                                R"(","v":")", setup.codes, R"("})");
   return Plan::FromJson(
-      absl::StrCat(R"({"version":1,"layers":1,"kv_heads":8,"policies":{"full":{},"local":)",
-                   R"({"sinks":4,"window_tokens":)", setup.window,
-                   R"(}},"default":"local","heads":[)", full, "]}"),
+      absl::StrCat(R"({"version":1,"layers":1,"kv_heads":8,"policies":{"full":{)", stored,
+                   R"(},"local":{)", stored.empty() ? R"("sinks":4)" : stored,
+                   R"(,"window_tokens":)", setup.window, R"(}},"default":"local","heads":[)", full,
+                   "]}"),
       {1, kHeads, "", {}}, "bench");
 }
 
@@ -93,6 +99,12 @@ class Layer {
       keys += lane * static_cast<double>(lane_class.lanes.size());
     }
     return keys;
+  }
+
+  // Of a head, which are all stored alike.
+  double TokenBytes() const {
+    const LaneRule rule = plan_.rule(classes_[0].policy, setup_.max_context);
+    return static_cast<double>(rule.format(kHeadDim, setup_.storage).token_bytes());
   }
 
  private:
@@ -168,7 +180,7 @@ absl::StatusOr<KernelCase> MakeStep(const Setup& setup, cudaStream_t stream) {
   for (int id = 0; id < setup.sequences; ++id) RETURN_IF_ERROR(layer->Fill(id, context));
   RETURN_IF_ERROR(layer->Begin(0, setup.sequences, context, 1));
   KernelCase one;
-  one.bytes = 4.0 * kHeadDim * setup.sequences * layer->VisibleKeys(context, context + 1);
+  one.bytes = layer->TokenBytes() * setup.sequences * layer->VisibleKeys(context, context + 1);
   one.run = [layer](int) { layer->Run(); };
   return one;
 }
@@ -244,12 +256,20 @@ constexpr char kAllHeads[] = "0,1,2,3,4,5,6,7";
 }  // namespace
 
 std::vector<KernelCaseMaker> LayerCases(const BenchMemory& memory) {
-  constexpr Storage kFloat16 = Storage::kFloat16;
+  constexpr Storage kBfloat16 = Storage::kBfloat16, kFloat16 = Storage::kFloat16;
   const Prompt prompts[] = {
       {"8 full heads, 8K", {256, kAllHeads, 1, 8192, 8192}, 0, 8192},
       {"8 full heads, 16K", {256, kAllHeads, 1, 16384, 16384}, 0, 16384},
       {"8 full heads, 32K", {256, kAllHeads, 1, 32768, 32768}, 0, 32768},
       {"8 full heads, 2K behind 30K", {256, kAllHeads, 1, 2048, 32768}, 30720, 2048},
+      {"8 full heads in int8, 2K behind 30K",
+       {256, kAllHeads, 1, 2048, 32768, kBfloat16, "int8"},
+       30720,
+       2048},
+      {"8 full heads in int4, 2K behind 30K",
+       {256, kAllHeads, 1, 2048, 32768, kBfloat16, "int4"},
+       30720,
+       2048},
       {"8 local heads of 256, 32K", {256, "", 1, 32768, 32768}, 0, 32768},
       {"8 local heads of 4096, 32K", {4096, "", 1, 32768, 32768}, 0, 32768},
       {"2 full, 6 local of 256, 32K", {256, "0,4", 1, 32768, 32768}, 0, 32768},
@@ -258,7 +278,8 @@ std::vector<KernelCaseMaker> LayerCases(const BenchMemory& memory) {
   const std::pair<const char*, Setup> steps[] = {
       {"64 x 8K, 8 full", {256, kAllHeads, 64, 4096, 8192}},
       {"64 x 8K, 2 full, 6 local of 256", {256, "0,4", 64, 4096, 8192}},
-      {"8 x 32K, 2 full, 6 local of 256", {256, "0,4", 8, 4096, 32768}}};
+      {"8 x 32K, 2 full, 6 local of 256", {256, "0,4", 8, 4096, 32768}},
+      {"8 x 32K, 2 full, 6 local of 256 in int8", {256, "0,4", 8, 4096, 32768, kBfloat16, "int8"}}};
   std::vector<KernelCaseMaker> cases;
   for (const int rows : {64, 2048, 32768}) {
     cases.push_back({"rotate and append", absl::StrCat(rows, " rows of 8 x (4 + 2) x 128"),
