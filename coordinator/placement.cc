@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>
 
+#include "cache/widened_rows.h"
 #include "common/status.h"
 #include "coordinator/placement_bound.h"
 #include "coordinator/placement_pack.h"
@@ -131,6 +132,22 @@ int64_t ExchangeBytes(const PlacementProblem& problem, int64_t parts, int64_t he
   return (parts + heads) * rows * int64_t{sizeof(float)};
 }
 
+namespace {
+
+// Of workers on GPUs, for prompts that attend to codes.
+int64_t WideningBytes(const PlacementProblem& problem, int heads) {
+  const ModelConfig& config = *problem.config;
+  const bool on_gpu = std::ranges::any_of(
+      problem.workers, [](const PlacementWorker& worker) { return worker.device == "cuda"; });
+  const bool coded = std::ranges::any_of(problem.plan->policies(), [](const HeadPolicy& policy) {
+    return policy.storage.coded() && !policy.rank.projected();
+  });
+  if (!on_gpu || !coded || problem.cache_element_bytes != 2) return 0;
+  return WidenedRoom::For(problem.max_context, heads, config.head_dim).bytes;
+}
+
+}  // namespace
+
 int64_t ScratchBytes(const PlacementProblem& problem, int heads, int columns, int vocab_rows) {
   const ModelConfig& config = *problem.config;
   const int64_t head_columns = int64_t{heads} * (2 * config.group() + 2) * config.head_dim;
@@ -156,7 +173,7 @@ int64_t ScratchBytes(const PlacementProblem& problem, int heads, int columns, in
     // One layer's local heads in full, and the residual stream between layers.
     bytes += problem.max_context * (new_rows + int64_t{config.hidden_size} * 4);
   }
-  return bytes;
+  return bytes + WideningBytes(problem, heads);
 }
 
 int64_t LargestContext(const PlacementProblem& given) {

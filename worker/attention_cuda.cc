@@ -12,6 +12,7 @@
 #include "worker/attention_cuda_upload.h"
 #include "worker/attention_memory_cuda.h"
 #include "worker/kernels/prefill_cuda.h"
+#include "worker/kernels/widen_cuda.h"
 #include "worker/projection_cuda.h"
 #include "worker/repeat_attention_cuda.h"
 #include "worker/spectra_cuda.h"
@@ -60,6 +61,7 @@ struct AttentionCuda::State {
   void PlanMoves(int rows);
   void PlanDecodeRows(int rows);
   void AttendChunks(int layer, const cuda::LayerLanes& lanes, float* out) const;
+  void AttendWidened(cuda::PrefillAttention prefill) const;
   void AttendDecodeRows(int layer, float* out) const;
   float scale() const { return 1.0f / std::sqrt(static_cast<float>(shape.head_dim)); }
 
@@ -93,7 +95,7 @@ struct AttentionCuda::State {
   const int32_t* positions = nullptr;
   const int32_t* row_chunks = nullptr;
   const int32_t* page_ids = nullptr;
-  const ChunkLanes* chunks = nullptr;
+  const ChunkLanes *chunks = nullptr, *widened_chunks = nullptr;
   const PrefillTile* tiles = nullptr;
   const BlockJob* keeps = nullptr;
   cuda::FoldJobs folds;
@@ -221,6 +223,30 @@ void AttentionCuda::State::AttendChunks(int layer, const cuda::LayerLanes& lanes
   prefill.plain_lanes = plain > 0;
   prefill.other_lanes = plain < lanes.heads;
   CheckCuda(cuda::LaunchPrefill(prefill, stream), "attention of prompts");
+  if (step.widened_rows > 0) AttendWidened(prefill);
+}
+
+// As many heads at a time as there is room for.
+void AttentionCuda::State::AttendWidened(cuda::PrefillAttention prefill) const {
+  cuda::WidenLanes widen;
+  widen.lanes = prefill.lanes;
+  widen.to_chunks = widened_chunks;
+  widen.chunk_count = static_cast<int>(step.lanes.size() / memory.classes.size());
+  widen.most_rows = step.widened_rows;
+  prefill.lanes.classes = memory.widened_classes;
+  prefill.lanes.chunks = widened_chunks;
+  prefill.widened = prefill.plain_lanes = true;
+  prefill.other_lanes = false;
+  for (int head = 0; head < prefill.lanes.heads; head += memory.widened_room.heads) {
+    prefill.head_begin = head;
+    prefill.head_end = std::min(head + memory.widened_room.heads, prefill.lanes.heads);
+    widen.to = memory.widened_rows;
+    widen.to.first_head = head;
+    widen.head_end = prefill.head_end;
+    CheckCuda(cuda::LaunchWiden(widen, stream), "widening codes");
+    prefill.lanes.batch = prefill.lanes.prompt = widen.to;
+    CheckCuda(cuda::LaunchPrefill(prefill, stream), "attention of prompts");
+  }
 }
 
 void AttentionCuda::State::AttendDecodeRows(int layer, float* out) const {
@@ -288,6 +314,7 @@ AttentionCuda::OnDevice AttentionCuda::BeginBatch(const Batch& batch, const Lane
   State& state = *state_;
   AttentionStep& step = state.step;
   PlanAttention(batch, tables, state.memory.kernels.tile_positions, step);
+  PlanWidening(state.memory.classes, state.memory.widening(), step);
   state.scores.BeginBatch(batch);
   state.spectra.BeginBatch(batch);
   OnDevice result;
@@ -305,6 +332,7 @@ AttentionCuda::OnDevice AttentionCuda::BeginBatch(const Batch& batch, const Lane
   state.positions = state.upload.Put<int32_t>(step.positions);
   state.row_chunks = state.upload.Put<int32_t>(step.row_chunks);
   state.chunks = state.upload.Put<ChunkLanes>(step.lanes);
+  state.widened_chunks = state.upload.Put<ChunkLanes>(step.widened);
   state.tiles = state.upload.Put<PrefillTile>(step.tiles);
   state.keeps = state.upload.Put<BlockJob>(step.keeps);
   state.folds.blocks = state.upload.Put<BlockJob>(step.folds);

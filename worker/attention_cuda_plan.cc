@@ -48,6 +48,7 @@ ChunkLanes LanesOf(const Chunk& chunk, const SequenceTables& tables, size_t lane
   lanes.first_stripe = rule.stripes.begin;
   lanes.own_stripes = rule.stripes.count;
   lanes.exact = chunk.exact && !rule.full;
+  lanes.fresh_first = lanes.exact ? 0 : lanes.first_row - lanes.position;
   lanes.window = kEverything;
   lanes.keep_begin = kEverything;
   lanes.write = AddPages(after, step);
@@ -154,6 +155,52 @@ void PlanAttention(const Batch& batch, const LaneTables& tables, int tile_positi
   std::stable_sort(step.tiles.begin(), step.tiles.end(), [&](PrefillTile a, PrefillTile b) {
     return batch.chunks[a.chunk].position + a.first > batch.chunks[b.chunk].position + b.first;
   });
+}
+
+namespace {
+
+// The first position that queries of the chunk see in the lane, in whole blocks; what sinks a gap
+// parts from it is not counted.
+int32_t VisibleBegin(const ChunkLanes& lanes) {
+  const int32_t lo = (lanes.position + 1 - lanes.window) / lanes.block_tokens * lanes.block_tokens;
+  return lo > lanes.sinks ? lo / kBlockTokens * kBlockTokens : 0;
+}
+
+// The lane as LaunchWiden leaves it: rows of the step from `begin` on. Sinks before those are the
+// plain rows of the lane's slot, which stand for a page.
+ChunkLanes Widened(const ChunkLanes& lanes, int32_t begin, int32_t row, AttentionStep& step) {
+  ChunkLanes widened = lanes;
+  widened.widened = true;
+  widened.full = widened.exact = false;
+  widened.fresh_begin = begin;
+  widened.fresh_first = row - begin;
+  widened.read = {Int(std::ssize(step.page_ids)), 1, 0};
+  step.page_ids.push_back(lanes.slot);
+  return widened;
+}
+
+}  // namespace
+
+void PlanWidening(std::span<const DeviceClass> classes, const WideningLimits& limits,
+                  AttentionStep& step) {
+  step.widened.clear();
+  step.widened_rows = 0;
+  const bool any = std::ranges::any_of(classes, [](const DeviceClass& c) { return c.widens; });
+  if (!any || step.tiles.empty()) return;
+  step.widened.resize(step.lanes.size());
+  std::vector<int64_t> taken(classes.size(), 0);
+  for (size_t i = 0; i < step.lanes.size(); ++i) {
+    const size_t c = i % classes.size();
+    ChunkLanes& lanes = step.lanes[i];
+    if (!classes[c].widens || lanes.stripes > 1) continue;
+    if (lanes.end - lanes.position < limits.positions) continue;
+    const int32_t begin = VisibleBegin(lanes), rows = lanes.end - begin;
+    if (taken[c] + rows > limits.rows) continue;
+    step.widened[i] = Widened(lanes, begin, Int(taken[c]), step);
+    lanes.widened = true;
+    taken[c] += rows;
+    step.widened_rows = std::max(step.widened_rows, rows);
+  }
 }
 
 bool PadDecodeStep(int rows, int block_tokens, AttentionStep& step) {

@@ -31,12 +31,26 @@ struct AttentionStep {
   std::vector<int32_t> decode_rows;  // chunks of one token, which attend to what is kept
   std::vector<const SequenceTables*> decode_tables;  // of those, alive while the tables are
   int32_t tokens = 0;                                // entries of sums that the chunks need
+  // Of the lanes that are widened, where their rows are then ([chunk][class]), and how many rows
+  // one has at most. 0: none is, and there is no list.
+  std::vector<ChunkLanes> widened;
+  int32_t widened_rows = 0;
 };
 
 // Overwrites `step`, whose memory is reused. REQUIRES: the chunks are advanced in `tables`.
 // tile_positions: of a PrefillTile, at least 1.
 void PlanAttention(const Batch& batch, const LaneTables& tables, int tile_positions,
                    AttentionStep& step);
+
+// What is widened, where, and for whom it is worth it.
+struct WideningLimits {
+  int64_t rows = 0;   // that there is room for, of each head
+  int positions = 0;  // of a chunk, at least
+};
+// Chooses the lanes of prompts' chunks that are widened: in order, while there is room. REQUIRES:
+// PlanAttention.
+void PlanWidening(std::span<const DeviceClass> classes, const WideningLimits& limits,
+                  AttentionStep& step);
 
 // Lengthens the lists of a step of decode rows to what any step of `rows` of them may need, with
 // entries that mean nothing. False, and `step` as it was, where they need more. REQUIRES: no tiles,

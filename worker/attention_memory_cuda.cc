@@ -32,7 +32,8 @@ AttentionMemory::AttentionMemory(const AttentionShape& attention, const CacheSha
       frequencies_(attention.inverse_frequencies),
       stripes_(attention.stripes),
       query_bytes_(int64_t{attention.head_dim} *
-                   (kernels.shape.type == cuda::ElementType::kFloat32 ? 4 : 2)) {
+                   (kernels.shape.type == cuda::ElementType::kFloat32 ? 4 : 2)),
+      max_context_(attention.max_context) {
   places.resize(attention.heads.size());
   for (size_t layer = 0; layer < places.size(); ++layer) {
     places[layer].resize(attention.heads[layer].size());
@@ -90,6 +91,9 @@ void AttentionMemory::LayClass(Arena& arena, size_t lane_class) {
   to.page_shift = from.page_tokens == kFullPageTokens ? 6 : 4;
   SetFormat(from.format, kernels.shape.head_dim, to);
   to.launch = LaunchOf(from.format, kernels);
+  const int d = kernels.shape.head_dim;
+  to.widens = kernels.shape.type == cuda::ElementType::kBfloat16 && !to.plain &&
+              to.keys.dims == d && to.values.dims == d;
   to.page_stride = from.lanes * to.lane_bytes;
   to.pages = arena.Take<std::byte>(from.pages * to.page_stride);
   const int64_t lanes = int64_t{from.slots} * from.lanes;
@@ -104,6 +108,34 @@ void AttentionMemory::LayRows(Arena& arena, int64_t count, cuda::FreshRows& rows
   rows.memory = arena.Take<std::byte>(max_heads_ * rows.head_bytes);
 }
 
+void AttentionMemory::LayWidened(Arena& arena) {
+  widened_classes = arena.Take<DeviceClass>(std::ssize(classes));
+  if (std::ranges::none_of(classes, [](const DeviceClass& c) { return c.widens; })) return;
+  widened_room = WidenedRoom::For(max_context_, max_heads_, kernels.shape.head_dim);
+  widened_rows.capacity = static_cast<int32_t>(widened_room.rows);
+  widened_rows.head_bytes = widened_room.bytes / std::max(widened_room.heads, 1);
+  widened_rows.memory = arena.Take<std::byte>(widened_room.bytes);
+}
+
+// Plain lanes, of which the first tokens' rows are the only page of a slot.
+std::vector<DeviceClass> AttentionMemory::WidenedClasses() const {
+  constexpr int32_t kOnePage = 20;  // log2 of more tokens than any policy keeps apart
+  std::vector<DeviceClass> widened = classes;
+  for (DeviceClass& each : widened) {
+    each.plain = each.widens;
+    each.page_map = nullptr;
+    if (!each.widens) continue;
+    each.keys = each.values = RowsOf({Storage::kBfloat16, kernels.shape.head_dim});
+    each.pages = each.sinks;
+    each.lane_bytes = each.sink_bytes;
+    each.page_stride = each.lanes * each.sink_bytes;
+    each.key_bytes = int64_t{each.sink_tokens} * each.keys.code_bytes;
+    each.page_shift = kOnePage;
+    each.sink_tokens = 0;
+  }
+  return widened;
+}
+
 void AttentionMemory::Lay(Arena& arena) {
   const int64_t d = kernels.shape.head_dim, rows = limits_.rows;
   const int64_t query_rows = rows * max_heads_ * kernels.shape.group;
@@ -115,7 +147,7 @@ void AttentionMemory::Lay(Arena& arena) {
     compensates = compensates || class_shapes_[c].sums;
   }
   device_classes = arena.Take<DeviceClass>(std::ssize(classes));
-  copy_maps = arena.Take<cuda::CopyMap>(std::ssize(classes) + 2);
+  copy_maps = arena.Take<cuda::CopyMap>(std::ssize(classes) + 3);
   prefill_work = arena.Take<int32_t>(2);
   for (size_t layer = 0; layer < places.size(); ++layer) {
     const auto heads = static_cast<int>(places[layer].size());
@@ -131,6 +163,7 @@ void AttentionMemory::Lay(Arena& arena) {
   inverse_frequencies = arena.Take<float>(d / 2);
   LayRows(arena, limits_.rows, batch_rows);
   LayRows(arena, limits_.prompt_tokens, prompt_rows);
+  LayWidened(arena);
   token_capacity = compensates ? static_cast<int32_t>(MaxTokens(limits_)) : 0;
   tokens = arena.Take<float>(int64_t{max_heads_} * token_capacity * 2 * d);
   cos_sin = arena.Take<float>(rows * d);
@@ -151,12 +184,12 @@ int64_t AttentionMemory::upload_bytes() const {
                          lists(kernels.most_ctas + 1, sizeof(int32_t)) +
                          lists(lanes, sizeof(DecodeMerge)) + sizeof(cuda::MovedItems);
   const int64_t layer = std::ssize(kernels.decode_shapes) * launch;
-  return lists(2 * pages, sizeof(int32_t)) + 4 * lists(limits_.rows, sizeof(int32_t)) +
-         lists(limits_.chunks, sizeof(TokenDraw)) +
-         lists(limits_.chunks * std::ssize(classes), sizeof(ChunkLanes)) +
-         lists(limits_.chunks, sizeof(int32_t)) + lists(tiles, sizeof(PrefillTile)) +
-         2 * lists(MaxBlockJobs(limits_), sizeof(BlockJob)) + std::ssize(places) * layer +
-         kDeviceAlignment;
+  const int64_t chunk_lanes = limits_.chunks * std::ssize(classes);
+  return lists(2 * pages + chunk_lanes, sizeof(int32_t)) +
+         4 * lists(limits_.rows, sizeof(int32_t)) + lists(limits_.chunks, sizeof(TokenDraw)) +
+         2 * lists(chunk_lanes, sizeof(ChunkLanes)) + lists(limits_.chunks, sizeof(int32_t)) +
+         lists(tiles, sizeof(PrefillTile)) + 2 * lists(MaxBlockJobs(limits_), sizeof(BlockJob)) +
+         std::ssize(places) * layer + kDeviceAlignment;
 }
 
 void AttentionMemory::MapCopies() {
@@ -176,6 +209,9 @@ void AttentionMemory::MapCopies() {
   for (cuda::FreshRows* rows : {&batch_rows, &prompt_rows}) {
     if (cuda::MakeRowMap(*rows, max_heads_, d, map)) rows->map = write(index, map);
     ++index;
+  }
+  if (widened_room.heads > 0 && cuda::MakeRowMap(widened_rows, widened_room.heads, d, map)) {
+    widened_rows.map = write(index, map);
   }
 }
 
@@ -201,6 +237,7 @@ absl::Status AttentionMemory::Take() {
   };
   MapCopies();
   write(device_classes, classes);
+  write(widened_classes, WidenedClasses());
   cuda::CheckCuda(cudaMemset(prefill_work, 0, 2 * sizeof(int32_t)), "zeroing");
   for (size_t layer = 0; layer < places.size(); ++layer) write(device_places[layer], places[layer]);
   for (size_t layer = 0; layer < stripes_.size(); ++layer) {

@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "cache/storage.h"
+#include "cache/widened_rows.h"
 #include "worker/attention_cuda_plan.h"
 #include "worker/backend.h"
 #include "worker/kernels/append_cuda.h"
@@ -44,6 +45,8 @@ class AttentionMemory {
   int64_t bytes() const { return bytes_; }
   int block_tokens() const { return limits_.block_tokens; }
   int64_t upload_bytes() const;
+  // A few tiles of queries widen their codes themselves as fast.
+  WideningLimits widening() const { return {widened_room.rows, 4 * kernels.tile_positions}; }
   void ResetSums(int slot, cudaStream_t stream);
   // In the order of the stream.
   void CopyLane(const LaneCopy& copy, CopyWay way, cudaStream_t stream);
@@ -54,16 +57,19 @@ class AttentionMemory {
 
   // Device memory.
   DeviceClass* device_classes = nullptr;
-  cuda::CopyMap* copy_maps = nullptr;     // [class], then of batch and prompt rows
-  int32_t* prefill_work = nullptr;        // see cuda::PrefillAttention
-  std::vector<HeadPlace*> device_places;  // [layer]
-  std::vector<StripePart*> device_parts;  // [layer]; empty where no head is split
-  std::vector<LaneShift*> layer_shifts;   // [layer][held head]
-  std::vector<DecodeItem*> layer_items;   // [layer], of all launches
-  float* inverse_frequencies = nullptr;   // [head_dim / 2]
-  cuda::FreshRows batch_rows;             // of max_rows
-  cuda::FreshRows prompt_rows;            // of max_context, exact prefill only
-  float* tokens = nullptr;                // [head][token_capacity][2 * head_dim]
+  cuda::CopyMap* copy_maps = nullptr;      // [class], then of batch, prompt and widened rows
+  int32_t* prefill_work = nullptr;         // see cuda::PrefillAttention
+  std::vector<HeadPlace*> device_places;   // [layer]
+  std::vector<StripePart*> device_parts;   // [layer]; empty where no head is split
+  std::vector<LaneShift*> layer_shifts;    // [layer][held head]
+  std::vector<DecodeItem*> layer_items;    // [layer], of all launches
+  float* inverse_frequencies = nullptr;    // [head_dim / 2]
+  cuda::FreshRows batch_rows;              // of max_rows
+  cuda::FreshRows prompt_rows;             // of max_context, exact prefill only
+  cuda::FreshRows widened_rows;            // of widened_room's heads; none where no class widens
+  DeviceClass* widened_classes = nullptr;  // what the classes are then; others are not plain
+  WidenedRoom widened_room;
+  float* tokens = nullptr;  // [head][token_capacity][2 * head_dim]
   int32_t token_capacity = 0;
   float* cos_sin = nullptr;  // [rows][2][head_dim / 2]
   std::byte* q = nullptr;    // [rows][heads * group][head_dim]
@@ -87,6 +93,8 @@ class AttentionMemory {
   void LayClass(Arena& arena, size_t lane_class);
   void MapCopies();
   void LayRows(Arena& arena, int64_t count, cuda::FreshRows& rows);
+  void LayWidened(Arena& arena);
+  std::vector<DeviceClass> WidenedClasses() const;
 
   const std::vector<float> frequencies_;
   const std::vector<LayerStripes> stripes_;
@@ -94,6 +102,7 @@ class AttentionMemory {
   int64_t new_token_bytes_ = 0;  // of a token of a step, in the largest format
   StepLimits limits_;
   int max_heads_ = 0;
+  const int64_t max_context_;
   std::vector<ClassShape> class_shapes_;
   std::byte* memory_ = nullptr;
   int64_t bytes_ = 0;

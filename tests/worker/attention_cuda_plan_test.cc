@@ -170,6 +170,52 @@ TEST_F(AttentionCudaPlanTest, ListsSayWhatTablesAndPoliciesSay) {
   }
 }
 
+// What is widened has room of its own and holds all that its chunk sees; the rest stays as it was.
+TEST_F(AttentionCudaPlanTest, WidenedLanesLieSideBySideAndHoldWhatQueriesSee) {
+  int widened = 0, left = 0;
+  for (int trial = 0; trial < 60; ++trial) {
+    MakeTables();
+    std::vector<DeviceClass> classes(tables_->classes().size());
+    for (DeviceClass& lane_class : classes) lane_class.widens = Int(0, 3) > 0;
+    for (int step = 0; step < 30; ++step) {
+      const Batch batch = Next();
+      PlanAttention(batch, *tables_, 8, step_);
+      const AttentionStep before = step_;
+      const WideningLimits limits{Int(0, 600), Int(2, 40)};
+      PlanWidening(classes, limits, step_);
+      std::vector<int32_t> taken(classes.size(), 0);
+      for (size_t i = 0; i < step_.lanes.size(); ++i) {
+        const ChunkLanes &lanes = step_.lanes[i], &plain = before.lanes[i];
+        const int32_t count = lanes.end - lanes.position;
+        if (!lanes.widened) {
+          left += classes[i % classes.size()].widens && count >= limits.positions;
+          continue;
+        }
+        ++widened;
+        const ChunkLanes& to = step_.widened[i];
+        ASSERT_TRUE(classes[i % classes.size()].widens && to.widened && !plain.widened);
+        ASSERT_GE(count, limits.positions);
+        const int32_t lo = (plain.position + 1 - plain.window) / plain.block_tokens;
+        const bool gap = lo * plain.block_tokens > plain.sinks;
+        EXPECT_LE(to.fresh_begin, gap ? lo * plain.block_tokens : 0);
+        EXPECT_EQ(to.fresh_begin % 16, 0);
+        EXPECT_EQ(to.fresh_first + to.fresh_begin, taken[i % classes.size()]);
+        taken[i % classes.size()] += to.end - to.fresh_begin;
+        EXPECT_LE(taken[i % classes.size()], limits.rows);
+        EXPECT_LE(to.end - to.fresh_begin, step_.widened_rows);
+        EXPECT_EQ(to.first_row, plain.first_row);
+        EXPECT_FALSE(to.full || to.exact);
+        ASSERT_LT(to.read.begin, std::ssize(step_.page_ids));
+        EXPECT_EQ(step_.page_ids[to.read.begin], plain.slot);
+      }
+      for (const Chunk& chunk : batch.chunks) tables_->Commit(chunk.sequence_id);
+      if (HasFailure()) return;
+    }
+  }
+  EXPECT_GT(widened, 100);
+  EXPECT_GT(left, 100);
+}
+
 // Lists of decode rows have a length that depends on the number of rows and on nothing else.
 TEST_F(AttentionCudaPlanTest, PaddedListsHoldWhatTheyHeldAndThenNothing) {
   MakeTables();

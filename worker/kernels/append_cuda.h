@@ -22,6 +22,7 @@ struct FreshRows {
   std::byte* memory = nullptr;
   int64_t head_bytes = 0;     // a multiple of 16
   int32_t capacity = 0;       // a multiple of 8
+  int32_t first_head = 0;     // of those that there are rows of
   const void* map = nullptr;  // of plain ones, for copies of many (copy_map.h); null: none
 };
 

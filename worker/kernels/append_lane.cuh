@@ -44,9 +44,9 @@ struct Lane {
   int64_t fresh_first;     // row of position 0, were that among them
   int64_t fresh_capacity;  // a multiple of 8
   const int32_t* page_ids;
-  int own_bytes;          // of a number of the caches' own type
-  int head, number;       // its head, and it in its class
-  const void* fresh_map;  // of the rows of the step (copy_map.h), or null
+  int own_bytes;           // of a number of the caches' own type
+  int fresh_head, number;  // its head among the rows of the step, and it in its class
+  const void* fresh_map;   // of the rows of the step (copy_map.h), or null
 
   __device__ const DeviceRows& Rows(bool value) const {
     return value ? lane_class.values : lane_class.keys;
@@ -96,12 +96,12 @@ __device__ inline Lane LaneOf(const LayerLanes& lanes, int chunk_index, int head
           .pages = lane_class.pages + place.lane * lane_class.lane_bytes,
           .sinks = lane_class.sinks +
                    (int64_t{chunk.slot} * lane_class.lanes + place.lane) * lane_class.sink_bytes,
-          .fresh = fresh.memory + head * fresh.head_bytes,
-          .fresh_first = chunk.exact ? 0 : chunk.first_row - chunk.position,
+          .fresh = fresh.memory + (head - fresh.first_head) * fresh.head_bytes,
+          .fresh_first = chunk.fresh_first,
           .fresh_capacity = fresh.capacity,
           .page_ids = lanes.page_ids,
           .own_bytes = lanes.shape.type == ElementType::kFloat32 ? 4 : 2,
-          .head = head,
+          .fresh_head = head - fresh.first_head,
           .number = place.lane,
           .fresh_map = fresh.map};
 }

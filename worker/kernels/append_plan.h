@@ -34,10 +34,11 @@ struct DeviceClass {
   int32_t lanes = 0;
   int32_t page_shift = 4;  // log2 of page_tokens
   DeviceRows keys, values;
-  int64_t sink_bytes = 0;          // of a lane's plain rows in a slot
-  int32_t sink_tokens = 0;         // first positions of which plain rows are read
-  int32_t launch = 0;              // which launch takes its decode rows: one for each pair of types
-  bool plain = true;               // rows are head_dim numbers of the caches' own type
+  int64_t sink_bytes = 0;   // of a lane's plain rows in a slot
+  int32_t sink_tokens = 0;  // first positions of which plain rows are read
+  int32_t launch = 0;       // which launch takes its decode rows: one for each pair of types
+  bool plain = true;        // rows are head_dim numbers of the caches' own type
+  bool widens = false;      // others, of head_dim numbers: prompts may attend to them widened
   const void* page_map = nullptr;  // for copies of whole pages (copy_map.h); null: none
 };
 
@@ -61,6 +62,7 @@ struct ChunkLanes {
   PageList write;  // what the step writes, and what a decode row reads
   int32_t first_row = 0, position = 0, end = 0;  // of the batch, [position, end) of the sequence
   int32_t fresh_begin = 0;  // positions from here on are read from the rows of the step
+  int32_t fresh_first = 0;  // row of position 0 among those, were it there
   int32_t slot = 0;         // of the sums
   int32_t sinks = 0, window = 0, block_tokens = 16;  // as LaneRule
   int32_t fold_begin = 0, fold_blocks = 0;  // blocks of 16 that leave, the first from fold_begin on
@@ -72,6 +74,7 @@ struct ChunkLanes {
   bool full = false;   // written before attention, read from pages only
   bool exact = false;  // the rows of the step are those of the whole prompt
   bool compensates = false;
+  bool widened = false;  // its prompt rows attend to what WidenLanes makes of the lane
 };
 
 inline constexpr int32_t kEverything = 1 << 30;

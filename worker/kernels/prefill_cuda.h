@@ -25,6 +25,18 @@ struct PrefillAttention {
   int tile_count = 0;
   int32_t* work = nullptr;  // [2], zeros when a launch begins and when it has ended
   bool plain_lanes = true, other_lanes = false;  // which kinds of DeviceClass::plain there are
+  // Of lanes as WidenLanes leaves them, with the chunks and classes that describe those.
+  bool widened = false;
+  int head_begin = 0, head_end = kAllHeads;
+
+  static constexpr int kAllHeads = 1 << 30;
+
+  // Whether a launch of kernels for plain lanes, or for the others, computes a chunk's lane.
+  __host__ __device__ bool Takes(const DeviceClass& lane_class, const ChunkLanes& chunk, int head,
+                                 bool plain) const {
+    return lane_class.plain == plain && chunk.widened == widened && head >= head_begin &&
+           head < head_end;
+  }
 };
 
 // Positions of a tile; 0 for a shape that no kernel is built for. Call it once at load: it also

@@ -177,7 +177,7 @@ __device__ void Attend(const PrefillAttention& prefill) {
   const PrefillTile tile = prefill.tiles[blockIdx.y];
   const int head = static_cast<int>(blockIdx.x);
   const Lane lane = LaneOf(lanes, tile.chunk, head);
-  if (lane.lane_class.plain != kPlain) return;  // another launch's
+  if (!prefill.Takes(lane.lane_class, lane.chunk, head, kPlain)) return;
   const Queries queries = QueriesOf(lanes, lane, tile, head, Place::kRows);
   const KeyRange range(lane.chunk, queries, lanes.window);
   const auto memory = static_cast<uint32_t>(__cvta_generic_to_shared(shared));

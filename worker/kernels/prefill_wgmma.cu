@@ -75,7 +75,7 @@ __device__ void CopyTile(const Lane& lane, const BulkKeys& bulk, bool value, Til
     if (!asks) continue;
     const int half = value ? 1 : 0;
     const BoxPlace from = bulk.pages ? BoxPlace{0, 0, lane.number * 2 + half, page}
-                                     : BoxPlace{0, copy.row + rows, half, lane.head};
+                                     : BoxPlace{0, copy.row + rows, half, lane.fresh_head};
 #pragma unroll
     for (int columns = 0; columns < kDim; columns += 64) {
       CopyBox(copy.to + (columns / 64 * Place::kKeys + rows) * kSwizzleBytes, bulk.map,
@@ -202,7 +202,7 @@ __device__ void Load(const PrefillAttention& prefill, const Slots<kDim>& slots,
     if (first) taken = atomicAdd(prefill.work, 1);  // long before its use
     const Item item(prefill, number);
     const Lane lane = LaneOf(lanes, item.tile.chunk, item.head);
-    if (lane.lane_class.plain != kPlain) continue;  // another launch's
+    if (!prefill.Takes(lane.lane_class, lane.chunk, item.head, kPlain)) continue;
     const Queries queries = QueriesOf(lanes, lane, item.tile, item.head, kTileQueries);
     const KeyRange range(lane.chunk, queries, lanes.window);
     slots.WaitForQuerySlot(published);

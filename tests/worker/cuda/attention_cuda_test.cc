@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 
+#include "cache/widened_rows.h"
 #include "common/status.h"
 #include "tests/support/local_head_reference.h"
 #include "tests/support/stored_row.h"
@@ -281,6 +282,19 @@ TEST_P(AttentionCudaTest, ExactPrefillEqualsTheDefinition) {
     position += count;
   }
   ExpectDefinition(c, twins, rows, kPrompt, out);
+}
+
+// So long a context that rows widened from codes have room for two heads at once.
+TEST_P(AttentionCudaTest, WidenedHeadsTakeTurns) {
+  TwinsCase c;
+  GetParam().Set(c);
+  c.head_dim = 128;
+  c.group = 8;
+  c.heads = 5;
+  c.full_heads = {{0, 1, 3}};
+  c.max_context = 600000;
+  ASSERT_EQ(WidenedRoom::For(c.max_context, c.heads, c.head_dim).heads, 2);
+  Compare(c, 400, 3);
 }
 
 TEST_P(AttentionCudaTest, LongPromptsEqualTheCpu) {
