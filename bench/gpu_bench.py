@@ -258,7 +258,9 @@ def sampled_sequences(bench):
 def long_prompt(bench, tokens):
     rows = [["plan", "prefill s", "tokens/s", "against full", "decode ms/token"]]
     full = None
-    for name, plan in (("full", "full"), ("a quarter full", bench.quarter)):
+    plans = [("full", "full"), ("a quarter full", bench.quarter)]
+    plans += [(f"a quarter full, {codes}", plan) for codes, plan in bench.coded.items()]
+    for name, plan in plans:
         with bench.server(*bench.model("Llama-3-8B"), "--dtype", "bf16", "--plan", plan,
                           "--max-sequences", 1, "--max-context", tokens + 512,
                           "--max-batch-tokens", 4096) as address:
@@ -270,6 +272,7 @@ def long_prompt(bench, tokens):
         full = full or seconds
         rows.append([name, f"{seconds:.2f}", f"{tokens / seconds:.0f}", f"{full / seconds:.2f}",
                      f"{decode:.2f}"])
+        print(*rows[-1], sep=" | ", flush=True)
     bench.table(f"A prompt of {tokens // K}K tokens in chunks of 4,096, Llama-3-8B, bf16, one GPU:",
                 rows)
 

@@ -166,6 +166,12 @@ int32_t VisibleBegin(const ChunkLanes& lanes) {
   return lo > lanes.sinks ? lo / kBlockTokens * kBlockTokens : 0;
 }
 
+// Whether so many sinks are plain rows of head_dim already, which stay where they are.
+bool HasSinkRows(const DeviceClass& lane_class, int32_t sinks, int head_dim) {
+  return sinks == 0 || (sinks <= lane_class.sink_tokens && lane_class.keys.dims == head_dim &&
+                        lane_class.values.dims == head_dim);
+}
+
 // The lane as LaunchWiden leaves it: rows of the step from `begin` on. Sinks before those are the
 // plain rows of the lane's slot, which stand for a page.
 ChunkLanes Widened(const ChunkLanes& lanes, int32_t begin, int32_t row, AttentionStep& step) {
@@ -195,6 +201,7 @@ void PlanWidening(std::span<const DeviceClass> classes, const WideningLimits& li
     if (!classes[c].widens || lanes.stripes > 1) continue;
     if (lanes.end - lanes.position < limits.positions) continue;
     const int32_t begin = VisibleBegin(lanes), rows = lanes.end - begin;
+    if (begin > 0 && !HasSinkRows(classes[c], lanes.sinks, limits.head_dim)) continue;
     if (taken[c] + rows > limits.rows) continue;
     step.widened[i] = Widened(lanes, begin, Int(taken[c]), step);
     lanes.widened = true;

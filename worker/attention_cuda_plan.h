@@ -46,6 +46,7 @@ void PlanAttention(const Batch& batch, const LaneTables& tables, int tile_positi
 struct WideningLimits {
   int64_t rows = 0;   // that there is room for, of each head
   int positions = 0;  // of a chunk, at least
+  int head_dim = 0;
 };
 // Chooses the lanes of prompts' chunks that are widened: in order, while there is room. REQUIRES:
 // PlanAttention.

@@ -91,9 +91,7 @@ void AttentionMemory::LayClass(Arena& arena, size_t lane_class) {
   to.page_shift = from.page_tokens == kFullPageTokens ? 6 : 4;
   SetFormat(from.format, kernels.shape.head_dim, to);
   to.launch = LaunchOf(from.format, kernels);
-  const int d = kernels.shape.head_dim;
-  to.widens = kernels.shape.type == cuda::ElementType::kBfloat16 && !to.plain &&
-              to.keys.dims == d && to.values.dims == d;
+  to.widens = kernels.shape.type == cuda::ElementType::kBfloat16 && !to.plain;
   to.page_stride = from.lanes * to.lane_bytes;
   to.pages = arena.Take<std::byte>(from.pages * to.page_stride);
   const int64_t lanes = int64_t{from.slots} * from.lanes;

@@ -46,7 +46,9 @@ class AttentionMemory {
   int block_tokens() const { return limits_.block_tokens; }
   int64_t upload_bytes() const;
   // A few tiles of queries widen their codes themselves as fast.
-  WideningLimits widening() const { return {widened_room.rows, 4 * kernels.tile_positions}; }
+  WideningLimits widening() const {
+    return {widened_room.rows, 4 * kernels.tile_positions, kernels.shape.head_dim};
+  }
   void ResetSums(int slot, cudaStream_t stream);
   // In the order of the stream.
   void CopyLane(const LaneCopy& copy, CopyWay way, cudaStream_t stream);

@@ -11,14 +11,16 @@ constexpr int kRows = 64;  // positions of a block
 template <Storage kType>
 __device__ void WidenRows(const Lane& lane, bool value, int begin, int end, int head_dim,
                           std::byte* to) {
-  const int quads = head_dim / 8;
+  const int quads = head_dim / 8, dims = lane.Rows(value).dims;
   const uint32_t pair128 = Pair128();
 #pragma unroll 4
   for (int index = threadIdx.x; index < (end - begin) * quads; index += kThreads) {
     const int p = begin + index / quads, quad = index % quads;
     const bool fresh = p >= lane.chunk.fresh_begin;
-    uint4 numbers;
-    if (lane.IsSink(p)) {
+    uint4 numbers = {0, 0, 0, 0};
+    if (quad * 8 >= dims) {
+      // what a shorter row has not
+    } else if (lane.IsSink(p)) {
       const std::byte* row = fresh ? lane.FreshSink(value, p) : lane.Sink(value, p);
       numbers = reinterpret_cast<const uint4*>(row)[quad];
     } else {

@@ -17,7 +17,8 @@ struct WidenLanes {
   int head_end = 0;   // heads from to.first_head to this one
 };
 
-// Positions from fresh_begin to the chunk's end. Code times scale is rounded once. Bytes: those of
+// Positions from fresh_begin to the chunk's end. Code times scale is rounded once; shorter rows end
+// in zeros. Bytes: those of
 // the codes, and 4 * head_dim written per position and head. REQUIRES: LaunchStore of the same
 // lanes went before; head_dim a multiple of 16.
 cudaError_t LaunchWiden(const WidenLanes& widen, cudaStream_t stream);
