@@ -140,7 +140,7 @@ int64_t WideningBytes(const PlacementProblem& problem, int heads) {
   const bool on_gpu = std::ranges::any_of(
       problem.workers, [](const PlacementWorker& worker) { return worker.device == "cuda"; });
   const bool coded = std::ranges::any_of(problem.plan->policies(), [](const HeadPolicy& policy) {
-    return policy.storage.coded() || policy.rank.projected();
+    return policy.storage.coded() && !policy.rank.projected();
   });
   if (!on_gpu || !coded || problem.cache_element_bytes != 2) return 0;
   return WidenedRoom::For(problem.max_context, heads, config.head_dim).bytes;

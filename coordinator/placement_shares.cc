@@ -7,10 +7,13 @@
 namespace headlong {
 namespace {
 
-// Numbers of keys and values that a head is projected on.
-int64_t ProjectedNumbers(const HeadPolicy& policy, int head_dim) {
-  if (policy.rotation != Rotation::kNone) return int64_t{2} * head_dim;
-  return int64_t{policy.rank.keys} + policy.rank.values;
+// Rows that a worker keeps of a head: of queries and keys, of values, and those turned for outputs.
+// On GPUs queries and keys have rows of their own.
+int64_t ProjectedRows(const HeadPolicy& policy, int head_dim) {
+  const bool turned = policy.rotation != Rotation::kNone;
+  const int64_t keys = turned ? head_dim : policy.rank.keys;
+  const int64_t values = turned ? head_dim : policy.rank.values;
+  return 2 * (keys + values);
 }
 
 }  // namespace
@@ -19,8 +22,8 @@ int64_t HeadWeightBytes(const PlacementProblem& problem, int policy) {
   const ModelConfig& config = *problem.config;
   const int64_t weights = int64_t{2} * (config.group() + 1) * config.head_dim * config.hidden_size *
                           problem.weight_element_bytes;
-  const int64_t projected = ProjectedNumbers(problem.plan->policies()[policy], config.head_dim);
-  return weights + projected * config.head_dim * static_cast<int64_t>(sizeof(float));
+  const int64_t rows = ProjectedRows(problem.plan->policies()[policy], config.head_dim);
+  return weights + rows * config.head_dim * static_cast<int64_t>(sizeof(float));
 }
 
 int64_t HeadsWeightBytes(const PlacementProblem& problem, std::span<const HeldLane> lanes) {

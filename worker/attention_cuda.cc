@@ -223,7 +223,7 @@ void AttentionCuda::State::AttendChunks(int layer, const cuda::LayerLanes& lanes
   prefill.plain_lanes = plain > 0;
   prefill.other_lanes = plain < lanes.heads;
   CheckCuda(cuda::LaunchPrefill(prefill, stream), "attention of prompts");
-  if (step.widened_rows > 0) AttendWidened(prefill);
+  if (step.widened_rows > 0 && prefill.other_lanes) AttendWidened(prefill);
 }
 
 // As many heads at a time as there is room for.

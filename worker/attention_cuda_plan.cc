@@ -166,12 +166,6 @@ int32_t VisibleBegin(const ChunkLanes& lanes) {
   return lo > lanes.sinks ? lo / kBlockTokens * kBlockTokens : 0;
 }
 
-// Whether so many sinks are plain rows of head_dim already, which stay where they are.
-bool HasSinkRows(const DeviceClass& lane_class, int32_t sinks, int head_dim) {
-  return sinks == 0 || (sinks <= lane_class.sink_tokens && lane_class.keys.dims == head_dim &&
-                        lane_class.values.dims == head_dim);
-}
-
 // The lane as LaunchWiden leaves it: rows of the step from `begin` on. Sinks before those are the
 // plain rows of the lane's slot, which stand for a page.
 ChunkLanes Widened(const ChunkLanes& lanes, int32_t begin, int32_t row, AttentionStep& step) {
@@ -194,14 +188,15 @@ void PlanWidening(std::span<const DeviceClass> classes, const WideningLimits& li
   const bool any = std::ranges::any_of(classes, [](const DeviceClass& c) { return c.widens; });
   if (!any || step.tiles.empty()) return;
   step.widened.resize(step.lanes.size());
-  std::vector<int64_t> taken(classes.size(), 0);
+  std::vector<int64_t>& taken = step.widened_taken;
+  taken.assign(classes.size(), 0);
   for (size_t i = 0; i < step.lanes.size(); ++i) {
     const size_t c = i % classes.size();
     ChunkLanes& lanes = step.lanes[i];
     if (!classes[c].widens || lanes.stripes > 1) continue;
     if (lanes.end - lanes.position < limits.positions) continue;
+    if (lanes.sinks > 1 << WideningLimits::kSinkPageShift) continue;
     const int32_t begin = VisibleBegin(lanes), rows = lanes.end - begin;
-    if (begin > 0 && !HasSinkRows(classes[c], lanes.sinks, limits.head_dim)) continue;
     if (taken[c] + rows > limits.rows) continue;
     step.widened[i] = Widened(lanes, begin, Int(taken[c]), step);
     lanes.widened = true;

@@ -35,6 +35,7 @@ struct AttentionStep {
   // one has at most. 0: none is, and there is no list.
   std::vector<ChunkLanes> widened;
   int32_t widened_rows = 0;
+  std::vector<int64_t> widened_taken;  // [class] scratch
 };
 
 // Overwrites `step`, whose memory is reused. REQUIRES: the chunks are advanced in `tables`.
@@ -44,9 +45,10 @@ void PlanAttention(const Batch& batch, const LaneTables& tables, int tile_positi
 
 // What is widened, where, and for whom it is worth it.
 struct WideningLimits {
+  static constexpr int32_t kSinkPageShift = 20;  // log2 of the tokens of the page that sinks make
+
   int64_t rows = 0;   // that there is room for, of each head
   int positions = 0;  // of a chunk, at least
-  int head_dim = 0;
 };
 // Chooses the lanes of prompts' chunks that are widened: in order, while there is room. REQUIRES:
 // PlanAttention.

@@ -91,7 +91,9 @@ void AttentionMemory::LayClass(Arena& arena, size_t lane_class) {
   to.page_shift = from.page_tokens == kFullPageTokens ? 6 : 4;
   SetFormat(from.format, kernels.shape.head_dim, to);
   to.launch = LaunchOf(from.format, kernels);
-  to.widens = kernels.shape.type == cuda::ElementType::kBfloat16 && !to.plain;
+  const int d = kernels.shape.head_dim;
+  to.widens = kernels.shape.type == cuda::ElementType::kBfloat16 && !to.plain &&
+              to.keys.dims == d && to.values.dims == d;
   to.page_stride = from.lanes * to.lane_bytes;
   to.pages = arena.Take<std::byte>(from.pages * to.page_stride);
   const int64_t lanes = int64_t{from.slots} * from.lanes;
@@ -117,7 +119,6 @@ void AttentionMemory::LayWidened(Arena& arena) {
 
 // Plain lanes, of which the first tokens' rows are the only page of a slot.
 std::vector<DeviceClass> AttentionMemory::WidenedClasses() const {
-  constexpr int32_t kOnePage = 20;  // log2 of more tokens than any policy keeps apart
   std::vector<DeviceClass> widened = classes;
   for (DeviceClass& each : widened) {
     each.plain = each.widens;
@@ -128,7 +129,7 @@ std::vector<DeviceClass> AttentionMemory::WidenedClasses() const {
     each.lane_bytes = each.sink_bytes;
     each.page_stride = each.lanes * each.sink_bytes;
     each.key_bytes = int64_t{each.sink_tokens} * each.keys.code_bytes;
-    each.page_shift = kOnePage;
+    each.page_shift = WideningLimits::kSinkPageShift;
     each.sink_tokens = 0;
   }
   return widened;

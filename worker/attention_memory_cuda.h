@@ -46,9 +46,7 @@ class AttentionMemory {
   int block_tokens() const { return limits_.block_tokens; }
   int64_t upload_bytes() const;
   // A few tiles of queries widen their codes themselves as fast.
-  WideningLimits widening() const {
-    return {widened_room.rows, 4 * kernels.tile_positions, kernels.shape.head_dim};
-  }
+  WideningLimits widening() const { return {widened_room.rows, 4 * kernels.tile_positions}; }
   void ResetSums(int slot, cudaStream_t stream);
   // In the order of the stream.
   void CopyLane(const LaneCopy& copy, CopyWay way, cudaStream_t stream);

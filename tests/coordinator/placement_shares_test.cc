@@ -6,6 +6,7 @@
 #include <numeric>
 #include <random>
 
+#include "cache/widened_rows.h"
 #include "tests/coordinator/placement_case.h"
 
 namespace headlong {
@@ -86,7 +87,8 @@ TEST(ModelBytes, PartsAddUpToTheModel) {
   EXPECT_EQ(ColumnWeightBytes(other) * config.intermediate_size, 2 * 256 * 512 * 4);
 }
 
-// fp32 rows of head_dim: as many as the ranks say, or two whole matrices that turn keys and values.
+// fp32 rows of head_dim: as many as the ranks say, or two whole matrices that turn keys and values,
+// each twice.
 TEST(ModelBytes, ProjectionsCountAsWeightsOfTheirHeads) {
   const ModelConfig config = SmallModel();
   const auto plan = Plan::FromJson(
@@ -101,10 +103,34 @@ TEST(ModelBytes, ProjectionsCountAsWeightsOfTheirHeads) {
   const PlacementProblem problem = SmallProblem(config, *plan, {1});
   const int64_t plain = HeadWeightBytes(problem, plan->policy_index(0, 0));
   const int64_t row = config.head_dim * 4;
-  EXPECT_EQ(HeadWeightBytes(problem, plan->policy_index(1, 0)) - plain, 16 * row);
-  EXPECT_EQ(HeadWeightBytes(problem, plan->policy_index(2, 1)) - plain, 2 * 32 * row);
+  EXPECT_EQ(HeadWeightBytes(problem, plan->policy_index(1, 0)) - plain, 2 * 16 * row);
+  EXPECT_EQ(HeadWeightBytes(problem, plan->policy_index(2, 1)) - plain, 4 * 32 * row);
   const HeldLane lanes[] = {{{0, 0}}, {{1, 0}}, {{1, 2}}, {{2, 1}}};
-  EXPECT_EQ(HeadsWeightBytes(problem, lanes), 4 * plain + (2 * 16 + 2 * 32) * row);
+  EXPECT_EQ(HeadsWeightBytes(problem, lanes), 4 * plain + (4 * 16 + 4 * 32) * row);
+}
+
+// Room for rows that codes become: on GPUs, where some policy codes, and bounded.
+TEST(ModelBytes, ScratchHasRoomForWidenedRowsOnGpus) {
+  const ModelConfig config = SmallModel();
+  const auto coded = Plan::FromJson(
+      R"({"version":1,"layers":4,"kv_heads":4,"policies":{"all":{"storage":{"v":"int8"}}},)"
+      R"("default":"all","heads":[]})",
+      PlanShape{4, 4, ""}, "test");
+  ASSERT_TRUE(coded.ok()) << coded.status();
+  const auto scratch = [&](const Plan& plan, const std::string& device) {
+    PlacementProblem problem = SmallProblem(config, plan, {1});
+    problem.cache_element_bytes = 2;
+    problem.workers[0].device = device;
+    return ScratchBytes(problem, 4, 512, 1000);
+  };
+  const int64_t rows = 4 * 4096 * 2 * 2 * int64_t{config.head_dim};
+  EXPECT_EQ(scratch(*coded, "cuda") - scratch(*coded, "cpu"), rows);
+  EXPECT_EQ(scratch(SmallPlan(), "cuda"), scratch(SmallPlan(), "cpu"));
+  EXPECT_EQ(WidenedRoom::For(131072, 8, 128).heads, 8);
+  EXPECT_EQ(WidenedRoom::For(262144, 8, 128).heads, 4);
+  EXPECT_EQ(WidenedRoom::For(int64_t{1} << 30, 8, 128).rows, WidenedRoom::kMostRows);
+  EXPECT_EQ(WidenedRoom::For(int64_t{1} << 30, 8, 128).heads, 2);
+  EXPECT_EQ(WidenedRoom::For(int64_t{1} << 30, 1, 128).heads, 1);
 }
 
 TEST(LaneBytesReserved, LocalLanesDoNotGrowWithTheContext) {

@@ -3,8 +3,8 @@
 // cache/lane_cpu.h.
 //
 // Order in a layer, which keeps every read of a local lane before the first write to any (pages
-// that leave one lane may be another's at once): LaunchStore, LaunchFold, attention of chunks,
-// LaunchKeep, attention of decode rows.
+// that leave one lane may be another's at once): LaunchStore, LaunchFold, LaunchWiden,
+// attention of chunks, LaunchKeep, attention of decode rows.
 #pragma once
 
 #include <cuda_runtime_api.h>

@@ -38,7 +38,7 @@ struct DeviceClass {
   int32_t sink_tokens = 0;  // first positions of which plain rows are read
   int32_t launch = 0;       // which launch takes its decode rows: one for each pair of types
   bool plain = true;        // rows are head_dim numbers of the caches' own type
-  bool widens = false;      // prompts may attend to its rows, which are not plain, widened to that
+  bool widens = false;      // others, of head_dim numbers: prompts may attend to them widened
   const void* page_map = nullptr;  // for copies of whole pages (copy_map.h); null: none
 };
 

@@ -56,7 +56,7 @@ __device__ inline uint32_t OverColumn(uint32_t most) {
   return max(most, __shfl_xor_sync(~0u, most, 2));
 }
 
-// The power of two that leaves the greatest number in [1, 2).
+// The power of two that leaves the greatest number in [1, 2); of numbers from 2^126 on, above that.
 struct Divisor {
   float divisor, inverse;
   __device__ explicit Divisor(uint32_t greatest_bits) {

@@ -1,4 +1,5 @@
-// Coded rows in the decode kernel's ring.
+// Rows of any stored types in the decode kernel's ring. Those that a rank shortens by a chunk are
+// copied chunk by chunk, with zeros in its place.
 #pragma once
 
 #include "worker/kernels/decode_stored_block.cuh"

@@ -1,6 +1,6 @@
 // How the prefill kernels of bf16 caches bring in a tile of keys or values that are not plain:
-// codes become bf16 numbers on their way to shared memory, code times scale rounded once. Nothing
-// of the cache is kept a second time, whatever the context.
+// codes become bf16 numbers on their way to shared memory, code times scale rounded once. For what
+// LaunchWiden has not widened before.
 #pragma once
 
 #include "worker/kernels/prefill_keys.cuh"

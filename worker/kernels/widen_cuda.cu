@@ -5,22 +5,19 @@ namespace headlong::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kRows = 64;  // positions of a block
 
 // Keys or values at positions [begin, end) of a lane. to: where position 0 would be.
 template <Storage kType>
 __device__ void WidenRows(const Lane& lane, bool value, int begin, int end, int head_dim,
                           std::byte* to) {
-  const int quads = head_dim / 8, dims = lane.Rows(value).dims;
+  const int quads = head_dim / 8;
   const uint32_t pair128 = Pair128();
 #pragma unroll 4
   for (int index = threadIdx.x; index < (end - begin) * quads; index += kThreads) {
     const int p = begin + index / quads, quad = index % quads;
     const bool fresh = p >= lane.chunk.fresh_begin;
-    uint4 numbers = {0, 0, 0, 0};
-    if (quad * 8 >= dims) {
-      // what a shorter row has not
-    } else if (lane.IsSink(p)) {
+    uint4 numbers;
+    if (lane.IsSink(p)) {
       const std::byte* row = fresh ? lane.FreshSink(value, p) : lane.Sink(value, p);
       numbers = reinterpret_cast<const uint4*>(row)[quad];
     } else {
@@ -34,17 +31,18 @@ __device__ void WidenRows(const Lane& lane, bool value, int begin, int end, int 
 
 __global__ void __launch_bounds__(kThreads) Widen(WidenLanes widen) {
   const LayerLanes& lanes = widen.lanes;
-  const int heads = widen.head_end - widen.to.first_head, index = static_cast<int>(blockIdx.y);
-  const int head = widen.to.first_head + index % heads, chunk = index / heads;
+  const int chunk = static_cast<int>(blockIdx.x) / widen.blocks();
+  const int block = static_cast<int>(blockIdx.x) % widen.blocks();
+  const int head = widen.to.first_head + static_cast<int>(blockIdx.y);
   const ChunkLanes& to_chunk =
       widen.to_chunks[chunk * lanes.class_count + lanes.places[head].lane_class];
-  const int begin = to_chunk.fresh_begin + static_cast<int>(blockIdx.x) * kRows;
-  const int end = min(begin + kRows, to_chunk.end), d = lanes.shape.head_dim;
+  const int begin = to_chunk.fresh_begin + block * WidenLanes::kRows;
+  const int end = min(begin + WidenLanes::kRows, to_chunk.end), d = lanes.shape.head_dim;
   if (!to_chunk.widened || begin >= end) return;
   const Lane lane = LaneOf(lanes, chunk, head);
   const int64_t side = int64_t{widen.to.capacity} * d * 2;
   std::byte* to =
-      widen.to.memory + index % heads * widen.to.head_bytes + int64_t{to_chunk.fresh_first} * d * 2;
+      widen.to.memory + blockIdx.y * widen.to.head_bytes + int64_t{to_chunk.fresh_first} * d * 2;
   for (const bool value : {false, true}) {
     WithType(lane.Rows(value).type, [&](auto type) {
       constexpr Storage kType = decltype(type)::value;
@@ -59,8 +57,7 @@ __global__ void __launch_bounds__(kThreads) Widen(WidenLanes widen) {
 
 cudaError_t LaunchWiden(const WidenLanes& widen, cudaStream_t stream) {
   // One in z: see Pair128.
-  const dim3 grid((widen.most_rows + kRows - 1) / kRows,
-                  (widen.head_end - widen.to.first_head) * widen.chunk_count);
+  const dim3 grid(widen.blocks() * widen.chunk_count, widen.head_end - widen.to.first_head);
   Widen<<<grid, kThreads, 0, stream>>>(widen);
   return cudaGetLastError();
 }

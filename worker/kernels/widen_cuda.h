@@ -15,12 +15,14 @@ struct WidenLanes {
   int chunk_count = 0;
   int most_rows = 0;  // of a lane
   int head_end = 0;   // heads from to.first_head to this one
+
+  static constexpr int kRows = 64;  // of a block of threads
+  __host__ __device__ int blocks() const { return (most_rows + kRows - 1) / kRows; }
 };
 
-// Positions from fresh_begin to the chunk's end. Code times scale is rounded once; shorter rows end
-// in zeros. Bytes: those of
-// the codes, and 4 * head_dim written per position and head. REQUIRES: LaunchStore of the same
-// lanes went before; head_dim a multiple of 16.
+// Positions from fresh_begin to the chunk's end. Code times scale is rounded once. Bytes: the
+// codes, and 4 * head_dim written per position and head; some 0.1 of 1.8 ms of a chunk's attention.
+// REQUIRES: LaunchStore of the same lanes went before; head_dim a multiple of 16.
 cudaError_t LaunchWiden(const WidenLanes& widen, cudaStream_t stream);
 
 }  // namespace headlong::cuda
