@@ -37,34 +37,34 @@ __device__ void ScoreHalves(const Keys& keys, const HalfQueries<kHeadDim, kQueri
   }
 }
 
-// Products of keys and queries in bf16.
+// Products of keys in bf16 and queries in bf16, or of fp8 keys, which are exact in fp16, and
+// queries in fp16.
 template <typename Block, int kHeadDim, int kQueries>
-class PlainProducts {
+class HalfProducts {
  public:
   // scale: of logits, in base 2.
   __device__ void Begin(const DecodeAttention& decode, int first, float scale,
                         const MmaThread& thread) {
-    LoadQueries<kHeadDim, kQueries>(decode, first, thread, kMatrixOrder, queries_);
-    for (float& factor : factors_) factor = scale;
+    constexpr StepOrder kOrder = Block::kPlain ? kMatrixOrder : kFourNeighbours;
+    LoadQueries<kHeadDim, kQueries>(decode, first, thread, kOrder, queries_);
+    if constexpr (Block::kPlain) {
+      for (float& factor : factors_) factor = scale;
+    } else {
+      Divide(scale, thread);
+    }
   }
-  __device__ void Score(uint32_t block, const MmaThread& thread, const NoScales& /*scales*/,
+  __device__ void Score(uint32_t block, const MmaThread& thread, const ScalesOf<Block>& scales,
                         Logits<kQueries>& logits) const {
     ScoreHalves<kHeadDim, kQueries>(StoredKeys<Block>{MatrixRows<Block>(block, thread)}, queries_,
                                     factors_, logits);
+    for (auto& of_query : logits) {
+      for (int half = 0; half < 2; ++half) of_query[half] *= scales.Of(half, 0);
+    }
   }
 
  private:
-  HalfQueries<kHeadDim, kQueries> queries_;
-  float factors_[kQueries];
-};
-
-// Products of fp8 keys, which are exact in fp16, and queries in fp16.
-template <typename Block, int kHeadDim, int kQueries>
-class HalfProducts {
- public:
-  __device__ void Begin(const DecodeAttention& decode, int first, float scale,
-                        const MmaThread& thread) {
-    LoadQueries<kHeadDim, kQueries>(decode, first, thread, kFourNeighbours, queries_);
+  // Queries become fp16, each divided by a power of two.
+  __device__ void Divide(float scale, const MmaThread& thread) {
 #pragma unroll
     for (int n = 0; n < kColumnTiles<kQueries>; ++n) {
       uint32_t most = 0;
@@ -83,16 +83,7 @@ class HalfProducts {
       }
     }
   }
-  __device__ void Score(uint32_t block, const MmaThread& thread, const BlockScales<Block>& scales,
-                        Logits<kQueries>& logits) const {
-    ScoreHalves<kHeadDim, kQueries>(StoredKeys<Block>{MatrixRows<Block>(block, thread)}, queries_,
-                                    factors_, logits);
-    for (auto& of_query : logits) {
-      for (int half = 0; half < 2; ++half) of_query[half] *= scales.Of(half, 0);
-    }
-  }
 
- private:
   HalfQueries<kHeadDim, kQueries> queries_;
   float factors_[kQueries];
 };

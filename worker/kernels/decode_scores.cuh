@@ -8,9 +8,8 @@ namespace headlong::cuda {
 
 // For keys of a block.
 template <typename Block, int kHeadDim, int kQueries>
-using KeyProducts = std::conditional_t<
-    Block::kPlain, PlainProducts<Block, kHeadDim, kQueries>,
-    std::conditional_t<Block::kType == Storage::kFloat8, HalfProducts<Block, kHeadDim, kQueries>,
-                       ByteProducts<Block, kHeadDim, kQueries>>>;
+using KeyProducts = std::conditional_t<Block::kPlain || Block::kType == Storage::kFloat8,
+                                       HalfProducts<Block, kHeadDim, kQueries>,
+                                       ByteProducts<Block, kHeadDim, kQueries>>;
 
 }  // namespace headlong::cuda
